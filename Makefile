@@ -1,0 +1,37 @@
+# `make quickstart`: environment, data, training, evaluation. `make test`: the tests.
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKDIR ?= runs/quickstart
+DATA_DIR ?= $(WORKDIR)/data
+EXTRAS ?= test
+PY := $(VENV)/bin/python
+
+.PHONY: quickstart test lint clean
+
+quickstart: $(VENV)/quickstart
+	$(PY) datasets/amass/amass_dataset_builder.py --data_dir=$(DATA_DIR)
+	$(PY) -m tokenhmr_jax.train --config=configs/tokenizer.py:variant=quickstart \
+		--config.data.data_dir=$(DATA_DIR) --workdir=$(WORKDIR)/tokenizer
+	$(PY) -m tokenhmr_jax.evaluate --checkpoint=$(WORKDIR)/tokenizer
+
+test: $(VENV)/$(EXTRAS)
+	$(PY) -m pytest -q
+
+lint: $(VENV)/$(EXTRAS)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+# One stamp per set of extras; a changed setup.py installs again.
+$(VENV)/quickstart: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q -e .
+	touch $@
+
+$(VENV)/%: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q -e '.[$*]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache

@@ -1,0 +1,47 @@
+"""Packaging. `pip install -e .[test]` for the tests, `.[cuda]` on GPUs, `.[tpu]` on TPU machines."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'tokenhmr_jax/__init__.py').read_text())[1]
+
+setup(
+    name='tokenhmr_jax',
+    version=VERSION,
+    description='TokenHMR in JAX: 3D human bodies from one image, through pose tokens',
+    long_description=(HERE / 'README.md').read_text(),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    # datasets/, configs/ and launch/ are used from a checkout: `datasets` as a top-level import
+    # belongs to another library.
+    packages=find_packages(include=['tokenhmr_jax', 'tokenhmr_jax.*']),
+    python_requires='>=3.11,<3.14',
+    install_requires=[
+        'absl-py>=2.1',
+        'array-record>=0.7',
+        'chex>=0.1.90',
+        'flax>=0.11,<0.14',
+        'grain>=0.2.12,<0.4',
+        'jax>=0.8',
+        'ml-collections>=1.0',
+        'numpy>=1.26',
+        'opencv-python-headless>=4.10,<5',
+        'optax>=0.2.5',
+        'orbax-checkpoint>=0.11.25,<0.13',
+        'scipy>=1.13',
+        'tensorboard>=2.18',
+        'tensorflow-datasets>=4.9.9',
+        'tqdm>=4.66',
+    ],
+    extras_require={
+        'tpu': ['jax[tpu]>=0.8'],
+        'cuda': ['jax[cuda12]>=0.8'],
+        'test': ['pytest>=8', 'ruff>=0.9'],
+        # Reading PyTorch checkpoints; 2.10 for its fixes of weights_only loading.
+        'convert': ['torch>=2.10'],
+        'benchmark': ['torch>=2.10', 'smplx>=0.1.28'],
+    },
+)

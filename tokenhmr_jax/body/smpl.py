@@ -1,0 +1,287 @@
+"""SMPL and SMPL-H: from pose and shape to joints and skin, as pure functions over a pytree.
+
+Loper et al., "SMPL: A Skinned Multi-Person Linear Model", SIGGRAPH Asia 2015.
+"""
+
+import hashlib
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from tokenhmr_jax import safe_pickle
+from tokenhmr_jax.body import rotations, skeleton
+from tokenhmr_jax.types import BodyOutput, SmplParams
+
+# On TPUs and GPUs a float32 matmul is done in bfloat16 or TF32 unless told otherwise: up to
+# centimetres of error on a body.
+_EXACT = jax.lax.Precision.HIGHEST
+
+_REQUIRED = ('v_template', 'shapedirs', 'posedirs', 'J_regressor', 'weights', 'kintree_table', 'f')
+_OPTIONAL = ('joint_regressor_extra', 'hands_meanl', 'hands_meanr')
+
+
+@struct.dataclass
+class BodyModel:
+    """A body model's arrays, float32. V vertices, J joints, S shape directions, F triangles.
+
+    Coordinates are planar (all x, then all y, then all z): vertices fill the last axis, which is
+    what vector units and the TPU's 128 lanes want.
+
+    template: (3, V) rest mesh, metres.
+    shape_dirs: (S, 3, V) metres per unit of beta.
+    pose_dirs: ((J - 1) * 9, 3, V) correctives, linear in R - I of joints 1..J-1 (row-major).
+    weights: (J, V) skinning weights, summing to 1 over joints.
+    joint_template: (J, 3) rest joints of the mean shape.
+    joint_dirs: (S, J, 3) how they move with the betas.
+    joint_regressor: (J, V) from rest vertices to joints.
+    extra_regressor: (19, V) from posed vertices to the keypoints `skeleton.EXTRA`, or None.
+    hand_mean: (30, 3) axis-angle mean of the hand joints (SMPL-H), or None.
+    faces: (F, 3) int32 vertex indices.
+    parents: parent of each joint, -1 for the root.
+    """
+
+    template: jax.Array
+    shape_dirs: jax.Array
+    pose_dirs: jax.Array
+    weights: jax.Array
+    joint_template: jax.Array
+    joint_dirs: jax.Array
+    joint_regressor: jax.Array
+    extra_regressor: jax.Array | None
+    hand_mean: jax.Array | None
+    faces: jax.Array
+    parents: tuple[int, ...] = struct.field(pytree_node=False)
+
+    @property
+    def num_joints(self) -> int:
+        return len(self.parents)
+
+
+def forward(body: BodyModel, params: SmplParams) -> BodyOutput:
+    """Shape, pose and skin bodies (SMPL, equations 6 to 10).
+
+    Args:
+      body: the model.
+      params: rotations of all the model's joints; `betas` may have fewer entries than the model.
+
+    Returns:
+      vertices (..., V, 3) and joints (..., J, 3), metres, in the frame of `params.global_orient`.
+    """
+    lead = params.global_orient.shape[:-2]
+    pose = jnp.concatenate([params.global_orient[..., None, :, :], params.body_pose], axis=-3)
+    pose = pose.reshape(-1, body.num_joints, 3, 3)
+    vertices, joints = body.template, body.joint_template
+    if params.betas is not None:
+        betas = params.betas.reshape(pose.shape[0], -1)
+        count = betas.shape[-1]
+        vertices += jnp.einsum('bs,scv->bcv', betas, body.shape_dirs[:count], precision=_EXACT)
+        joints += jnp.einsum('bs,sjc->bjc', betas, body.joint_dirs[:count], precision=_EXACT)
+    joints = jnp.broadcast_to(joints, (pose.shape[0], body.num_joints, 3))
+
+    features = (pose[:, 1:] - jnp.eye(3)).reshape(pose.shape[0], -1)
+    vertices += jnp.einsum('bp,pcv->bcv', features, body.pose_dirs, precision=_EXACT)
+    rotation, posed_joints = kinematic_chain(pose, joints, body.parents)
+    vertices = _skin(body.weights, rotation, posed_joints, joints, vertices)
+    if params.transl is not None:
+        transl = params.transl.reshape(-1, 1, 3)
+        vertices, posed_joints = vertices + transl, posed_joints + transl
+    return BodyOutput(
+        vertices=vertices.reshape(*lead, -1, 3), joints=posed_joints.reshape(*lead, -1, 3)
+    )
+
+
+def kinematic_chain(
+    pose: jax.Array, joints: jax.Array, parents: tuple[int, ...]
+) -> tuple[jax.Array, jax.Array]:
+    """Forward kinematics.
+
+    Args:
+      pose: (B, J, 3, 3) rotation of each joint relative to its parent.
+      joints: (B, J, 3) rest joints, metres.
+      parents: parent of each joint; a parent stands before its children.
+
+    Returns:
+      (B, J, 3, 3) rotations and (B, J, 3) positions in the root's frame, the root joint in place.
+    """
+    rotation, position = {}, {}
+    for level in _levels(parents):
+        ours = jnp.array(level)
+        if parents[level[0]] < 0:
+            level_rotation, level_position = pose[:, ours], joints[:, ours]
+        else:
+            above = [parents[j] for j in level]
+            parent_rotation = jnp.stack([rotation[p] for p in above], axis=1)
+            bones = joints[:, ours] - joints[:, jnp.array(above)]
+            level_rotation = rotations.compose(parent_rotation, pose[:, ours])
+            level_position = rotations.rotate(parent_rotation, bones)
+            level_position += jnp.stack([position[p] for p in above], axis=1)
+        for i, j in enumerate(level):
+            rotation[j], position[j] = level_rotation[:, i], level_position[:, i]
+    order = range(len(parents))
+    return jnp.stack([rotation[j] for j in order], 1), jnp.stack([position[j] for j in order], 1)
+
+
+def _levels(parents: tuple[int, ...]) -> list[list[int]]:
+    """Joints grouped by their depth in the tree: a group needs only the groups before it."""
+    depth = []
+    for parent in parents:
+        depth.append(0 if parent < 0 else depth[parent] + 1)
+    return [[j for j, d in enumerate(depth) if d == level] for level in range(max(depth) + 1)]
+
+
+def _skin(weights, rotation, posed_joints, joints, vertices):
+    """Linear blend skinning: (J, V), (B, J, 3, 3), (B, J, 3), (B, J, 3), (B, 3, V) -> (B, V, 3)."""
+    offset = posed_joints - rotations.rotate(rotation, joints)
+    transform = jnp.concatenate([rotation, offset[..., None]], axis=-1)
+    blended = jnp.einsum('bjrc,jv->brcv', transform, weights, precision=_EXACT)
+    posed = jnp.sum(blended[:, :, :3] * vertices[:, None], axis=2) + blended[:, :, 3]
+    return jnp.swapaxes(posed, 1, 2)
+
+
+def keypoints(body: BodyModel, output: BodyOutput) -> jax.Array:
+    """The 44 keypoints `skeleton.KEYPOINTS` of posed SMPL bodies, (..., 44, 3), metres.
+
+    Raises:
+      ValueError: if the model has no regressor for the 19 extra keypoints.
+    """
+    if body.extra_regressor is None:
+        raise ValueError(
+            'this body model has no regressor for the 19 extra keypoints: load it with '
+            'extra_regressor_path=SMPL_to_J19.pkl'
+        )
+    landmarks = output.vertices[..., skeleton.LANDMARK_VERTICES, :]
+    joints = jnp.concatenate([output.joints[..., : skeleton.NUM_JOINTS, :], landmarks], axis=-2)
+    extra = jnp.einsum(
+        'kv,...vc->...kc', body.extra_regressor, output.vertices, precision=_EXACT
+    )
+    return jnp.concatenate([joints[..., skeleton.OPENPOSE_SOURCE, :], extra], axis=-2)
+
+
+def from_arrays(arrays: dict[str, np.ndarray], name: str = 'body model') -> BodyModel:
+    """Build a BodyModel from arrays under SMPL's own key names.
+
+    Args:
+      arrays: `v_template`, `shapedirs`, `posedirs`, `J_regressor` (dense or scipy sparse),
+        `weights`, `kintree_table`, `f`; optionally `joint_regressor_extra`, `hands_meanl/r`.
+      name: what to call it in errors.
+
+    Raises:
+      ValueError: naming the missing key, or the array whose shape or values are not a body's.
+    """
+    missing = [key for key in _REQUIRED if key not in arrays]
+    if missing:
+        raise ValueError(f'{name}: no {", ".join(missing)}; found {sorted(map(str, arrays))}')
+    dense = {key: _dense(arrays[key]) for key in _REQUIRED}
+    parents = _parents(dense['kintree_table'], name)
+    num_vertices, num_joints = len(dense['v_template']), len(parents)
+    num_shapes = dense['shapedirs'].shape[-1]
+    expected = {
+        'v_template': (num_vertices, 3),
+        'shapedirs': (num_vertices, 3, num_shapes),
+        'posedirs': (num_vertices, 3, 9 * (num_joints - 1)),
+        'J_regressor': (num_joints, num_vertices),
+        'weights': (num_vertices, num_joints),
+        'f': (len(dense['f']), 3),
+    }
+    extra = arrays.get('joint_regressor_extra')
+    if extra is not None:
+        dense['joint_regressor_extra'] = _dense(extra)
+        expected['joint_regressor_extra'] = (len(skeleton.EXTRA), num_vertices)
+    for key, shape in expected.items():
+        if dense[key].shape != shape:
+            raise ValueError(f'{name}: {key} has shape {dense[key].shape}, expected {shape}')
+        if not np.isfinite(dense[key]).all():
+            raise ValueError(f'{name}: {key} holds values that are not finite')
+    if num_vertices != skeleton.NUM_VERTICES or not 0 <= dense['f'].max() < num_vertices:
+        raise ValueError(
+            f'{name}: {num_vertices} vertices, triangles up to {dense["f"].max()}: another topology;'
+            f' expected the {skeleton.NUM_VERTICES} vertices of SMPL and SMPL-H (not SMPL-X)'
+        )
+    hand_mean = None
+    if 'hands_meanl' in arrays:
+        hands = [np.asarray(arrays[k], np.float32).reshape(-1, 3) for k in ('hands_meanl', 'hands_meanr')]
+        hand_mean = jnp.asarray(np.concatenate(hands))
+    return _assemble(dense, parents, hand_mean)
+
+
+def _assemble(dense, parents, hand_mean) -> BodyModel:
+    regressor = dense['J_regressor'].astype(np.float64)
+    template, shape_dirs = dense['v_template'], dense['shapedirs']
+    extra = dense.get('joint_regressor_extra')
+    array = lambda a: jnp.asarray(np.ascontiguousarray(a), jnp.float32)  # noqa: E731
+    return BodyModel(
+        template=array(template.T),
+        shape_dirs=array(np.transpose(shape_dirs, (2, 1, 0))),
+        pose_dirs=array(np.transpose(dense['posedirs'], (2, 1, 0))),
+        weights=array(dense['weights'].T),
+        joint_template=array(regressor @ template),
+        joint_dirs=array(np.einsum('jv,vcs->sjc', regressor, shape_dirs)),
+        joint_regressor=array(regressor),
+        extra_regressor=None if extra is None else array(extra),
+        hand_mean=hand_mean,
+        faces=jnp.asarray(dense['f'].astype(np.int32)),
+        parents=parents,
+    )
+
+
+def _dense(value) -> np.ndarray:
+    return value.toarray() if hasattr(value, 'toarray') else np.asarray(value)
+
+
+def _parents(kintree_table: np.ndarray, name: str) -> tuple[int, ...]:
+    """The parents row of the table, whose root carries 4294967295 (-1 as uint32)."""
+    parents = (-1, *(int(p) for p in kintree_table[0][1:]))
+    if any(not 0 <= parent < joint for joint, parent in enumerate(parents) if joint):
+        raise ValueError(f'{name}: kintree_table {parents}: a parent must stand before its child')
+    return parents
+
+
+def load(path: str | os.PathLike, extra_regressor_path: str | os.PathLike | None = None) -> BodyModel:
+    """Load a body model file: SMPL or SMPL-H, `.npz` or the official `.pkl`, never executed.
+
+    Args:
+      path: the file. SMPL's Python 2 pickles with chumpy and scipy values are read without chumpy.
+      extra_regressor_path: `SMPL_to_J19.pkl`, or `.npy`; a file's own `joint_regressor_extra`
+        stays unless this is given.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if it is truncated, not a body model, of another topology, or would run code.
+    """
+    arrays = _read(path)
+    if not isinstance(arrays, dict):
+        raise ValueError(f'{path}: holds a {type(arrays).__name__}, expected the arrays of a body')
+    if extra_regressor_path is not None:
+        arrays = {**arrays, 'joint_regressor_extra': _read(extra_regressor_path)}
+    return from_arrays(arrays, name=str(path))
+
+
+def _read(path: str | os.PathLike):
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file; expected a body model (.npz or .pkl)')
+    if path.suffix == '.pkl':
+        return safe_pickle.load(path)
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content
+        with content:
+            # The official files also hold pickled objects, which nothing here needs.
+            return {key: content[key] for key in content.files if key in _REQUIRED + _OPTIONAL}
+    except Exception as error:  # zipfile, zlib and NumPy each have their own for a broken file
+        raise ValueError(f'{path}: not a readable .npz file ({error})') from error
+
+
+def topology(body: BodyModel) -> dict:
+    """What must agree for results to be comparable: counts, kinematic tree, triangles' digest."""
+    faces = np.asarray(body.faces, np.int32)
+    return {
+        'num_vertices': int(body.template.shape[-1]),
+        'parents': list(body.parents),
+        'faces_sha256': hashlib.sha256(faces.tobytes()).hexdigest(),
+    }

@@ -1,0 +1,286 @@
+"""A headless software renderer: a z-buffer triangle rasteriser in NumPy.
+
+Camera frame: OpenCV's (x right, y down, z forward, metres). Pixel (row i, column j) is the unit
+square centred at image point (x=j, y=i), so a point projects to x = fx X / Z + cx.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+CANDIDATES_PER_CHUNK = 1 << 21  # bounds the memory of one rasterisation pass
+EDGE_TOLERANCE = 1e-9  # closes float cracks between neighbouring triangles
+
+
+class Light(NamedTuple):
+    """A light at infinity: `direction` (3,) points from the scene to it, in the camera frame."""
+
+    direction: tuple[float, float, float]
+    intensity: float
+
+
+DEFAULT_LIGHTS = (Light((-0.5, -0.8, -1.0), 0.62), Light((0.9, -0.1, -0.4), 0.22))
+SKIN = (0.86, 0.70, 0.60)
+
+VIEWS = {  # direction from the body to the camera, and the camera's up, in the body's y-up frame
+    'front': ((0, 0, 1), (0, 1, 0)), 'back': ((0, 0, -1), (0, 1, 0)),
+    'left': ((1, 0, 0), (0, 1, 0)), 'right': ((-1, 0, 0), (0, 1, 0)),
+    'top': ((0, 1, 0), (0, 0, -1)), 'bottom': ((0, -1, 0), (0, 0, 1)),
+    'front_left': ((1, 0.3, 1), (0, 1, 0)), 'back_right': ((-1, 0.3, -1), (0, 1, 0)),
+}
+
+
+def render(vertices, faces, intrinsics, image_size, colors=SKIN, background=None,
+           lights: Sequence[Light] = DEFAULT_LIGHTS, ambient: float = 0.28, supersample: int = 1,
+           near: float = 0.01, two_sided: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Draws a triangle mesh with smooth (per-pixel, Lambertian) shading.
+
+    Args:
+        vertices: (V, 3) metres, camera frame.
+        faces: (F, 3) vertex indices, counter-clockwise seen from outside.
+        intrinsics: (3, 3) matrix or (fx, fy, cx, cy), pixels.
+        image_size: (height, width).
+        colors: (3,) or (V, 3) RGB in [0, 1].
+        background: uint8 (height, width, 3) to draw over; black without.
+        lights: directional lights; `ambient` is what every surface gets besides.
+        supersample: samples per pixel along each axis (antialiasing).
+        near: what lies at z < near (metres) is clipped away.
+        two_sided: draw faces seen from behind too (a closed body needs none).
+
+    Returns:
+        RGB uint8 (height, width, 3), and depth float32 (height, width): z of the nearest
+        sample in the pixel, inf where empty.
+
+    Raises:
+        ValueError: an argument has the wrong shape, or vertices are not finite.
+    """
+    vertices, faces = _check_mesh(vertices, faces)
+    fx, fy, cx, cy = _focal_and_centre(intrinsics)
+    height, width = image_size
+    s = supersample
+    colors = np.broadcast_to(np.asarray(colors, float), vertices.shape)
+    attributes = np.concatenate([vertex_normals(vertices, faces), colors], axis=1)
+    vertices, attributes, faces = clip_near(vertices, attributes, faces, near)
+    inverse_z = 1.0 / np.maximum(vertices[:, 2], near)
+    points = np.stack([s * (fx * vertices[:, 0] * inverse_z + cx + 0.5) - 0.5,
+                       s * (fy * vertices[:, 1] * inverse_z + cy + 0.5) - 0.5], axis=1)
+    pixel, face, bary, z = rasterize(points, inverse_z, faces, (s * height, s * width), two_sided)
+    shaded = _shade(attributes, faces[face], bary, lights, ambient, two_sided)
+    samples = np.zeros((s * height * s * width, 4))
+    samples[pixel, :3], samples[pixel, 3] = shaded, 1.0
+    image = samples.reshape(height, s, width, s, 4).mean(axis=(1, 3))
+    rgb = 255.0 * image[..., :3]
+    if background is not None:
+        if np.shape(background) != (height, width, 3):
+            raise ValueError(f'background has shape {np.shape(background)}, '
+                             f'expected {(height, width, 3)}')
+        rgb += (1.0 - image[..., 3:]) * background
+    depth = np.full(s * height * s * width, np.inf, np.float32)
+    depth[pixel] = z
+    depth = depth.reshape(height, s, width, s).min(axis=(1, 3))
+    return (rgb + 0.5).astype(np.uint8), depth
+
+
+def _check_mesh(vertices, faces):
+    vertices, faces = np.asarray(vertices, float), np.asarray(faces).astype(np.int64)
+    if vertices.ndim != 2 or vertices.shape[1] != 3:
+        raise ValueError(f'vertices have shape {vertices.shape}, expected (V, 3)')
+    if faces.ndim != 2 or faces.shape[1] != 3:
+        raise ValueError(f'faces have shape {faces.shape}, expected (F, 3)')
+    if not np.isfinite(vertices).all():
+        raise ValueError('vertices hold NaN or infinite values')
+    return vertices, faces
+
+
+def _focal_and_centre(intrinsics):
+    intrinsics = np.asarray(intrinsics, float)
+    if intrinsics.shape == (3, 3):
+        return intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2]
+    if intrinsics.shape == (4,):
+        return tuple(intrinsics)
+    raise ValueError(f'intrinsics have shape {intrinsics.shape}, expected (3, 3) or (4,)')
+
+
+def vertex_normals(vertices, faces) -> np.ndarray:
+    """Unit normals (V, 3): the area-weighted mean of the normals of a vertex's faces."""
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    face_normals = _cross(b - a, c - a)
+    corner = faces.ravel()
+    normals = np.stack([np.bincount(corner, np.repeat(face_normals[:, i], 3), len(vertices))
+                        for i in range(3)], axis=1)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
+
+
+def _cross(u, v):  # several times faster than np.cross on (N, 3)
+    return np.stack([u[:, 1] * v[:, 2] - u[:, 2] * v[:, 1],
+                     u[:, 2] * v[:, 0] - u[:, 0] * v[:, 2],
+                     u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]], axis=1)
+
+
+def clip_near(vertices, attributes, faces, near):
+    """Cuts triangles at z = near; returns vertices, attributes and faces of what is in front.
+
+    A triangle with one corner in front keeps its tip, one with two keeps a quad (two triangles).
+    """
+    front = vertices[:, 2] >= near
+    if front.all():
+        return vertices, attributes, faces
+    count = front[faces].sum(axis=1)
+    parts, new_vertices, new_attributes = [faces[count == 3]], [vertices], [attributes]
+    total = len(vertices)
+    for n_front in (1, 2):
+        cut = faces[count == n_front]
+        lone = np.argmax(front[cut] == (n_front == 1), axis=1)  # the corner alone on its side
+        a, b, c = (cut[np.arange(len(cut)), (lone + i) % 3] for i in range(3))
+        for end in (b, c):
+            t = ((near - vertices[a, 2]) / (vertices[end, 2] - vertices[a, 2]))[:, None]
+            new_vertices.append(vertices[a] + t * (vertices[end] - vertices[a]))
+            new_attributes.append(attributes[a] + t * (attributes[end] - attributes[a]))
+        ab = total + np.arange(len(cut))
+        ac = ab + len(cut)
+        total += 2 * len(cut)
+        if n_front == 1:
+            parts.append(np.stack([a, ab, ac], axis=1))
+        else:
+            parts += [np.stack([ab, b, c], axis=1), np.stack([ab, c, ac], axis=1)]
+    return np.concatenate(new_vertices), np.concatenate(new_attributes), np.concatenate(parts)
+
+
+def rasterize(points, inverse_z, faces, image_size, two_sided=False):
+    """Finds the nearest triangle at each pixel centre.
+
+    Args:
+        points: (V, 2) pixels; inverse_z: (V,) 1 / metres, positive; faces: (F, 3).
+        image_size: (height, width).
+        two_sided: keep faces that are clockwise seen from the camera.
+
+    Returns:
+        For the P covered pixels: flat index (P,), face index (P,), perspective-correct
+        barycentric coordinates (P, 3), and z (P,) metres.
+    """
+    height, width = image_size
+    setup, low, extent, index = _triangle_setup(points, inverse_z, faces, image_size, two_sided)
+    counts = extent[:, 0] * extent[:, 1]
+    ends = np.cumsum(counts)
+    empty = np.uint64(0xFFFFFFFFFFFFFFFF)
+    nearest = np.full(height * width, empty)  # depth's float bits above, triangle below
+    start = 0
+    while start < len(counts):
+        done = ends[start - 1] if start else 0
+        stop = max(int(np.searchsorted(ends, done + CANDIDATES_PER_CHUNK, 'right')), start + 1)
+        triangle = np.repeat(np.arange(start, stop), counts[start:stop])
+        offset = np.arange(len(triangle)) - (ends - counts - done)[triangle]
+        row, column = np.divmod(offset, extent[triangle, 0])
+        x, y = column + low[triangle, 0], row + low[triangle, 1]
+        b0, b1, b2, inv = _screen_barycentric(setup[triangle], x, y)
+        inside = np.minimum(np.minimum(b0, b1), b2) >= -EDGE_TOLERANCE
+        bits = (1.0 / inv[inside]).astype(np.float32).view(np.uint32).astype(np.uint64)
+        key = (bits << np.uint64(32)) | triangle[inside].astype(np.uint64)
+        np.minimum.at(nearest, (y * width + x)[inside], key)
+        start = stop
+    pixel = np.flatnonzero(nearest != empty)
+    triangle = (nearest[pixel] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    y, x = np.divmod(pixel, width)
+    b0, b1, b2, inv = _screen_barycentric(setup[triangle], x, y)
+    weights = np.stack([b0, b1, b2], axis=1) * inverse_z[faces[index[triangle]]] / inv[:, None]
+    return pixel, index[triangle], weights, 1.0 / inv
+
+
+def _triangle_setup(points, inverse_z, faces, image_size, two_sided):
+    """Plane equations (T, 9) and pixel bounds of the triangles that may cover a pixel centre."""
+    height, width = image_size
+    a, b, c = (points[faces[:, i]] for i in range(3))
+    low = np.maximum(np.ceil(np.minimum(np.minimum(a, b), c)), 0)
+    high = np.minimum(np.floor(np.maximum(np.maximum(a, b), c)), (width - 1, height - 1))
+    u, v = b - a, c - a
+    area = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
+    keep = (low <= high).all(axis=1) & ((area != 0) if two_sided else (area < 0))
+    index = np.flatnonzero(keep)
+    a, u, v, area, low = a[keep], u[keep], v[keep], area[keep], low[keep].astype(np.int64)
+    extent = high[keep].astype(np.int64) - low + 1
+    inv = inverse_z[faces[index]]
+    setup = np.stack([a[:, 0], a[:, 1], v[:, 1] / area, -v[:, 0] / area, -u[:, 1] / area,
+                      u[:, 0] / area, inv[:, 0], inv[:, 1] - inv[:, 0], inv[:, 2] - inv[:, 0]],
+                     axis=1)
+    return setup, low, extent, index
+
+
+def _screen_barycentric(setup, x, y):
+    x0, y0, b1x, b1y, b2x, b2y, inv0, inv1, inv2 = setup.T
+    dx, dy = x - x0, y - y0
+    b1 = b1x * dx + b1y * dy
+    b2 = b2x * dx + b2y * dy
+    return 1.0 - b1 - b2, b1, b2, inv0 + b1 * inv1 + b2 * inv2
+
+
+def _shade(attributes, corners, bary, lights, ambient, two_sided):
+    values = sum(bary[:, i, None] * attributes[corners[:, i]] for i in range(3))
+    normals, colors = values[:, :3], values[:, 3:]
+    normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
+    light = np.full(len(values), float(ambient))
+    for direction, intensity in lights:
+        cosine = normals @ (np.asarray(direction, float) / np.linalg.norm(direction))
+        light += intensity * (np.abs(cosine) if two_sided else np.maximum(cosine, 0.0))
+    return np.clip(colors * light[:, None], 0.0, 1.0)
+
+
+def look_at(eye, target, up=(0.0, 1.0, 0.0)) -> tuple[np.ndarray, np.ndarray]:
+    """World-to-camera rotation (3, 3) and translation (3,) of an OpenCV camera.
+
+    The camera sits at `eye` (3,), sees `target` (3,) in its centre, and `up` points up the image.
+
+    Raises:
+        ValueError: eye and target coincide, or up is along the line of sight.
+    """
+    forward = np.asarray(target, float) - np.asarray(eye, float)
+    right = np.cross(forward, np.asarray(up, float))
+    if np.linalg.norm(right) < 1e-9 * max(np.linalg.norm(forward), 1e-9):
+        raise ValueError(f'no view from {eye} to {target} with up {up}')
+    down = np.cross(forward, right)
+    rotation = np.stack([axis / np.linalg.norm(axis) for axis in (right, down, forward)])
+    return rotation, -rotation @ np.asarray(eye, float)
+
+
+def render_view(vertices, faces, view='front', image_size=(512, 512), margin=1.08,
+                focus=None, **options) -> np.ndarray:
+    """A picture (H, W, 3) uint8 of a body in a y-up frame, from one of `VIEWS`, filling the image.
+
+    `view` is a name in `VIEWS` or a direction (3,) from body to camera; `focus` (N, 3) points,
+    the vertices without, decide what is framed. Other options go to `render`.
+    """
+    if isinstance(view, str) and view not in VIEWS:
+        raise ValueError(f'view {view!r} is not one of {sorted(VIEWS)}')
+    direction, up = VIEWS[view] if isinstance(view, str) else (view, (0, 1, 0))
+    vertices = np.asarray(vertices, float)
+    focus = vertices if focus is None else np.asarray(focus, float)
+    centre = (focus.min(axis=0) + focus.max(axis=0)) / 2
+    size = np.linalg.norm(focus.max(axis=0) - focus.min(axis=0))
+    direction = np.asarray(direction, float) / np.linalg.norm(direction)
+    rotation, translation = look_at(centre + 4.0 * size * direction, centre, up)
+    seen = focus @ rotation.T + translation
+    half = np.abs(seen[:, :2] / seen[:, 2:]).max(axis=0) * margin
+    focal = min(image_size[1] / 2 / half[0], image_size[0] / 2 / half[1])
+    intrinsics = (focal, focal, (image_size[1] - 1) / 2, (image_size[0] - 1) / 2)
+    options = {'supersample': 2, 'background': np.full((*image_size, 3), 255, np.uint8)} | options
+    return render(vertices @ rotation.T + translation, faces, intrinsics, image_size, **options)[0]
+
+
+def contact_sheet(images, columns: int, labels: Sequence[str] = ()) -> np.ndarray:
+    """Images (H, W, 3) uint8 of one size in a grid, row by row, with a label in each corner."""
+    shapes = {np.shape(image) for image in images}
+    if len(shapes) != 1:
+        raise ValueError(f'images of one sheet must share one shape, got {sorted(shapes)}')
+    if labels and len(labels) != len(images):
+        raise ValueError(f'{len(labels)} labels for {len(images)} images')
+    height, width, _ = shapes.pop()
+    rows = -(-len(images) // columns)
+    sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    for i, image in enumerate(images):
+        y, x = i // columns * height, i % columns * width
+        sheet[y:y + height, x:x + width] = image
+        if labels:
+            cv2.putText(sheet, labels[i], (x + 6, y + 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5,
+                        (40, 40, 40), 1, cv2.LINE_AA)
+    return sheet
