@@ -33,6 +33,12 @@ def vertex_weights(vertices: jax.Array, faces: jax.Array) -> jax.Array:
     return jnp.zeros(len(vertices)).at[faces].add(share[:, None])
 
 
+def check_distance(distance: str) -> None:
+    """Raise ValueError unless `distance` is 'squared' or 'l1'."""
+    if distance not in ('squared', 'l1'):
+        raise ValueError(f"loss_distance={distance!r}: expected 'squared' or 'l1'")
+
+
 def tokenizer_terms(
     *,
     rotation: jax.Array,
@@ -43,8 +49,9 @@ def tokenizer_terms(
     vertices_gt: jax.Array,
     weights: jax.Array,
     commitment: jax.Array,
+    distance: str,
 ) -> dict[str, jax.Array]:
-    """The four terms of stage 1, each a mean over the batch (TokenHMR's release; supplement 1).
+    """The four terms of stage 1, each a mean over the batch (TokenHMR, section 3.2).
 
     Args:
       rotation, rotation_gt: (B, 21, 3, 3).
@@ -52,10 +59,12 @@ def tokenizer_terms(
       vertices, vertices_gt: (B, V, 3) metres.
       weights: (V,) of `vertex_weights`.
       commitment: () of `quantizer.quantize`.
+      distance: 'squared' as in the release, 'l1' as in the paper.
     """
+    measure = jnp.square if distance == 'squared' else jnp.abs
     return {
-        'rotation': jnp.mean((rotation - rotation_gt) ** 2),
-        'joints': jnp.mean((joints - joints_gt) ** 2),
-        'vertices': jnp.mean(weights[:, None] * (vertices - vertices_gt) ** 2),
+        'rotation': jnp.mean(measure(rotation - rotation_gt)),
+        'joints': jnp.mean(measure(joints - joints_gt)),
+        'vertices': jnp.mean(weights[:, None] * measure(vertices - vertices_gt)),
         'commitment': commitment,
     }

@@ -1,5 +1,7 @@
 """The data that flows through the project, as typed pytrees."""
 
+from typing import Any
+
 import jax
 from flax import struct
 
@@ -26,3 +28,40 @@ class BodyOutput:
 
     vertices: jax.Array
     joints: jax.Array
+
+
+@struct.dataclass
+class PoseBatch:
+    """What the tokenizer trains on. body_pose: (B, 21, 3) axis-angle, radians, joints 1 to 21."""
+
+    body_pose: jax.Array
+
+
+@struct.dataclass
+class TokenizerOutput:
+    """Poses through the tokenizer.
+
+    tokens: (B, T) int32 pose tokens.
+    body_pose: (B, 21, 3, 3) reconstructed rotations.
+    body: the reconstructed bodies, mean shape, root at rest.
+    """
+
+    tokens: jax.Array
+    body_pose: jax.Array
+    body: BodyOutput
+
+
+@struct.dataclass
+class TrainState:
+    """All that training changes.
+
+    step: () int32, steps done.
+    params: what the gradient trains.
+    state: what else changes in a step: the tokenizer's codebook.
+    opt_state: the optimizer's.
+    """
+
+    step: jax.Array
+    params: Any
+    state: Any
+    opt_state: Any

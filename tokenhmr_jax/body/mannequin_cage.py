@@ -60,14 +60,13 @@ class Cage:
             self.tips[name] = ('quad', len(self.quads) - 1) if n == 2 else ('edge', middle)
 
 
-TORSO_ROWS = (0.845, 0.885, 0.925, 0.965, 1.005, 1.045, 1.085, 1.125, 1.170, 1.215, 1.262, 1.305,
-              1.345, 1.385, 1.415)
-ARM_ROW = 10  # the arm leaves the torso's side column at rows 10 to 14
-NECK_ROWS = (1.435, 1.455, 1.475)
-HEAD_ROWS = (1.492, 1.512, 1.534, 1.556, 1.578, 1.600, 1.622, 1.646, 1.670, 1.690)
+TORSO_ROWS = (0.915, 0.980, 1.045, 1.110, 1.175, 1.240, 1.295, 1.325, 1.353, 1.380, 1.402)
+ARM_ROW = 7  # the arm leaves the torso's side column at rows 7 to 11
+NECK_ROWS = (1.435, 1.465)
+HEAD_ROWS = (1.482, 1.499, 1.517, 1.535, 1.555, 1.575, 1.597, 1.625, 1.660, 1.688)
 EAR_ROW = 3  # the ear leaves the head's side column at rows 3 to 5
-LEG_ROWS = (0.800, 0.755, 0.710, 0.665, 0.620, 0.578, 0.540, 0.510, 0.485, 0.460, 0.430, 0.390,
-            0.345, 0.300, 0.250, 0.200, 0.150, 0.105)
+LEG_ROWS = (0.790, 0.735, 0.680, 0.625, 0.575, 0.530, 0.485, 0.440, 0.395, 0.345, 0.295, 0.245,
+            0.195, 0.150, 0.105)
 ARM_ROWS = (0.195, 0.225, 0.260, 0.300, 0.340, 0.380, 0.410, 0.430, 0.450, 0.485, 0.530, 0.580,
             0.630, 0.665)
 PALM_ROWS = (0.690, 0.710, 0.732, 0.755, 0.782)
@@ -88,8 +87,12 @@ def half_body() -> Cage:
 
 def _torso(cage):
     """Rows of 14 vertices from the front midline over the left side to the back midline."""
-    turn = np.arange(14) * 180.0 / 13.0
-    rows = [cage.loop(form.TORSO.ring(y, turn), 'torso') for y in TORSO_ROWS]
+    even = np.arange(14) * 180.0 / 13.0
+    apart = np.concatenate([np.linspace(0.0, 56.0, 7), np.linspace(124.0, 180.0, 7)])
+    widen = np.clip((np.arange(len(TORSO_ROWS)) - ARM_ROW + 4) / 3, 0.0, 1.0)  # room for the arm
+    rows = [cage.loop(form.crotch_row(even), 'torso')]
+    rows += [cage.loop(form.TORSO.ring(y, even + w * (apart - even)), 'torso')
+             for y, w in zip(TORSO_ROWS, widen, strict=True)]
     for r, (lower, upper) in enumerate(zip(rows, rows[1:], strict=False)):
         hole = (6,) if ARM_ROW <= r < ARM_ROW + 4 else ()
         cage.strip(upper, lower, closed=False, skip=hole)
@@ -102,13 +105,15 @@ def _torso(cage):
 
 def _head(cage, top):
     """Neck and head: rows of 10 vertices, denser on the face; the ear grows from the side."""
-    turn = np.array([0.0, 19.0, 39.0, 61.0, 86.0, 108.0, 126.0, 144.0, 162.0, 180.0])
+    turn = np.array([0.0, 12.0, 27.0, 50.0, 84.0, 108.0, 126.0, 144.0, 162.0, 180.0])
     loop = top[:5] + top[9:]
     for y in NECK_ROWS:
-        end = cage.loop(form.NECK.ring(y, turn), 'neck')
+        end = cage.loop(form.tilted_ring(form.NECK, y, turn, 0.35, 0.03), 'neck')
         cage.strip(end, loop, closed=False)
         loop = end
-    rows = [cage.loop(form.HEAD.ring(y, turn), 'head') for y in HEAD_ROWS]
+    tilts = np.maximum(0.32 - 0.05 * np.arange(len(HEAD_ROWS)), 0.0)
+    rows = [cage.loop(form.tilted_ring(form.HEAD, y, turn, tilt, 0.08), 'head')
+            for y, tilt in zip(HEAD_ROWS, tilts, strict=True)]
     cage.strip(rows[0], loop, closed=False)
     for r, (lower, upper) in enumerate(zip(rows, rows[1:], strict=False)):
         cage.strip(upper, lower, closed=False, skip=(4,) if EAR_ROW <= r < EAR_ROW + 2 else ())
@@ -133,7 +138,7 @@ def _leg(cage, bottom):
     opening = ankle[:6] + sole[5::-1]
     across = np.array([-62.0, -40.0, -14.0, 14.0, 40.0, 62.0])
     turn = np.concatenate([across, 180.0 - across[::-1]])
-    ball = cage.tube(opening, [form.FOOT.ring(z, turn) for z in FOOT_ROWS], 'foot')
+    ball = cage.tube(opening, [form.foot_ring(z, turn) for z in FOOT_ROWS], 'foot')
     for i, toe in enumerate(form.TOES):
         root = [ball[i], ball[i + 1], ball[10 - i], ball[11 - i]]
         cage.cap(cage.tube(root, form.digit_rings(toe), toe), f'left_{toe}')

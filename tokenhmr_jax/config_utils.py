@@ -1,0 +1,58 @@
+"""What every config file and command needs from a config."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+
+import ml_collections
+
+
+def parse_arg(arg: str | None, **defaults: str) -> dict[str, str]:
+    """Parse the argument of a config file, as in `configs/tokenizer.py:variant=release`.
+
+    Args:
+      arg: 'name=value,name=value', or nothing.
+      defaults: the names there are, with their default values.
+
+    Raises:
+      ValueError: for a name that is not among the defaults, or no `name=value`.
+    """
+    parsed = dict(defaults)
+    for part in filter(None, (arg or '').split(',')):
+        name, equals, value = part.partition('=')
+        if not equals or name not in defaults:
+            raise ValueError(f'config argument {part!r}: expected name=value with {list(defaults)}')
+        parsed[name] = value
+    return parsed
+
+
+def to_json(config: ml_collections.ConfigDict) -> dict:
+    """The config as plain containers, equal to what `from_json` reads back."""
+    return json.loads(config.to_json())
+
+
+def from_json(tree: dict) -> ml_collections.ConfigDict:
+    """A config from the plain containers that a checkpoint holds."""
+    return ml_collections.ConfigDict(tree, convert_dict=True)
+
+
+def differences(a: dict, b: dict, prefix: str = '') -> list[str]:
+    """Dotted names of the values in which two configs, as plain containers, differ."""
+    found = []
+    for key in sorted(a.keys() | b.keys()):
+        ours, theirs = a.get(key), b.get(key)
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            found += differences(ours, theirs, f'{prefix}{key}.')
+        elif ours != theirs:
+            found.append(f'{prefix}{key} ({ours} -> {theirs})')
+    return found
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """In a command: what the user got wrong ends it with one line instead of a traceback."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f'error: {error}')

@@ -1,0 +1,161 @@
+"""From prepared datasets to batches: weighted mixtures, deterministic, per host, resumable.
+
+A name such as 'amass/CMU' means the split `CMU` of the dataset in `data_dir/amass`. Batches are
+dictionaries of NumPy arrays stacked over records; `key` names where each record came from.
+"""
+
+import pathlib
+from collections.abc import Iterator, Mapping
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+
+_SUM_TOLERANCE = 1e-3
+
+
+class Records:
+    """Random access to the records of one split, with errors that say which record is broken."""
+
+    def __init__(self, name: str, source):
+        self._name = name
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index) -> dict:
+        try:
+            return self._source[index]
+        except Exception as error:  # whatever the storage and the decoder raise
+            raise ValueError(f'{self._name}: record {index} cannot be read ({error})') from error
+
+    def __repr__(self) -> str:
+        return f'Records({self._name}, {len(self)})'
+
+
+def open_split(data_dir: str, name: str) -> Records:
+    """Open the prepared split `name`, such as 'amass/CMU', below `data_dir`.
+
+    Raises:
+      FileNotFoundError: if the dataset, or one of its files, is not there.
+      ValueError: if the dataset has no such split, or the split is empty.
+    """
+    dataset, _, split = name.rpartition('/')
+    folder = _version_folder(pathlib.Path(data_dir) / dataset, data_dir)
+    builder = tfds.builder_from_directory(folder)
+    if split not in builder.info.splits:
+        raise ValueError(f'{name}: {folder} has the splits {sorted(builder.info.splits)}')
+    info = builder.info.splits[split]
+    for file in info.filepaths:
+        if not pathlib.Path(file).is_file():
+            raise FileNotFoundError(f'{name}: {file} is missing; prepare the dataset again')
+    if not info.num_examples:
+        raise ValueError(f'{name}: the split holds no records')
+    return Records(name, builder.as_data_source(split))
+
+
+def _version_folder(folder: pathlib.Path, data_dir: str) -> pathlib.Path:
+    """The newest prepared version in a dataset's folder."""
+    versions = [p.parent for p in folder.glob('*/dataset_info.json')]
+    if not versions:
+        there = pathlib.Path(data_dir).glob('**/dataset_info.json')
+        names = sorted({str(p.parent.parent.relative_to(data_dir)) for p in there})
+        raise FileNotFoundError(f'{folder}: no prepared dataset; {data_dir} holds {names}')
+    return max(versions, key=lambda p: [int(n) for n in p.name.split('.')])
+
+
+def check_mixture(mixture: Mapping[str, float]) -> None:
+    """Raise ValueError unless the weights are positive and sum to 1."""
+    if not mixture:
+        raise ValueError('data.mixture is empty: expected {name: weight}')
+    if min(mixture.values()) <= 0:
+        raise ValueError(f'data.mixture: every weight must be above 0, got {dict(mixture)}')
+    total = sum(mixture.values())
+    if abs(total - 1) > _SUM_TOLERANCE:
+        raise ValueError(f'data.mixture: the weights sum to {total:.4f}, expected 1')
+
+
+def train_batches(
+    data_dir: str,
+    mixture: Mapping[str, float],
+    *,
+    batch_size: int,
+    seed: int,
+    num_threads: int,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> grain.DatasetIterator:
+    """An endless stream of this host's share of each global batch.
+
+    Each dataset is shuffled as a whole, again in every epoch, and repeated without end; the
+    mixture takes from them in the proportion of their weights. The n-th record of the mixture
+    depends on the seed alone: any number of hosts sees the same records in the same global batch.
+    `get_state` and `set_state` of the iterator name a position, to resume at the exact record.
+
+    Args:
+      data_dir: where prepared datasets lie.
+      mixture: name to weight, summing to 1.
+      batch_size: records in a global batch.
+      seed: of the shuffles.
+      num_threads: that read and decode.
+      process_index: this host.
+      process_count: number of hosts.
+
+    Raises:
+      FileNotFoundError, ValueError: as `open_split` and `check_mixture`, before any record is read.
+    """
+    check_mixture(mixture)
+    if batch_size % process_count:
+        raise ValueError(f'batch_size={batch_size} does not divide over {process_count} hosts')
+    names = sorted(mixture)
+    shuffled = [
+        grain.MapDataset.source(open_split(data_dir, name)).seed(seed + i).shuffle().repeat()
+        for i, name in enumerate(names)
+    ]
+    mixed = grain.MapDataset.mix(shuffled, [mixture[name] for name in names])
+    ours = mixed[process_index::process_count]
+    batched = ours.batch(batch_size // process_count, drop_remainder=True, batch_fn=_stack)
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
+    return iter(batched.to_iter_dataset(options))
+
+
+def eval_batches(
+    records: Records,
+    *,
+    batch_size: int,
+    num_threads: int,
+    limit: int | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+    """Every record exactly once, in order, in batches of one shape; the last one is padded.
+
+    Args:
+      records: of `open_split`.
+      batch_size: records in a global batch.
+      num_threads: that read and decode.
+      limit: how many records at most, spread evenly over the split; None for all.
+      process_index: this host.
+      process_count: number of hosts.
+
+    Yields:
+      this host's share of each batch, and `valid` (B,), false where it is padding.
+    """
+    total = len(records)
+    count = total if limit is None else min(limit, total)
+    padded = -(-count // batch_size) * batch_size
+
+    def read(position: int) -> dict:
+        record = dict(records[min(position, count - 1) * total // count])
+        return record | {'valid': np.asarray(position < count)}
+
+    ours = grain.MapDataset.range(padded).map(read)[process_index::process_count]
+    batched = ours.batch(batch_size // process_count, batch_fn=_stack)
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
+    for columns in batched.to_iter_dataset(options):
+        yield columns, columns.pop('valid')
+
+
+def _stack(records) -> dict[str, np.ndarray]:
+    return {key: np.stack([record[key] for record in records]) for key in records[0]}

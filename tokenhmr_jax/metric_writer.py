@@ -1,0 +1,143 @@
+"""What a run says of itself: a progress bar, TensorBoard, and `metrics.jsonl`."""
+
+import json
+import os
+import pathlib
+import time
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from absl import logging
+from tensorboard.summary import Writer
+from tqdm import tqdm
+
+
+class MetricWriter:
+    """Writes the scalars of one run.
+
+    Args:
+      workdir: the run's folder.
+      start: the step the run goes on from. Lines of later steps, written by an earlier life of
+        the run that did not save them, are dropped.
+    """
+
+    def __init__(self, workdir: str, start: int):
+        path = pathlib.Path(workdir) / 'metrics.jsonl'
+        if path.exists():
+            _drop_after(path, start)
+        self._file = path.open('a')
+        self._tensorboard = Writer(str(pathlib.Path(workdir) / 'tensorboard'))
+
+    def __enter__(self) -> 'MetricWriter':
+        return self
+
+    def __exit__(self, *unused) -> None:
+        self._file.close()
+        self._tensorboard.close()
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        """One line of JSON, and one point per scalar."""
+        self._file.write(json.dumps({'step': step} | scalars) + '\n')
+        self._file.flush()
+        for name, value in scalars.items():
+            self._tensorboard.add_scalar(name, value, step=step)
+
+
+def _drop_after(path: pathlib.Path, step: int) -> None:
+    """Keep the lines up to a step; a line that a killed process left half-written goes too."""
+    kept = []
+    for line in path.read_text().splitlines(keepends=True):
+        try:
+            keep = line.endswith('\n') and json.loads(line)['step'] <= step
+        except ValueError:
+            keep = False
+        if keep:
+            kept.append(line)
+    aside = path.with_suffix('.jsonl.new')
+    aside.write_text(''.join(kept))
+    os.replace(aside, path)
+
+
+class Progress:
+    """Means of the training metrics over windows of steps, and the progress bar.
+
+    A window is fetched from the device only after the step that follows it has been sent off, so
+    the device never waits for the host.
+
+    Args:
+      writer: where the means go.
+      start: steps done before.
+      config: `num_steps`, `batch_size`; `log_every`, the steps in a window; and
+        `max_skipped_steps`, how many batches in a row may have a loss or gradient that is not
+        finite.
+    """
+
+    def __init__(self, writer: MetricWriter, start: int, config: ml_collections.ConfigDict):
+        self._writer = writer
+        self._batch_size = config.batch_size
+        self._every = config.log_every
+        self._max_skipped = config.max_skipped_steps
+        self._skipped: list[tuple[int, list[str]]] = []
+        self._waiting: list[tuple[int, np.ndarray, dict[str, jax.Array]]] = []
+        self._since = time.monotonic()
+        self._bar = tqdm(
+            total=config.num_steps, initial=start, unit='step', dynamic_ncols=True
+        )
+
+    def __enter__(self) -> 'Progress':
+        return self
+
+    def __exit__(self, *unused) -> None:
+        self._bar.close()
+
+    def add(self, step: int, keys: np.ndarray, logs: dict[str, jax.Array]) -> None:
+        """Take the metrics of a step, still on the device, and the keys of its records."""
+        self._waiting.append((step, keys, logs))
+        self._bar.update()
+        if len(self._waiting) > self._every:
+            self._report(self._waiting[:-1])
+            self._waiting = self._waiting[-1:]
+
+    def flush(self) -> None:
+        """Report all that has been taken, and wait for it."""
+        if self._waiting:
+            self._report(self._waiting)
+        self._waiting = []
+
+    def show(self, step: int, scores: dict[str, float]) -> None:
+        """Write the scores of an evaluation, and print them above the bar."""
+        self._writer.write(step, {f'eval/{name}': value for name, value in scores.items()})
+        numbers = '  '.join(f'{name} {value:.4g}' for name, value in scores.items())
+        self._bar.write(f'step {step}: {numbers}')
+        self._since = time.monotonic()
+
+    def _report(self, window: list[tuple[int, np.ndarray, dict[str, Any]]]) -> None:
+        fetched = jax.device_get([logs for _, _, logs in window])
+        now = time.monotonic()
+        rate = len(window) / max(now - self._since, 1e-9)
+        self._since = now
+        for (step, keys, _), logs in zip(window, fetched, strict=True):
+            self._count_skipped(step, keys, logs['skipped'])
+        good = [logs for logs in fetched if not logs['skipped']]
+        scalars = {k: float(np.mean([logs[k] for logs in good])) for k in good[0]} if good else {}
+        scalars['skipped'] = float(len(fetched) - len(good))
+        scalars |= {'steps_per_second': rate, 'examples_per_second': rate * self._batch_size}
+        self._writer.write(window[-1][0], scalars)
+        if good:
+            self._bar.set_postfix(loss=f'{scalars["loss"]:.4g}', refresh=False)
+
+    def _count_skipped(self, step: int, keys: np.ndarray, skipped: float) -> None:
+        if not skipped:
+            self._skipped = []
+            return
+        self._skipped.append((step, [str(key) for key in keys]))
+        logging.warning('step %d: loss or gradient not finite, batch skipped: %s', step, keys)
+        if len(self._skipped) > self._max_skipped:
+            steps = [step for step, _ in self._skipped]
+            raise FloatingPointError(
+                f'steps {steps[0]} to {steps[-1]}: the loss or its gradient was not finite '
+                f'{len(steps)} times in a row (max_skipped_steps={self._max_skipped}). The last '
+                f'batch began with the records {self._skipped[-1][1][:4]}'
+            )

@@ -1,0 +1,189 @@
+"""Stage 1: a pose through tokens and back, judged by its rotations, joints and skin."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from flax import struct
+
+from tokenhmr_jax import losses, metrics
+from tokenhmr_jax.body import mannequin, rotations, skeleton, smpl
+from tokenhmr_jax.models import quantizer
+from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
+from tokenhmr_jax.types import BodyOutput, PoseBatch, SmplParams, TokenizerOutput
+
+# The root is the body model's joint 0 and at rest; the tokenizer's joints are 1 to 21.
+_BODY = slice(1, 22)
+
+
+@struct.dataclass
+class Frozen:
+    """What a step reads and training never changes.
+
+    body: SMPL or SMPL-H.
+    vertex_weights: (V,) of the mesh loss.
+    hands: (30, 3, 3) pose of the hands of ground-truth bodies, or None for flat hands.
+    """
+
+    body: smpl.BodyModel
+    vertex_weights: jax.Array
+    hands: jax.Array | None
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerTask:
+    """The tokenizer's losses and metrics. `config` is that of configs/tokenizer.py."""
+
+    config: ml_collections.FrozenConfigDict
+    model: Tokenizer
+
+    @classmethod
+    def from_config(cls, config: ml_collections.ConfigDict) -> 'TokenizerTask':
+        """Raises ValueError where the config's values do not go together."""
+        tokens = config.batch_size * num_tokens(config.model.size_mul)
+        if tokens < config.codebook.num_codes:
+            raise ValueError(
+                f'a batch of {config.batch_size} poses has {tokens} tokens, fewer than the '
+                f'{config.codebook.num_codes} codes: expected at least 4 per code'
+            )
+        losses.check_distance(config.loss_distance)
+        return cls(ml_collections.FrozenConfigDict(config), Tokenizer(**config.model))
+
+    def frozen(self) -> Frozen:
+        """Load the body model.
+
+        Raises:
+          FileNotFoundError, ValueError: as `smpl.load`; or if the hands' mean pose is asked for
+            and the body model has none.
+        """
+        body = load_body(self.config.body)
+        hands = None
+        if self.config.ground_truth_hands == 'mean':
+            if body.hand_mean is None:
+                raise ValueError(
+                    f"body {self.config.body!r} has no mean hand pose: ground_truth_hands='mean' "
+                    "needs an SMPL-H file, expected 'flat' otherwise"
+                )
+            hands = rotations.axis_angle_to_matrix(body.hand_mean)
+        elif self.config.ground_truth_hands != 'flat':
+            raise ValueError(
+                f"ground_truth_hands={self.config.ground_truth_hands!r}: expected 'flat' or 'mean'"
+            )
+        weights = losses.vertex_weights(body.template.T, body.faces)
+        return Frozen(body, weights, hands)
+
+    def batch(self, columns: dict[str, np.ndarray]) -> PoseBatch:
+        """What goes to the devices of a batch of records."""
+        return PoseBatch(body_pose=columns['body_pose'])
+
+    def init(self, rng: jax.Array) -> tuple[dict, quantizer.Codebook]:
+        """Fresh parameters, and a codebook that the first step fills."""
+        pose = jnp.broadcast_to(jnp.eye(3), (1, skeleton.NUM_BODY_JOINTS, 3, 3))
+        codebook = quantizer.empty(self.config.codebook.num_codes, self.model.code_dim)
+        return self.model.init(rng, pose)['params'], codebook
+
+    def loss(
+        self,
+        params: dict,
+        codebook: quantizer.Codebook,
+        frozen: Frozen,
+        batch: PoseBatch,
+        rng: jax.Array,
+        step: jax.Array,
+    ) -> tuple[jax.Array, tuple[quantizer.Codebook, dict[str, jax.Array]]]:
+        """The weighted loss of a batch, the codebook after it, and what to log."""
+        pose = rotations.axis_angle_to_matrix(batch.body_pose)
+        latents = self._apply(params, pose, 'encode')
+        flat = jax.lax.stop_gradient(latents).reshape(-1, latents.shape[-1])
+        options = self.config.codebook
+        seeds = quantizer.pick_seeds(flat, options.num_codes, rng, options.seeding)
+        codebook = quantizer.initialize(codebook, seeds)
+        quantized, tokens, commitment = quantizer.quantize(codebook.codes, latents)
+        updated = quantizer.update(
+            codebook,
+            flat,
+            tokens.reshape(-1),
+            seeds,
+            decay=options.decay,
+            reset_on_reseed=options.reset_on_reseed,
+        )
+        if options.freeze_step is not None:
+            learning = step < options.freeze_step
+            updated = jax.tree.map(lambda a, b: jnp.where(learning, a, b), updated, codebook)
+
+        output = self._decode(params, frozen, quantized, tokens)
+        truth = self._ground_truth(frozen, pose)
+        terms = losses.tokenizer_terms(
+            rotation=output.body_pose,
+            rotation_gt=pose,
+            joints=output.body.joints[:, _BODY],
+            joints_gt=truth.joints[:, _BODY],
+            vertices=output.body.vertices,
+            vertices_gt=truth.vertices,
+            weights=frozen.vertex_weights,
+            commitment=commitment,
+            distance=self.config.loss_distance,
+        )
+        counts = quantizer.usage(tokens, options.num_codes)
+        logs = {f'loss/{name}': term for name, term in terms.items()}
+        logs |= {name: jnp.mean(v) for name, v in _errors(output.body, truth).items()}
+        logs |= _usage_scalars(counts)
+        return losses.weighted_sum(terms, self.config.loss_weights), (updated, logs)
+
+    def predict(
+        self, params: dict, codebook: quantizer.Codebook, frozen: Frozen, batch: PoseBatch
+    ) -> TokenizerOutput:
+        """Encode, quantise and decode poses."""
+        latents = self._apply(params, rotations.axis_angle_to_matrix(batch.body_pose), 'encode')
+        quantized, tokens, _ = quantizer.quantize(codebook.codes, latents)
+        return self._decode(params, frozen, quantized, tokens)
+
+    def metrics(
+        self, output: TokenizerOutput, frozen: Frozen, batch: PoseBatch
+    ) -> dict[str, jax.Array]:
+        """Per example: errors (B,) in mm and how many tokens fall on each code (B, K)."""
+        truth = self._ground_truth(frozen, rotations.axis_angle_to_matrix(batch.body_pose))
+        count = jax.vmap(lambda t: quantizer.usage(t, self.config.codebook.num_codes))
+        return _errors(output.body, truth) | {'code_usage': count(output.tokens)}
+
+    def summarize(self, means: dict[str, np.ndarray]) -> dict[str, float]:
+        """Scalars to report from the metrics' means over examples."""
+        usage = _usage_scalars(jnp.asarray(means['code_usage']))
+        return {k: float(v) for k, v in (means | usage).items() if k != 'code_usage'}
+
+    def _apply(self, params, x, method):
+        return self.model.apply({'params': params}, x, method=method)
+
+    def _decode(self, params, frozen, codes, tokens) -> TokenizerOutput:
+        body_pose = rotations.rotation_6d_to_matrix(self._apply(params, codes, 'decode'))
+        return TokenizerOutput(tokens, body_pose, pose_body(frozen.body, body_pose))
+
+    def _ground_truth(self, frozen: Frozen, pose: jax.Array) -> BodyOutput:
+        if frozen.hands is not None:
+            hands = jnp.broadcast_to(frozen.hands, (len(pose), *frozen.hands.shape))
+            pose = jnp.concatenate([pose, hands], axis=1)
+        return pose_body(frozen.body, pose)
+
+
+def load_body(name: str) -> smpl.BodyModel:
+    """The body model that a config names: 'mannequin', or the path of an SMPL or SMPL-H file."""
+    return smpl.from_arrays(mannequin.arrays(), name) if name == 'mannequin' else smpl.load(name)
+
+
+def pose_body(body: smpl.BodyModel, body_pose: jax.Array) -> BodyOutput:
+    """Bodies of mean shape with the root at rest, from rotations (B, P, 3, 3) of joints 1 to P."""
+    root = jnp.broadcast_to(jnp.eye(3), (len(body_pose), 3, 3))
+    return smpl.forward(body, SmplParams(global_orient=root, body_pose=body_pose))
+
+
+def _errors(body: BodyOutput, truth: BodyOutput) -> dict[str, jax.Array]:
+    return {
+        'mpjpe_mm': metrics.mean_distance_mm(body.joints[:, _BODY], truth.joints[:, _BODY]),
+        'pve_mm': metrics.mean_distance_mm(body.vertices, truth.vertices),
+    }
+
+
+def _usage_scalars(counts: jax.Array) -> dict[str, jax.Array]:
+    return {'perplexity': quantizer.perplexity(counts), 'codes_used': jnp.mean(counts > 0)}
