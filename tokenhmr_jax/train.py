@@ -88,7 +88,7 @@ def _go_on(state, data, saved, description, workdir) -> TrainState:
         logging.warning('%s has changed since step %d', key, step)
     state, position = saved.restore(step, state)
     data.set_state(position)
-    logging.info('going on from step %d', step)
+    print(f'going on from step {step}', flush=True)
     return state
 
 
@@ -155,7 +155,7 @@ def device_batches(
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f'unknown arguments: {argv[1:]}')
-    logging.set_verbosity(logging.INFO)
+    logging.set_verbosity(logging.WARNING)  # Orbax reports every file it renames
     with config_utils.clear_errors():
         train(_CONFIG.value, _WORKDIR.value)
 

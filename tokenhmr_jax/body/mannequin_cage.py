@@ -60,14 +60,14 @@ class Cage:
             self.tips[name] = ('quad', len(self.quads) - 1) if n == 2 else ('edge', middle)
 
 
-TORSO_ROWS = (0.915, 0.980, 1.045, 1.110, 1.175, 1.240, 1.295, 1.325, 1.353, 1.380, 1.402)
+TORSO_ROWS = (0.915, 0.980, 1.045, 1.110, 1.175, 1.240, 1.295, 1.325, 1.353, 1.380)
 ARM_ROW = 7  # the arm leaves the torso's side column at rows 7 to 11
 NECK_ROWS = (1.435, 1.465)
 HEAD_ROWS = (1.482, 1.499, 1.517, 1.535, 1.555, 1.575, 1.597, 1.625, 1.660, 1.688)
-EAR_ROW = 3  # the ear leaves the head's side column at rows 3 to 5
+EAR_ROW = 4  # the ear leaves the head's side column at rows 4 to 6
 LEG_ROWS = (0.790, 0.735, 0.680, 0.625, 0.575, 0.530, 0.485, 0.440, 0.395, 0.345, 0.295, 0.245,
             0.195, 0.150, 0.105)
-ARM_ROWS = (0.195, 0.225, 0.260, 0.300, 0.340, 0.380, 0.410, 0.430, 0.450, 0.485, 0.530, 0.580,
+ARM_ROWS = (0.182, 0.212, 0.248, 0.290, 0.340, 0.380, 0.410, 0.430, 0.450, 0.485, 0.530, 0.580,
             0.630, 0.665)
 PALM_ROWS = (0.690, 0.710, 0.732, 0.755, 0.782)
 FOOT_ROWS = (0.020, 0.047, 0.074, 0.098, 0.118)
@@ -93,6 +93,7 @@ def _torso(cage):
     rows = [cage.loop(form.crotch_row(even), 'torso')]
     rows += [cage.loop(form.TORSO.ring(y, even + w * (apart - even)), 'torso')
              for y, w in zip(TORSO_ROWS, widen, strict=True)]
+    rows.append(cage.loop(form.shoulder_row(), 'torso'))
     for r, (lower, upper) in enumerate(zip(rows, rows[1:], strict=False)):
         hole = (6,) if ARM_ROW <= r < ARM_ROW + 4 else ()
         cage.strip(upper, lower, closed=False, skip=hole)
@@ -136,9 +137,7 @@ def _leg(cage, bottom):
         if i == 2:
             cage.tips['left_heel'] = ('edge', (sole[8], sole[9]))
     opening = ankle[:6] + sole[5::-1]
-    across = np.array([-62.0, -40.0, -14.0, 14.0, 40.0, 62.0])
-    turn = np.concatenate([across, 180.0 - across[::-1]])
-    ball = cage.tube(opening, [form.foot_ring(z, turn) for z in FOOT_ROWS], 'foot')
+    ball = cage.tube(opening, [form.foot_ring(z) for z in FOOT_ROWS], 'foot')
     for i, toe in enumerate(form.TOES):
         root = [ball[i], ball[i + 1], ball[10 - i], ball[11 - i]]
         cage.cap(cage.tube(root, form.digit_rings(toe), toe), f'left_{toe}')

@@ -23,10 +23,12 @@ class Loft:
 
     Rows are (t, centre u, centre v, radius -u, +u, -v, +v, exponent): the section is a
     superellipse, quadrant by quadrant. Squared radii are interpolated, so ends close roundly.
+    `skew` (slope, pivot, length) slants sections: t runs back by slope * (u - pivot), in full
+    from t = length on, not at all where t < 0.
     """
 
-    def __init__(self, axis: str, rows):
-        self.axis = AXES[axis]
+    def __init__(self, axis: str, rows, skew=(0.0, 0.0, 1.0)):
+        self.axis, self.skew = AXES[axis], skew
         rows = np.asarray(rows, float)
         self.low, self.high = rows[0, 0], rows[-1, 0]
         values = np.concatenate([rows[:, 1:3], rows[:, 3:7] ** 2, rows[:, 7:]], axis=1)
@@ -45,7 +47,7 @@ class Loft:
     def distance(self, points):
         """Roughly the signed distance (N,), negative inside."""
         along, u, v = self.axis
-        s, beyond = self.section(points[:, along])
+        s, beyond = self.section(points[:, along] + self._slant(points[:, along], points[:, u]))
         du, dv = points[:, u] - s[:, 0], points[:, v] - s[:, 1]
         ru = np.where(du < 0, s[:, 2], s[:, 3])
         rv = np.where(dv < 0, s[:, 4], s[:, 5])
@@ -62,9 +64,13 @@ class Loft:
         n = s[:, 6]
         scale = (np.abs(sin) ** n + np.abs(cos) ** n) ** (-1 / n)
         points = np.empty((len(degrees), 3))
-        points[:, along] = t
         points[:, u], points[:, v] = s[:, 0] + ru * sin * scale, s[:, 1] + rv * cos * scale
+        points[:, along] = t - self._slant(t, points[:, u])
         return points
+
+    def _slant(self, t, u):
+        slope, pivot, length = self.skew
+        return slope * np.clip(t / length, 0.0, 1.0) * (u - pivot)
 
 
 @dataclass(frozen=True)
@@ -102,12 +108,12 @@ def _symmetric(rows, n):
 
 
 TORSO = Loft('y', _symmetric([
-    (0.785, 0.030, 0.020, 0.020), (0.805, 0.080, 0.060, 0.070), (0.835, 0.135, 0.085, 0.100),
-    (0.880, 0.164, 0.098, 0.116), (0.920, 0.169, 0.102, 0.116), (0.970, 0.161, 0.103, 0.104),
-    (1.020, 0.147, 0.101, 0.089), (1.070, 0.138, 0.098, 0.080), (1.120, 0.137, 0.099, 0.082),
-    (1.180, 0.144, 0.106, 0.092), (1.240, 0.153, 0.112, 0.103), (1.290, 0.160, 0.110, 0.110),
-    (1.330, 0.162, 0.098, 0.110), (1.370, 0.150, 0.078, 0.100), (1.400, 0.120, 0.058, 0.087),
-    (1.425, 0.085, 0.042, 0.078), (1.450, 0.050, 0.025, 0.070)], 2.3))
+    (0.785, 0.030, 0.020, 0.020), (0.805, 0.080, 0.060, 0.070), (0.835, 0.138, 0.089, 0.104),
+    (0.880, 0.167, 0.099, 0.121), (0.920, 0.172, 0.106, 0.121), (0.970, 0.164, 0.108, 0.108),
+    (1.020, 0.150, 0.106, 0.093), (1.070, 0.141, 0.103, 0.083), (1.120, 0.140, 0.104, 0.085),
+    (1.180, 0.147, 0.111, 0.096), (1.240, 0.156, 0.118, 0.107), (1.290, 0.163, 0.116, 0.114),
+    (1.330, 0.165, 0.103, 0.114), (1.370, 0.150, 0.078, 0.100), (1.400, 0.120, 0.058, 0.080),
+    (1.425, 0.080, 0.040, 0.064), (1.450, 0.045, 0.022, 0.045)], 2.3))
 
 NECK = Loft('y', [(y, 0, z, w, w, b, f, 2.0) for y, z, w, f, b in [
     (1.350, -0.030, 0.060, 0.045, 0.055), (1.400, -0.025, 0.062, 0.050, 0.060),
@@ -139,8 +145,8 @@ FOOT = Loft('z', [(z, x, y, i, o, d, u, n) for z, x, y, i, o, d, u, n in [
     (-0.074, 0.118, 0.034, 0.026, 0.026, 0.029, 0.028, 2.3), (-0.045, 0.118, 0.034, 0.032, 0.032, 0.034, 0.040, 2.5),
     (-0.010, 0.120, 0.034, 0.033, 0.035, 0.034, 0.046, 2.4), (0.020, 0.122, 0.030, 0.035, 0.038, 0.030, 0.043, 2.3),
     (0.050, 0.124, 0.025, 0.039, 0.041, 0.025, 0.034, 2.3), (0.080, 0.126, 0.020, 0.044, 0.044, 0.020, 0.026, 2.3),
-    (0.105, 0.127, 0.016, 0.047, 0.045, 0.016, 0.018, 2.4), (0.125, 0.127, 0.014, 0.045, 0.043, 0.013, 0.013, 2.4),
-    (0.138, 0.127, 0.014, 0.030, 0.028, 0.006, 0.006, 2.2)]])
+    (0.105, 0.127, 0.016, 0.046, 0.046, 0.016, 0.018, 2.4), (0.122, 0.127, 0.014, 0.044, 0.044, 0.013, 0.013, 2.4),
+    (0.132, 0.127, 0.014, 0.030, 0.030, 0.005, 0.005, 2.2)]], skew=(0.42, 0.1, 0.1))
 
 ARM = Loft('x', [(x, y, z, d, u, b, f, n) for x, y, z, u, d, f, b, n in [
     (0.090, 1.365, -0.025, 0.020, 0.030, 0.030, 0.030, 2.0), (0.120, 1.365, -0.025, 0.042, 0.060, 0.060, 0.058, 2.0),
@@ -157,7 +163,8 @@ ARM = Loft('x', [(x, y, z, d, u, b, f, n) for x, y, z, u, d, f, b, n in [
 
 class Digit(NamedTuple):
     """A finger or toe: its axis `path` (K, 3), radius at its ends, the unit `side` vector (the
-    first column of its cells lies that way), `flat` (height / width) and cells across the root."""
+    first column of its cells lies that way), `flat` (height / width), rings, cells across the root
+    and where along it the first ring is."""
 
     path: tuple
     radii: tuple[float, float]
@@ -165,11 +172,12 @@ class Digit(NamedTuple):
     flat: float
     segments: int
     cells: int = 1
+    start: float = 0.25
 
 
 DIGITS = {
     'thumb': Digit(((0.704, 1.381, -0.014), (0.732, 1.374, 0.018), (0.757, 1.369, 0.038),
-                    (0.779, 1.365, 0.050)), (0.0135, 0.0088), (-0.7, 0.0, 0.7), 1.0, 4, 2),
+                    (0.779, 1.365, 0.050)), (0.0135, 0.0088), (-0.7, 0.0, 0.7), 1.0, 4, 2, 0.42),
     'index': Digit(((0.776, 1.386, -0.006), (0.818, 1.385, -0.003), (0.855, 1.380, -0.001)),
                    (0.0092, 0.0074), (0, 0, 1), 1.0, 5),
     'middle': Digit(((0.778, 1.386, -0.026), (0.824, 1.385, -0.025), (0.866, 1.380, -0.025)),
@@ -178,16 +186,16 @@ DIGITS = {
                   (0.0090, 0.0072), (0, 0, 1), 1.0, 5),
     'pinky': Digit(((0.771, 1.386, -0.065), (0.806, 1.385, -0.069), (0.837, 1.380, -0.072)),
                    (0.0080, 0.0064), (0, 0, 1), 1.0, 5),
-    'big_toe': Digit(((0.096, 0.015, 0.110), (0.096, 0.014, 0.135), (0.099, 0.0135, 0.163)),
-                     (0.0140, 0.0118), (-1, 0, 0), 0.95, 2),
-    'second_toe': Digit(((0.119, 0.014, 0.112), (0.120, 0.013, 0.135), (0.121, 0.010, 0.162)),
-                        (0.0090, 0.0085), (-1, 0, 0), 1.0, 2),
-    'third_toe': Digit(((0.135, 0.013, 0.108), (0.138, 0.012, 0.131), (0.139, 0.009, 0.154)),
-                       (0.0085, 0.0080), (-1, 0, 0), 1.0, 2),
-    'fourth_toe': Digit(((0.150, 0.012, 0.102), (0.153, 0.011, 0.124), (0.155, 0.0085, 0.144)),
-                        (0.0080, 0.0076), (-1, 0, 0), 1.0, 2),
-    'small_toe': Digit(((0.163, 0.011, 0.094), (0.167, 0.010, 0.115), (0.170, 0.008, 0.132)),
-                       (0.0078, 0.0072), (-1, 0, 0), 1.0, 2),
+    'big_toe': Digit(((0.0955, 0.015, 0.105), (0.0955, 0.014, 0.135), (0.098, 0.0135, 0.162)),
+                     (0.0130, 0.0120), (-1, 0, 0), 0.95, 2),
+    'second_toe': Digit(((0.119, 0.013, 0.102), (0.1195, 0.012, 0.130), (0.121, 0.0095, 0.161)),
+                        (0.0080, 0.0081), (-1, 0, 0), 1.0, 2),
+    'third_toe': Digit(((0.1365, 0.012, 0.096), (0.1375, 0.011, 0.124), (0.139, 0.009, 0.152)),
+                       (0.0075, 0.0077), (-1, 0, 0), 1.0, 2),
+    'fourth_toe': Digit(((0.1525, 0.0115, 0.089), (0.154, 0.0105, 0.116), (0.1555, 0.0085, 0.141)),
+                        (0.0070, 0.0072), (-1, 0, 0), 1.0, 2),
+    'small_toe': Digit(((0.1665, 0.011, 0.082), (0.169, 0.0095, 0.106), (0.171, 0.008, 0.129)),
+                       (0.0068, 0.0069), (-1, 0, 0), 1.0, 2),
 }
 
 
@@ -198,7 +206,7 @@ def digit_rings(name: str):
     steps = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
     side = np.asarray(digit.side, float) / np.linalg.norm(digit.side)
     across = np.linspace(1.0, -1.0, digit.cells + 1)
-    ends = np.linspace(0.25, 1.0, digit.segments)
+    ends = np.linspace(digit.start, 1.0, digit.segments)
     for t in ends:
         tip = t == ends[-1]  # the last ring and its cap round off the end
         centre = np.array([np.interp(t * steps[-1], steps, path[:, i]) for i in range(3)])
@@ -209,10 +217,10 @@ def digit_rings(name: str):
         up = np.cross(direction, out)
         up *= np.sign(up[1])
         r = digit.radii[0] + t * (digit.radii[1] - digit.radii[0])
-        centre += 0.6 * r * tip * direction
+        centre += 1.1 * r * tip * direction
         row = np.concatenate([across, across[::-1]])[:, None] * out
         lift = np.repeat([1.0, -1.0], digit.cells + 1)[:, None] * up * digit.flat
-        yield centre + (0.6 if tip else 0.85) * r * (row + lift)
+        yield centre + (0.8 if tip else 0.85) * r * (row + lift)
 
 
 def tilted_ring(loft, y, turn, slope, pivot):
@@ -223,19 +231,21 @@ def tilted_ring(loft, y, turn, slope, pivot):
     return loft.ring(t, turn)
 
 
-def foot_ring(z, turn):
-    """A ring of the foot; towards the toes it runs back on the outside."""
-    ring = FOOT.ring(z, turn)
-    ring[:, 2] -= np.clip(z / 0.1, 0.0, 1.0) * 0.42 * (ring[:, 0] - 0.100)
-    return ring
+def foot_ring(z):
+    """A ring of the foot: the upper row from inside to outside, then the sole's row back; towards
+    the toes, columns meet the gaps between them."""
+    even = np.array([-62.0, -40.0, -14.0, 14.0, 40.0, 62.0])
+    gaps = np.array([-70.0, -23.0, 1.0, 22.0, 43.0, 68.0])
+    across = even + np.clip(z / 0.1, 0.0, 1.0) * (gaps - even)
+    return FOOT.ring(z, np.concatenate([across, 180.0 - across[::-1]]))
 
 
 def ear_rings():
     """Cage rings of the ear: front column from low to high, then back from high to low."""
-    for x, grow in ((0.078, 1.0), (0.090, 1.25)):
-        y = np.array([-0.026, 0.0, 0.028, 0.030, 0.002, -0.022]) * grow + 1.578
-        z = np.array([0.008, 0.010, 0.010, -0.016, -0.018, -0.008]) * grow - 0.012
-        yield np.stack([np.full(6, x), y, z - (x - 0.078)], axis=1)
+    for x, grow in ((0.079, 0.9), (0.092, 1.15)):
+        y = np.array([-0.026, 0.0, 0.026, 0.028, 0.002, -0.024]) * grow + 1.578
+        z = np.array([0.006, 0.008, 0.004, -0.020, -0.022, -0.012]) * grow - 0.006
+        yield np.stack([np.full(6, x), y, z - 0.8 * (x - 0.079)], axis=1)
 
 
 def crotch_row(turn):
@@ -245,6 +255,17 @@ def crotch_row(turn):
     row[:, 1] -= 0.045 * dip
     row[:, 2] *= 1.0 - 0.35 * dip
     return row
+
+
+def shoulder_row():
+    """The torso's highest row: around the neck's base, then along the shoulder."""
+    x = np.array([0.0, 0.023, 0.045, 0.063, 0.080, 0.110, 0.140])
+    front = np.array([0.046, 0.045, 0.040, 0.030, 0.012, 0.002, -0.002])
+    back = np.array([-0.088, -0.087, -0.084, -0.079, -0.071, -0.064, -0.058])
+    low = np.array([1.402, 1.404, 1.408, 1.414, 1.420, 1.422, 1.424])
+    high = np.array([1.435, 1.435, 1.434, 1.431, 1.426, 1.424, 1.424])
+    return np.concatenate([np.stack([x, low, front], axis=1),
+                           np.stack([x, high, back], axis=1)[::-1]])
 
 
 def heel_ring(turn):
@@ -285,7 +306,7 @@ NEAR = {  # the solids that shape a part's surface
 } | {finger: ('arm', finger) for finger in FINGERS} | {toe: ('foot', toe) for toe in TOES}
 
 BLEND = {'torso': 0.014, 'neck': 0.012, 'head': 0.007, 'ear': 0.004, 'leg': 0.012, 'foot': 0.005,
-         'arm': 0.012, 'palm': 0.004, 'thumb': 0.004,
+         'arm': 0.012, 'palm': 0.005, 'thumb': 0.005,
          } | dict.fromkeys(FINGERS, 0.003) | dict.fromkeys(TOES, 0.003)
 
 NOSE = (0.0, 1.549, 0.120)  # the tip, and the left eye
@@ -295,7 +316,7 @@ RELIEFS = (
     Relief((0.0, 1.548, 0.095), (0.009, 0.009, 0.040), 0.019),  # nose: tip, back, bridge
     Relief((0.0, 1.563, 0.095), (0.008, 0.011, 0.040), 0.012),
     Relief((0.0, 1.583, 0.095), (0.008, 0.013, 0.040), 0.006),
-    Relief((0.014, 1.543, 0.090), (0.006, 0.006, 0.030), 0.007),  # nostril's wing
+    Relief((0.013, 1.544, 0.090), (0.006, 0.007, 0.030), 0.004),  # nostril's wing
     Relief((0.031, 1.587, 0.085), (0.013, 0.009, 0.030), -0.012),  # eye socket
     Relief((0.031, 1.587, 0.085), (0.009, 0.006, 0.030), 0.007),  # eye
     Relief((0.030, 1.607, 0.088), (0.020, 0.006, 0.030), 0.003),  # brow

@@ -22,7 +22,7 @@ POSITIONS = {  # metres, y from the floor; the right side mirrors the left
 # (towards the child), where it lies from the joint, and half the width of the passage (metres).
 PASSAGES = {
     'left_hip': ((0.50, -0.85, 0.0), 0.020, 0.065), 'left_knee': ((0.0, -1.0, 0.0), 0.0, 0.055),
-    'left_ankle': ((0.0, -0.85, 0.52), -0.004, 0.036), 'left_foot': ((0.2, 0.0, 1.0), 0.0, 0.022),
+    'left_ankle': ((0.0, -0.85, 0.52), -0.004, 0.046), 'left_foot': ((0.2, 0.0, 1.0), 0.0, 0.022),
     'spine1': ((0.0, 1.0, 0.0), 0.0, 0.070), 'spine2': ((0.0, 1.0, 0.0), 0.0, 0.065),
     'spine3': ((0.0, 1.0, 0.0), 0.0, 0.065), 'neck': ((0.0, 0.95, 0.30), 0.0, 0.040),
     'head': ((0.0, 0.90, 0.45), 0.0, 0.034), 'left_collar': ((0.75, 0.66, 0.0), 0.010, 0.070),
@@ -30,6 +30,10 @@ PASSAGES = {
     'left_elbow': ((1.0, 0.0, 0.0), 0.0, 0.045), 'left_wrist': ((1.0, 0.0, 0.0), 0.0, 0.035),
     'left_hand': ((1.0, 0.0, 0.0), 0.0, 0.022),
 }
+
+
+# How much of the arc a joint's surface takes; where muscles flatten, less.
+ROUNDNESS = {'left_shoulder': 0.4, 'right_shoulder': 0.4, 'left_hip': 0.6, 'right_hip': 0.6}
 
 
 def joints() -> np.ndarray:
@@ -118,7 +122,7 @@ def pose_correctives(vertices, weights) -> np.ndarray:
         fraction = (at - i)[:, None, None, None]
         matrix = table[i] * (1 - fraction) + table[i + 1] * fraction
         offset = np.einsum('nfij,nj->nif', matrix, vertices[rows] - position[j])
-        directions[rows, :, 9 * (j - 1):9 * j] = offset
+        directions[rows, :, 9 * (j - 1):9 * j] = ROUNDNESS.get(JOINTS[j], 1.0) * offset
     return directions
 
 

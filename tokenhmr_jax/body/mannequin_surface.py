@@ -9,6 +9,8 @@ from tokenhmr_jax.body import mannequin_cage, mannequin_form
 
 ITERATIONS = 14
 SMOOTHING = 0.5
+DIGIT_SMOOTHING = 0.1  # so that their ends stay round
+DIGITS = [mannequin_form.PARTS.index(name) for name in mannequin_form.DIGITS]
 STEP = 1e-4  # metres, of the gradient's differences
 LONGEST_MOVE = 0.01  # metres a projection may move a vertex, so that none jumps to another limb
 
@@ -70,6 +72,7 @@ def _fit(half, source, quads, middle):
     mean = neighbour_mean(quads, len(source), np.linalg.norm(start[i] - start[j], axis=1))[:count]
     plain = neighbour_mean(quads, len(source))[:count]
     blend = np.array([mannequin_form.BLEND[name] for name in mannequin_form.PARTS])[half.parts]
+    pace = np.where(np.isin(half.parts, DIGITS), DIGIT_SMOOTHING, SMOOTHING)[:, None]
     for _ in range(6):
         blend = plain @ blend[source]
     for iteration in range(ITERATIONS):
@@ -77,7 +80,7 @@ def _fit(half, source, quads, middle):
         value, gradient = _value_and_gradient(points, half.parts, blend)
         normal = gradient / np.linalg.norm(gradient, axis=1, keepdims=True)
         move -= np.einsum('ij,ij->i', move, normal)[:, None] * normal
-        points += SMOOTHING * move if iteration < ITERATIONS - 2 else 0.0
+        points += pace * move if iteration < ITERATIONS - 2 else 0.0
         points[middle, 0] = 0.0
         value, gradient = _value_and_gradient(points, half.parts, blend)
         gradient[middle, 0] = 0.0

@@ -38,11 +38,13 @@ ALL_ARMS = tuple(ARM_POSTURES)
 
 def wander(rng, t, shape, scale, rate=0.4):
     """Smooth noise (N, *shape) of standard deviation `scale`, with frequencies up to `rate` Hz."""
-    waves = (3, *shape)
-    frequency, phase = rng.uniform(0.2, 1, waves) * rate, rng.uniform(0, 1, waves)
-    angle = 2 * np.pi * (t.reshape(-1, *(1,) * len(waves)) * frequency + phase)
-    amplitude = rng.normal(0, np.sqrt(2 / 3), waves)
-    return np.sum(np.sin(angle) * amplitude, axis=1) * scale
+    total = 0.0
+    t = t.reshape(-1, *(1,) * len(shape))
+    for _ in range(2):
+        frequency, phase = rng.uniform(0.2, 1, shape) * rate, rng.uniform(0, 1, shape)
+        wave = np.sin((2 * np.pi * (t * frequency + phase)).astype(np.float32))
+        total = total + wave * rng.normal(0, scale, shape)
+    return total
 
 
 def ease(u):

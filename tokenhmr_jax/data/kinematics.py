@@ -28,7 +28,7 @@ _OFFSETS = {
 # among its joints. Bending the hip, raising the toes and tipping the head back are negative x; bending
 # the knee and the spine are positive x; the elbow bends by negative y; arms go up by positive z.
 _LIMITS = {
-    'hip': ((-125, 30), (-45, 55), (-30, 70)),
+    'hip': ((-125, 30), (-45, 90), (-30, 70)),
     'knee': ((-3, 150), (-12, 12), (-4, 4)),
     'ankle': ((-35, 55), (-20, 20), (-25, 25)),
     'foot': ((-60, 25), (-4, 4), (-4, 4)),

@@ -95,7 +95,7 @@ def _to_world(figure, flight, heading):
     """Sets the body on the ground, moves it by its feet, turns it to z up and its heading."""
     upright = to_matrix(np.array([np.pi / 2, 0, 0]))  # y up, facing +z, to z up, facing -y
     turn = to_matrix(np.stack([0 * heading, 0 * heading, heading], -1)) @ upright
-    joints = np.einsum('nij,nkj->nki', turn, figure.joints() - figure.pelvis[:, None])
+    joints = (figure.joints() - figure.pelvis[:, None]) @ np.swapaxes(turn, -1, -2)
     height = flight - np.min(joints[..., 2] - FLESH, axis=1)
     joints[..., 2] += height[:, None]
     transl = np.concatenate([_stance_path(joints, flight), height[:, None]], -1)
@@ -293,7 +293,7 @@ def _seated_legs(rng, t, style, seat):
     }[style]
     ankles = np.array([place, place]) + rng.normal(0, 1, (2, 3)) * (0.03, 0, 0.05)
     outwards = {'tailor': 1.6, 'crossed': 0.15}.get(style, rng.normal(0.15, 0.15))
-    poles = np.array([[outwards, 0.1 if style == 'tailor' else 0.7, 0.5]] * 2)
+    poles = np.array([[outwards, 0.3 if style == 'tailor' else 0.7, 0.5]] * 2)
     pitch = rng.uniform(-0.15, 0.3, 2)
     if style == 'floor':
         pitch = rng.normal(-0.9, 0.2, 2)

@@ -1,0 +1,169 @@
+"""Single body poses for the pose tokenizer, from motion capture files or a procedural source.
+
+    python datasets/amass/amass_dataset_builder.py --data_dir=DATA --manual_dir=AMASS
+
+README.md beside this file says what `manual_dir` may hold.
+"""
+
+import dataclasses
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+
+from tokenhmr_jax.data import amass, motion, prepare
+
+HELD_OUT = '_heldout'
+PROCEDURAL = 'procedural'
+_CLIP_FRAMES, _CLIP_FPS = 25, 2.5  # of the procedural source: ten seconds, sparsely
+
+
+def _setting(default, text):
+    return dataclasses.field(default=default, metadata={'help': text})
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is prepared; each is a flag of the command.
+
+    Raises:
+      ValueError: naming the setting that makes no sense.
+    """
+
+    manual_dir: str = _setting('', 'folder of motion files; without one, procedural motion')
+    stride: int = _setting(10, 'of AMASS files, every stride-th frame is taken')
+    middle: float = _setting(0.6, 'from this middle share of each AMASS file')
+    moyo_stride: int = _setting(5, 'the same for MOYO')
+    moyo_middle: float = _setting(0.8, 'the same for MOYO')
+    held_out: str = _setting('', 'regular expression: clips to hold out, by <source>/.../<clip>')
+    held_out_fraction: float = _setting(
+        0.1, 'share held out, without held_out, of clips that lie directly in manual_dir'
+    )
+    max_bad_fraction: float = _setting(0.02, 'share of files that may be unreadable')
+    num_procedural: int = _setting(30_000, 'procedural poses to train on; a tenth more held out')
+    seed: int = _setting(0, 'of the procedural motion')
+
+    def __post_init__(self):
+        for name in ('stride', 'moyo_stride', 'num_procedural'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name}={getattr(self, name)}: expected at least 1')
+        for name in ('middle', 'moyo_middle'):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f'{name}={getattr(self, name)}: expected above 0 and at most 1')
+        for name in ('held_out_fraction', 'max_bad_fraction'):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f'{name}={getattr(self, name)}: expected at least 0 and below 1')
+        try:
+            re.compile(self.held_out)
+        except re.error as error:
+            raise ValueError(f'held_out={self.held_out!r}: {error}') from None
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """One split per source, and `<source>_heldout` where clips of it are held out."""
+
+    name = 'amass'
+    pkg_dir_path = epath.Path(__file__).parent
+    VERSION = tfds.core.Version('1.0.0')
+    RELEASE_NOTES = {'1.0.0': 'First version.'}
+
+    def __init__(self, *, settings: Settings = Settings(), **kwargs):
+        self._settings = settings
+        self._skipped = []
+        super().__init__(**kwargs)
+
+    def _info(self):
+        settings = dataclasses.asdict(self._settings)
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict({
+                # SMPL joints 1 to 21, axis-angle in radians; as bytes, which are fast to decode.
+                'body_pose': tfds.features.Tensor(
+                    shape=(21, 3), dtype=np.float32, encoding=tfds.features.Encoding.BYTES
+                ),
+                # '<source>/<subject>/<sequence>:<frame>'
+                'key': tfds.features.Text(),
+            }),
+            metadata=tfds.core.MetadataDict(settings=settings, skipped=self._skipped),
+        )  # fmt: skip
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        settings = self._settings
+        if not settings.manual_dir:
+            held_out = -(-settings.num_procedural // 10)
+            return {
+                PROCEDURAL: self._generate_examples(self._procedural(settings.num_procedural, 0)),
+                PROCEDURAL + HELD_OUT: self._generate_examples(self._procedural(held_out, 1)),
+            }
+        sources = amass.find_clips(settings.manual_dir)
+        self._num_files = sum(map(len, sources.values()))
+        splits = {}
+        for source, clips in sources.items():
+            for clip, split in zip(clips, self._splits(source, clips), strict=True):
+                splits.setdefault(split, []).append(clip)
+        return {
+            split: self._generate_examples(self._recorded(split, clips))
+            for split, clips in splits.items()
+        }
+
+    def _splits(self, source, clips):
+        """The split of each clip: held out by expression, by the files' own division, or a share."""
+        settings = self._settings
+        loose = {clip.name for clip in clips if clip.name.count('/') == 1 and clip.kind == 'amass'}
+        fraction = settings.held_out_fraction if len(loose) == len(clips) else 0.0
+        held_out = amass.hold_out(clips, settings.held_out, fraction)
+        has_train = any(clip.part == 'train' for clip in clips)
+        for clip in clips:
+            other_part = has_train and clip.part in ('val', 'test')
+            yield source + HELD_OUT * (clip.name in held_out or other_part)
+
+    def _recorded(self, split, clips):
+        """Yields (key, pose) of the frames taken from one split's clips, a file at a time."""
+        settings, found = self._settings, 0
+        sampling = {
+            'amass': (settings.stride, settings.middle),
+            'moyo': (settings.moyo_stride, settings.moyo_middle),
+            'preprocessed': (1, 1.0),
+        }
+        for clip in clips:
+            try:
+                poses = amass.read_body_pose(clip)
+            except amass.BadClip as error:
+                self._skip(str(error))
+                continue
+            for frame in amass.middle_frames(len(poses), *sampling[clip.kind]):
+                found += 1
+                yield f'{clip.name}:{frame}', poses[frame]
+        if not found:
+            raise ValueError(f'{split}: no frame in its {len(clips)} files, such as {clips[0].path}')
+
+    def _skip(self, reason):
+        self._skipped.append(reason)
+        if len(self._skipped) > self._settings.max_bad_fraction * self._num_files:
+            raise ValueError(
+                f'{len(self._skipped)} bad files, more than max_bad_fraction='
+                f'{self._settings.max_bad_fraction} of {self._num_files}: '
+                + '; '.join(self._skipped[:10])
+            )
+
+    def _procedural(self, count, stream):
+        """Yields (key, pose) of `count` procedural poses; a stream never repeats another's clips."""
+        kinds = list(motion.KINDS)
+        for start in range(0, count, _CLIP_FRAMES):
+            clip = start // _CLIP_FRAMES
+            kind = kinds[clip % len(kinds)]
+            rng = np.random.default_rng((self._settings.seed, stream, clip))
+            poses = motion.generate(rng, kind, min(_CLIP_FRAMES, count - start), _CLIP_FPS).body_pose
+            for frame, pose in enumerate(poses):
+                yield f'{PROCEDURAL}/{kind}/{stream}-{clip:06d}:{frame}', pose
+
+    def _generate_examples(self, poses):
+        for key, pose in poses:
+            yield key, {'body_pose': pose, 'key': key}
+
+
+if __name__ == '__main__':
+    prepare.run(Builder, Settings)

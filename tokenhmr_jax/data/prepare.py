@@ -1,0 +1,81 @@
+"""The command line of the dataset builders: what `python datasets/<name>/<name>_dataset_builder.py` does.
+
+TFDS' own command needs TensorFlow; this one does not.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow_datasets as tfds
+from absl import app, flags, logging
+
+from tokenhmr_jax import config_utils
+
+_FLAG = {
+    str: flags.DEFINE_string,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+}
+
+
+def run(builder_class: Callable, settings_class: type) -> None:
+    """Parses flags, one for each field of `settings_class`, and prepares the dataset.
+
+    Args:
+      builder_class: called with `settings` and `data_dir`.
+      settings_class: a dataclass whose fields are str, int, float or bool with defaults; each
+        field's metadata may hold `help`.
+    """
+    flags.DEFINE_string('data_dir', None, 'where prepared datasets lie', required=True)
+    fields = dataclasses.fields(settings_class)
+    for field in fields:
+        _FLAG[field.type](field.name, field.default, field.metadata.get('help', ''))
+
+    def main(argv):
+        if len(argv) > 1:
+            raise app.UsageError(f'unknown arguments: {argv[1:]}')
+        logging.set_verbosity(logging.WARNING)
+        with config_utils.clear_errors():
+            settings = settings_class(**{f.name: flags.FLAGS[f.name].value for f in fields})
+            builder = builder_class(settings=settings, data_dir=flags.FLAGS.data_dir)
+            prepare(builder, settings)
+
+    app.run(main)
+
+
+def prepare(builder: tfds.core.GeneratorBasedBuilder, settings) -> None:
+    """Prepares a dataset unless it is there, and prints what it holds.
+
+    Raises:
+      ValueError: it is there, but was prepared with other settings.
+    """
+    wanted = dataclasses.asdict(settings)
+    if builder.is_prepared():
+        found = (builder.info.metadata or {}).get('settings', {})
+        changed = [f'{k}={found.get(k)!r}' for k in wanted if found.get(k) != wanted[k]]
+        if changed:
+            raise ValueError(
+                f'{builder.data_dir} was prepared with {", ".join(changed)}: remove it or choose '
+                'another --data_dir'
+            )
+        print('already prepared; nothing to do')
+    else:
+        config = tfds.download.DownloadConfig(try_download_gcs=False)
+        builder.download_and_prepare(file_format='array_record', download_config=config)
+    print(summary(builder.info))
+
+
+def summary(info: tfds.core.DatasetInfo) -> str:
+    """Records per split, and what was skipped on the way."""
+    lines = [f'{info.full_name} in {info.data_dir}, {info.dataset_size / 2**20:.1f} MiB']
+    width = max(len(name) for name in info.splits)
+    lines += [
+        f'  {name:{width}} {split.num_examples:10,d} records'
+        for name, split in sorted(info.splits.items())
+    ]
+    skipped = (info.metadata or {}).get('skipped', [])
+    if skipped:
+        lines.append(f'{len(skipped)} files were skipped:')
+        lines += [f'  {reason}' for reason in skipped]
+    return '\n'.join(lines)
