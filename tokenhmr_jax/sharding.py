@@ -1,5 +1,6 @@
 """The mesh of devices, and how arrays lie on it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -7,9 +8,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
-def make_mesh() -> Mesh:
-    """All devices of all hosts along one axis, `data`, over which batches are split."""
-    return Mesh(np.asarray(jax.devices()), ('data',))
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Devices (all of all hosts, if not given) on one axis, `data`, over which batches are split."""
+    return Mesh(np.asarray(devices or jax.devices()), ('data',))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

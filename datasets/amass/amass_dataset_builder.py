@@ -72,6 +72,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def __init__(self, *, settings: Settings = Settings(), **kwargs):
         self._settings = settings
+        self._sources = {}
         self._skipped = []
         super().__init__(**kwargs)
 
@@ -89,6 +90,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(settings=settings, skipped=self._skipped),
         )  # fmt: skip
 
+    def download_and_prepare(self, **kwargs):
+        """As TFDS does; a missing or empty `manual_dir` raises before anything is written."""
+        if self._settings.manual_dir and not self.is_prepared():
+            self._sources = amass.find_clips(self._settings.manual_dir)
+        super().download_and_prepare(**kwargs)
+
     def _split_generators(self, dl_manager):
         del dl_manager
         settings = self._settings
@@ -98,10 +105,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 PROCEDURAL: self._generate_examples(self._procedural(settings.num_procedural, 0)),
                 PROCEDURAL + HELD_OUT: self._generate_examples(self._procedural(held_out, 1)),
             }
-        sources = amass.find_clips(settings.manual_dir)
-        self._num_files = sum(map(len, sources.values()))
         splits = {}
-        for source, clips in sources.items():
+        for source, clips in self._sources.items():
             for clip, split in zip(clips, self._splits(source, clips), strict=True):
                 splits.setdefault(split, []).append(clip)
         return {
@@ -142,10 +147,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _skip(self, reason):
         self._skipped.append(reason)
-        if len(self._skipped) > self._settings.max_bad_fraction * self._num_files:
+        num_files = sum(map(len, self._sources.values()))
+        if len(self._skipped) > self._settings.max_bad_fraction * num_files:
             raise ValueError(
                 f'{len(self._skipped)} bad files, more than max_bad_fraction='
-                f'{self._settings.max_bad_fraction} of {self._num_files}: '
+                f'{self._settings.max_bad_fraction} of {num_files}: '
                 + '; '.join(self._skipped[:10])
             )
 

@@ -20,7 +20,7 @@ def arrays() -> dict[str, np.ndarray]:
     """The mannequin's model arrays, as an SMPL file holds them.
 
     Metres, y up, facing +z, left is +x, T-pose, 1.70 m tall. Beta b adds `shapedirs[..., b]`:
-    size, girth, leg length, belly, shoulder width, hip width, muscle, chest, arm length, head.
+    size, leg length, arm length, shoulder width, girth, hip width, belly, muscle, chest, head size.
 
     Returns:
         v_template (6890, 3), f (13776, 3) uint32 counter-clockwise from outside, shapedirs

@@ -21,33 +21,31 @@ def _stretches(*items):
 
 STRETCH = {
     'size': _stretches((JOINTS, (0.030, 0.030, 0.030))),
-    'girth': _stretches((('pelvis',), (0.020, 0.0, 0.0))),
-    'leg_length': _stretches((('hip', 'knee'), (0.0, 0.034, 0.0))),
+    'leg_length': _stretches((('hip', 'knee'), (0.0, 0.032, 0.0))),
+    'arm_length': _stretches((('shoulder', 'elbow'), (0.032, 0.0, 0.0)),
+                             (('wrist', 'hand'), (0.015, 0.015, 0.015))),
+    'shoulder_width': _stretches((('spine3',), (0.045, 0.0, 0.0)), (('collar',), (0.070, 0.0, 0.0))),
+    'girth': _stretches((('pelvis',), (0.030, 0.0, 0.0))),
+    'hip_width': _stretches((('pelvis',), (0.065, 0.0, 0.030)), (('hip',), (0.030, 0.0, 0.030))),
     'belly': {},
-    'shoulder_width': _stretches((('spine3',), (0.050, 0.0, 0.0)),
-                                 (('collar',), (0.080, 0.0, 0.0))),
-    'hip_width': _stretches((('pelvis',), (0.065, 0.0, 0.030)),
-                            (('hip',), (0.030, 0.0, 0.030))),
     'muscle': {},
     'chest': _stretches((('spine2', 'spine3'), (0.025, 0.0, 0.055))),
-    'arm_length': _stretches((('shoulder', 'elbow'), (0.035, 0.0, 0.0)),
-                             (('wrist', 'hand'), (0.015, 0.015, 0.015))),
     'head_size': _stretches((('head',), (0.040, 0.040, 0.040))),
 }
 SWELL = {  # metres along the normal per unit of beta, by the joint that a vertex follows
     'girth': _stretches(
-        (('pelvis', 'hip'), 0.014), (('spine1', 'spine2'), 0.017), (('spine3',), 0.012),
-        (('collar', 'shoulder'), 0.008), (('elbow', 'knee'), 0.005), (('neck',), 0.006),
-        (('head',), 0.002), (('wrist', 'hand', 'ankle', 'foot'), 0.001)),
+        (('pelvis', 'hip'), 0.0085), (('spine1', 'spine2'), 0.0105), (('spine3',), 0.007),
+        (('collar', 'shoulder'), 0.005), (('elbow', 'knee'), 0.0035), (('neck',), 0.004),
+        (('head',), 0.0008), (('wrist', 'ankle'), 0.0006)),
     'muscle': _stretches(
-        (('hip',), 0.006), (('knee',), 0.005), (('spine3', 'collar'), 0.006),
-        (('shoulder',), 0.008), (('elbow',), 0.006), (('neck',), 0.004),
-        (('spine1',), -0.005), (('pelvis',), -0.002)),
+        (('hip',), 0.0045), (('knee',), 0.0038), (('spine3', 'collar'), 0.0045),
+        (('shoulder',), 0.0055), (('elbow',), 0.0042), (('neck',), 0.003),
+        (('spine1',), -0.0040), (('pelvis',), -0.0015)),
 }
 BULGES = {  # Gaussian pushes: centre, sigmas (metres), displacement; mirrored if off the midline
-    'belly': (((0.0, 1.060, 0.090), (0.110, 0.085, 0.080), (0.0, -0.003, 0.024)),
-              ((0.115, 1.050, 0.020), (0.060, 0.080, 0.080), (0.009, 0.0, 0.0))),
-    'chest': (((0.080, 1.270, 0.100), (0.045, 0.045, 0.050), (0.0, -0.002, 0.008)),),
+    'belly': (((0.0, 1.060, 0.090), (0.110, 0.085, 0.080), (0.0, -0.004, 0.030)),
+              ((0.115, 1.050, 0.020), (0.060, 0.080, 0.080), (0.011, 0.0, 0.0))),
+    'chest': (((0.080, 1.270, 0.100), (0.045, 0.045, 0.050), (0.0, -0.002, 0.010)),),
 }
 SIZES = tuple(STRETCH)  # in order of decreasing variance
 
@@ -66,6 +64,8 @@ def shape_directions(vertices, faces, weights) -> tuple[np.ndarray, np.ndarray]:
     """Displacements of the vertices (V, 3, 10) and, for check, of the joints (24, 3, 10)."""
     joints = rig.joints()
     normals = vertex_normals(vertices, faces)
+    inward = normals[:, 0] * np.sign(vertices[:, 0]) < 0.0
+    normals[inward, 0] *= 0.3  # between the thighs there is no room
     directions, moves = [], []
     for name in SIZES:
         scale, moved = bone_growth(STRETCH[name], joints)

@@ -7,10 +7,8 @@ import scipy.sparse as sp
 
 from tokenhmr_jax.body import mannequin_cage, mannequin_form
 
-ITERATIONS = 14
+ITERATIONS = 16
 SMOOTHING = 0.5
-DIGIT_SMOOTHING = 0.1  # so that their ends stay round
-DIGITS = [mannequin_form.PARTS.index(name) for name in mannequin_form.DIGITS]
 STEP = 1e-4  # metres, of the gradient's differences
 LONGEST_MOVE = 0.01  # metres a projection may move a vertex, so that none jumps to another limb
 
@@ -72,7 +70,11 @@ def _fit(half, source, quads, middle):
     mean = neighbour_mean(quads, len(source), np.linalg.norm(start[i] - start[j], axis=1))[:count]
     plain = neighbour_mean(quads, len(source))[:count]
     blend = np.array([mannequin_form.BLEND[name] for name in mannequin_form.PARTS])[half.parts]
-    pace = np.where(np.isin(half.parts, DIGITS), DIGIT_SMOOTHING, SMOOTHING)[:, None]
+    tip = np.zeros(count)
+    tip[[half.names[f'left_{name}'] for name in mannequin_form.DIGITS]] = 1.0
+    for _ in range(2):
+        tip = np.maximum(tip, plain @ tip[source] > 0)
+    pace = SMOOTHING * (1.0 - tip[:, None])  # so that the ends of fingers and toes stay round
     for _ in range(6):
         blend = plain @ blend[source]
     for iteration in range(ITERATIONS):

@@ -5,6 +5,7 @@ supplement uses; a *clip* is one file of it.
 """
 
 import hashlib
+import math
 import os
 import re
 import zipfile
@@ -145,7 +146,7 @@ def read_body_pose(clip: Clip) -> np.ndarray:
     except BadClip:
         raise
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadClip(f'{clip.path}: not readable ({error})') from error
+        raise BadClip(f'{clip.path}: not readable ({error})'.replace(f'({clip.path}: ', '(')) from error
     if not len(pose):
         raise BadClip(f'{clip.path}: no frames')
     pose = pose.astype(np.float32)
@@ -203,17 +204,18 @@ def hold_out(clips: Sequence[Clip], pattern: str, fraction: float) -> set[str]:
     Args:
       clips: of one source.
       pattern: a regular expression; clips whose name it matches anywhere are held out.
-      fraction: without a pattern, up to this share of the clips, by whole families in the order
-        of their names' hashes: what is held out does not depend on the order of files.
+      fraction: without a pattern, this share of the families, as whole ones, in the order of
+        their names' hashes (whatever the order of the files); a family that alone has more than
+        this share of the source's bytes stays.
     """
     if pattern:
         return {clip.name for clip in clips if re.search(pattern, clip.name)}
-    families = {}
+    families, sizes = {}, {}
     for clip in clips:
-        families.setdefault(family(clip.name), []).append(clip.name)
-    order = sorted(families, key=lambda f: hashlib.sha256(f.encode()).digest())
-    held = set()
-    for name in order:
-        if len(held) + len(families[name]) <= fraction * len(clips):
-            held.update(families[name])
-    return held
+        name = family(clip.name)
+        families.setdefault(name, []).append(clip.name)
+        sizes[name] = sizes.get(name, 0) + clip.path.stat().st_size
+    small = [name for name in families if sizes[name] <= fraction * sum(sizes.values())]
+    small.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
+    chosen = small[: math.ceil(fraction * len(families))]
+    return {clip for name in chosen for clip in families[name]}

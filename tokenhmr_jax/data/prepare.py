@@ -4,6 +4,7 @@ TFDS' own command needs TensorFlow; this one does not.
 """
 
 import dataclasses
+import tempfile
 from collections.abc import Callable
 
 import tensorflow_datasets as tfds
@@ -35,7 +36,7 @@ def run(builder_class: Callable, settings_class: type) -> None:
     def main(argv):
         if len(argv) > 1:
             raise app.UsageError(f'unknown arguments: {argv[1:]}')
-        logging.set_verbosity(logging.WARNING)
+        logging.set_verbosity(logging.ERROR)  # TFDS warns that the dataset is not there yet
         with config_utils.clear_errors():
             settings = settings_class(**{f.name: flags.FLAGS[f.name].value for f in fields})
             builder = builder_class(settings=settings, data_dir=flags.FLAGS.data_dir)
@@ -61,8 +62,8 @@ def prepare(builder: tfds.core.GeneratorBasedBuilder, settings) -> None:
             )
         print('already prepared; nothing to do')
     else:
-        config = tfds.download.DownloadConfig(try_download_gcs=False)
-        builder.download_and_prepare(file_format='array_record', download_config=config)
+        with tempfile.TemporaryDirectory() as download_dir:  # stays empty
+            builder.download_and_prepare(file_format='array_record', download_dir=download_dir)
     print(summary(builder.info))
 
 
