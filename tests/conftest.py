@@ -1,17 +1,39 @@
 """What the tests share: eight host devices, a compilation cache, and things made once."""
 
+import importlib.util
+import os
 import pathlib
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
+CACHE = ROOT / '.cache/xla'
 
 jax.config.update('jax_num_cpu_devices', 8)
-jax.config.update('jax_compilation_cache_dir', str(ROOT / '.cache/xla'))
+jax.config.update('jax_compilation_cache_dir', str(CACHE))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
-jax.config.update('jax_numpy_rank_promotion', 'allow')
+
+# Settings of training runs that take seconds.
+TINY = {
+    'num_steps': 12,
+    'batch_size': 16,
+    'model.width': 16,
+    'model.code_dim': 8,
+    'model.size_mul': 1,
+    'model.size_div': 2,
+    'codebook.num_codes': 32,
+    'optimizer.warmup_steps': 2,
+    'eval.every': 6,
+    'eval.batch_size': 64,
+    'eval.limit': 100,
+    'eval.baseline_poses': 300,
+    'log_every': 2,
+    'checkpoint_every': 3,
+}
 
 
 @pytest.fixture(scope='session')
@@ -44,3 +66,60 @@ def random_body():
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+def command(*arguments, expect=0) -> str:
+    """Run a command of the project, as a user does; its whole output.
+
+    One device, as on a laptop, and the tests' compilation cache.
+    """
+    environment = os.environ | {
+        'JAX_COMPILATION_CACHE_DIR': str(CACHE),
+        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.2',
+    }
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == expect, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope='session')
+def prepared(tmp_path_factory) -> pathlib.Path:
+    """A folder of prepared data: procedural poses, by the documented command."""
+    folder = tmp_path_factory.mktemp('prepared')
+    command('datasets/amass/amass_dataset_builder.py', f'--data_dir={folder}', '--num_procedural=1500')
+    return folder
+
+
+def tiny_config(prepared, **overrides):
+    """A config whose training takes seconds."""
+    spec = importlib.util.spec_from_file_location('tokenizer', ROOT / 'configs/tokenizer.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config('variant=quickstart')
+    config.update_from_flattened_dict(TINY | {'data.data_dir': str(prepared)} | overrides)
+    return config
+
+
+@pytest.fixture(scope='session')
+def trained(prepared, tmp_path_factory) -> pathlib.Path:
+    """The workdir of a tiny run, by the documented command."""
+    workdir = tmp_path_factory.mktemp('trained') / 'run'
+    command(*train_arguments(prepared, workdir))
+    return workdir
+
+
+def train_arguments(prepared, workdir, **overrides) -> list[str]:
+    """The command line of a tiny training run."""
+    settings = TINY | {'data.data_dir': prepared} | overrides
+    return [
+        '-m', 'tokenhmr_jax.train', '--config=configs/tokenizer.py:variant=quickstart',
+        f'--workdir={workdir}', *(f'--config.{name}={value}' for name, value in settings.items()),
+    ]  # fmt: skip

@@ -10,8 +10,9 @@ from scipy import sparse
 
 from tokenhmr_jax import safe_pickle
 
-# Written by joblib 1.6.0: {'body_pose': float32 0..5 as (2, 3), 'f': int16 0..5 as (2, 3) in Fortran
-# order, 'o': array([None, 'x'], object), 'gender': 'neutral'}, plain and with compress=('zlib', 9).
+# Written by joblib 1.6.0: {'body_pose': float32 0..5 as (2, 3), 'f': int16 0..5 as (2, 3) in
+# Fortran order, 'o': array([None, 'x'], object), 'gender': 'neutral'}; plain and with
+# compress=('zlib', 9).
 JOBLIB = {
     'plain': (
         'gASV4gAAAAAAAAB9lCiMCWJvZHlfcG9zZZSME2pvYmxpYi5udW1weV9waWNrbGWUjBFOdW1weUFycmF5V3JhcHBlcp'
@@ -42,7 +43,10 @@ PYTHON2_ARRAY = (
     b'(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb'
     b'I00\nU\x10' + np.array([1.0, 2.0]).tobytes() + b'tb'
 )
-PYTHON2_CH = b'cchumpy.ch\nCh\n)\x81}(U\x01x%sU\x0b_dirty_varsc__builtin__\nset\n(]tRub' % PYTHON2_ARRAY
+PYTHON2_CH = (
+    b'cchumpy.ch\nCh\n)\x81}(U\x01x' + PYTHON2_ARRAY
+    + b'U\x0b_dirty_varsc__builtin__\nset\n(]tRub'
+)  # fmt: skip
 
 
 def call(function, argument="b'x'"):
@@ -89,15 +93,18 @@ def test_sparse_index_out_of_range_is_refused():
 
 
 def test_python2_smpl_file_with_chumpy(tmp_path):
-    """The same chumpy object twice, as an SMPL file refers to it, and a selection of its elements."""
+    """The same chumpy object twice, and a selection of its elements."""
     select = (
         b'cchumpy.reordering\nSelect\n)\x81}(U\x01ah\x01U\x04idxs(lp2\nI1\naI0\na'
         b'U\x0fpreferred_shape(K\x02K\x01tub'
     )
     path = tmp_path / 'SMPL_NEUTRAL.pkl'
     path.write_bytes(
-        b'\x80\x02}(U\x09shapedirs' + PYTHON2_CH.replace(b')\x81', b')\x81q\x01', 1)
-        + b'U\x05againh\x01U\x06select' + select + b'U\x08bs_styleU\x04lbrsu.'
+        b'\x80\x02}(U\x09shapedirs'
+        + PYTHON2_CH.replace(b')\x81', b')\x81q\x01', 1)
+        + b'U\x05againh\x01U\x06select'
+        + select
+        + b'U\x08bs_styleU\x04lbrsu.'
     )
     model = safe_pickle.load(path)
     np.testing.assert_array_equal(model['shapedirs'], [1.0, 2.0])
@@ -157,12 +164,29 @@ def test_foreign_names_are_refused_and_never_called(tmp_path, data, name):
 
 def test_pointers_forged_as_array_bytes_are_refused():
     """An object array whose data are bytes, and a dtype whose flags hide that it holds objects."""
-    dtype = b'cnumpy\ndtype\n(U\x02O8K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK%ctb'
+    dtype = (
+        b'cnumpy\ndtype\n(U\x02O8K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK%ctb'
+    )
     array = PYTHON2_ARRAY[: PYTHON2_ARRAY.index(b'cnumpy\ndtype')]
     tail = b'I00\nU\x10' + bytes(range(16)) + b'tb.'
     for flags in (63, 0):
         with pytest.raises(ValueError, match='refused'):
             safe_pickle.loads(b'\x80\x02' + array + dtype % flags + tail)
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        b'\x80\x02cnumpy\nndarray\n(K\x02U\x01OU\x10' + bytes(range(16)) + b'tR.',
+        b'\x80\x02cnumpy\nndarray\nK\x02\x85\x81.',
+        b'\x80\x02cnumpy\ndtype\nU\x04f8,O\x85R.',
+        pickle.dumps(np.zeros(2, [('a', 'f8'), ('b', 'O')])),
+        pickle.dumps(np.zeros(2, 'M8[s]')),
+    ],
+)
+def test_arrays_made_other_than_by_numpy_are_refused(data):
+    with pytest.raises(ValueError, match='refused'):
+        safe_pickle.loads(data)
 
 
 def test_state_of_a_function_or_class_is_refused():
@@ -176,14 +200,14 @@ def test_truncated_files_are_named(tmp_path, kind):
     path = tmp_path / 'cut.pkl'
     for length in range(0, len(data) - 1, 5):
         path.write_bytes(data[:length])
-        with pytest.raises(ValueError, match='cut.pkl'):
+        with pytest.raises(ValueError, match=r'cut\.pkl'):
             safe_pickle.load(path)
 
 
 def test_not_a_pickle_and_not_a_file(tmp_path):
     path = tmp_path / 'page.pkl'
     path.write_text('<html>please register</html>')
-    with pytest.raises(ValueError, match='page.pkl: not a readable pickle'):
+    with pytest.raises(ValueError, match=r'page\.pkl: not a readable pickle'):
         safe_pickle.load(path)
-    with pytest.raises(FileNotFoundError, match='absent.pkl'):
+    with pytest.raises(FileNotFoundError, match=r'absent\.pkl'):
         safe_pickle.load(tmp_path / 'absent.pkl')

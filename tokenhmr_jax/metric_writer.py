@@ -132,7 +132,7 @@ class Progress:
         if not skipped:
             self._skipped = []
             return
-        self._skipped.append((step, [str(key) for key in keys]))
+        self._skipped.append((step, [key.decode() for key in keys.tolist()]))
         logging.warning('step %d: loss or gradient not finite, batch skipped: %s', step, keys)
         if len(self._skipped) > self._max_skipped:
             steps = [step for step, _ in self._skipped]

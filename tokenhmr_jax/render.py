@@ -12,6 +12,7 @@ import numpy as np
 
 CANDIDATES_PER_CHUNK = 1 << 21  # bounds the memory of one rasterisation pass
 EDGE_TOLERANCE = 1e-9  # closes float cracks between neighbouring triangles
+LEAST_AREA = 1e-9  # square pixels; below it a triangle is a line that its neighbours cover
 
 
 class Light(NamedTuple):
@@ -25,16 +26,30 @@ DEFAULT_LIGHTS = (Light((-0.5, -0.8, -1.0), 0.62), Light((0.9, -0.1, -0.4), 0.22
 SKIN = (0.86, 0.70, 0.60)
 
 VIEWS = {  # direction from the body to the camera, and the camera's up, in the body's y-up frame
-    'front': ((0, 0, 1), (0, 1, 0)), 'back': ((0, 0, -1), (0, 1, 0)),
-    'left': ((1, 0, 0), (0, 1, 0)), 'right': ((-1, 0, 0), (0, 1, 0)),
-    'top': ((0, 1, 0), (0, 0, -1)), 'bottom': ((0, -1, 0), (0, 0, 1)),
-    'front_left': ((1, 0.3, 1), (0, 1, 0)), 'back_right': ((-1, 0.3, -1), (0, 1, 0)),
+    'front': ((0, 0, 1), (0, 1, 0)),
+    'back': ((0, 0, -1), (0, 1, 0)),
+    'left': ((1, 0, 0), (0, 1, 0)),
+    'right': ((-1, 0, 0), (0, 1, 0)),
+    'top': ((0, 1, 0), (0, 0, -1)),
+    'bottom': ((0, -1, 0), (0, 0, 1)),
+    'front_left': ((1, 0.3, 1), (0, 1, 0)),
+    'back_right': ((-1, 0.3, -1), (0, 1, 0)),
 }
 
 
-def render(vertices, faces, intrinsics, image_size, colors=SKIN, background=None,
-           lights: Sequence[Light] = DEFAULT_LIGHTS, ambient: float = 0.28, supersample: int = 1,
-           near: float = 0.01, two_sided: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def render(
+    vertices,
+    faces,
+    intrinsics,
+    image_size,
+    colors=SKIN,
+    background=None,
+    lights: Sequence[Light] = DEFAULT_LIGHTS,
+    ambient: float = 0.28,
+    supersample: int = 1,
+    near: float = 0.01,
+    two_sided: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
     """Draws a triangle mesh with smooth (per-pixel, Lambertian) shading.
 
     Args:
@@ -54,44 +69,58 @@ def render(vertices, faces, intrinsics, image_size, colors=SKIN, background=None
         sample in the pixel, inf where empty.
 
     Raises:
-        ValueError: an argument has the wrong shape, or vertices are not finite.
+        ValueError: an argument has the wrong shape, vertices are not finite, or faces point
+            outside them.
     """
-    vertices, faces = _check_mesh(vertices, faces)
+    vertices, faces, colors = _check_mesh(vertices, faces, colors)
     fx, fy, cx, cy = _focal_and_centre(intrinsics)
     height, width = image_size
     s = supersample
-    colors = np.broadcast_to(np.asarray(colors, float), vertices.shape)
     attributes = np.concatenate([vertex_normals(vertices, faces), colors], axis=1)
     vertices, attributes, faces = clip_near(vertices, attributes, faces, near)
     inverse_z = 1.0 / np.maximum(vertices[:, 2], near)
-    points = np.stack([s * (fx * vertices[:, 0] * inverse_z + cx + 0.5) - 0.5,
-                       s * (fy * vertices[:, 1] * inverse_z + cy + 0.5) - 0.5], axis=1)
+    points = np.stack(
+        [
+            s * (fx * vertices[:, 0] * inverse_z + cx + 0.5) - 0.5,
+            s * (fy * vertices[:, 1] * inverse_z + cy + 0.5) - 0.5,
+        ],
+        axis=1,
+    )
     pixel, face, bary, z = rasterize(points, inverse_z, faces, (s * height, s * width), two_sided)
     shaded = _shade(attributes, faces[face], bary, lights, ambient, two_sided)
-    samples = np.zeros((s * height * s * width, 4))
-    samples[pixel, :3], samples[pixel, 3] = shaded, 1.0
-    image = samples.reshape(height, s, width, s, 4).mean(axis=(1, 3))
+    samples = np.zeros((s * height * s * width, 5), np.float32)
+    samples[:, 4] = np.inf
+    samples[pixel, :3], samples[pixel, 3], samples[pixel, 4] = shaded, 1.0, z
+    samples = samples.reshape(s * height, s * width, 5)
+    tiles = [samples[i::s, j::s] for i in range(s) for j in range(s)]
+    image = sum(tile[..., :4] for tile in tiles) / s**2
+    depth = np.minimum.reduce([tile[..., 4] for tile in tiles])
     rgb = 255.0 * image[..., :3]
     if background is not None:
         if np.shape(background) != (height, width, 3):
-            raise ValueError(f'background has shape {np.shape(background)}, '
-                             f'expected {(height, width, 3)}')
-        rgb += (1.0 - image[..., 3:]) * background
-    depth = np.full(s * height * s * width, np.inf, np.float32)
-    depth[pixel] = z
-    depth = depth.reshape(height, s, width, s).min(axis=(1, 3))
+            raise ValueError(
+                f'background has shape {np.shape(background)}, expected {(height, width, 3)}'
+            )
+        rgb += (1.0 - image[..., 3:4]) * background
     return (rgb + 0.5).astype(np.uint8), depth
 
 
-def _check_mesh(vertices, faces):
+def _check_mesh(vertices, faces, colors):
     vertices, faces = np.asarray(vertices, float), np.asarray(faces).astype(np.int64)
+    colors = np.asarray(colors, float)
     if vertices.ndim != 2 or vertices.shape[1] != 3:
         raise ValueError(f'vertices have shape {vertices.shape}, expected (V, 3)')
     if faces.ndim != 2 or faces.shape[1] != 3:
         raise ValueError(f'faces have shape {faces.shape}, expected (F, 3)')
     if not np.isfinite(vertices).all():
         raise ValueError('vertices hold NaN or infinite values')
-    return vertices, faces
+    if faces.size and not 0 <= faces.min() <= faces.max() < len(vertices):
+        raise ValueError(
+            f'faces hold indices {faces.min()} to {faces.max()}, expected 0 to {len(vertices) - 1}'
+        )
+    if colors.shape not in ((3,), vertices.shape):
+        raise ValueError(f'colors have shape {colors.shape}, expected (3,) or {vertices.shape}')
+    return vertices, faces, np.broadcast_to(colors, vertices.shape)
 
 
 def _focal_and_centre(intrinsics):
@@ -105,18 +134,25 @@ def _focal_and_centre(intrinsics):
 
 def vertex_normals(vertices, faces) -> np.ndarray:
     """Unit normals (V, 3): the area-weighted mean of the normals of a vertex's faces."""
-    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    a, b, c = (np.take(vertices, faces[:, i], axis=0) for i in range(3))
     face_normals = _cross(b - a, c - a)
     corner = faces.ravel()
-    normals = np.stack([np.bincount(corner, np.repeat(face_normals[:, i], 3), len(vertices))
-                        for i in range(3)], axis=1)
+    normals = np.stack(
+        [np.bincount(corner, np.repeat(face_normals[:, i], 3), len(vertices)) for i in range(3)],
+        axis=1,
+    )
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
 
 
 def _cross(u, v):  # several times faster than np.cross on (N, 3)
-    return np.stack([u[:, 1] * v[:, 2] - u[:, 2] * v[:, 1],
-                     u[:, 2] * v[:, 0] - u[:, 0] * v[:, 2],
-                     u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]], axis=1)
+    return np.stack(
+        [
+            u[:, 1] * v[:, 2] - u[:, 2] * v[:, 1],
+            u[:, 2] * v[:, 0] - u[:, 0] * v[:, 2],
+            u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0],
+        ],
+        axis=1,
+    )
 
 
 def clip_near(vertices, attributes, faces, near):
@@ -174,7 +210,7 @@ def rasterize(points, inverse_z, faces, image_size, two_sided=False):
         offset = np.arange(len(triangle)) - (ends - counts - done)[triangle]
         row, column = np.divmod(offset, extent[triangle, 0])
         x, y = column + low[triangle, 0], row + low[triangle, 1]
-        b0, b1, b2, inv = _screen_barycentric(setup[triangle], x, y)
+        b0, b1, b2, inv = _screen_barycentric(np.take(setup, triangle, axis=0), x, y)
         inside = np.minimum(np.minimum(b0, b1), b2) >= -EDGE_TOLERANCE
         bits = (1.0 / inv[inside]).astype(np.float32).view(np.uint32).astype(np.uint64)
         key = (bits << np.uint64(32)) | triangle[inside].astype(np.uint64)
@@ -191,19 +227,32 @@ def rasterize(points, inverse_z, faces, image_size, two_sided=False):
 def _triangle_setup(points, inverse_z, faces, image_size, two_sided):
     """Plane equations (T, 9) and pixel bounds of the triangles that may cover a pixel centre."""
     height, width = image_size
-    a, b, c = (points[faces[:, i]] for i in range(3))
-    low = np.maximum(np.ceil(np.minimum(np.minimum(a, b), c)), 0)
-    high = np.minimum(np.floor(np.maximum(np.maximum(a, b), c)), (width - 1, height - 1))
+    a, b, c = (np.take(points, faces[:, i], axis=0) for i in range(3))
+    low = np.maximum(np.ceil(np.minimum(np.minimum(a, b), c) - EDGE_TOLERANCE), 0)
+    high = np.floor(np.maximum(np.maximum(a, b), c) + EDGE_TOLERANCE)
+    high = np.minimum(high, (width - 1, height - 1))
     u, v = b - a, c - a
     area = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
-    keep = (low <= high).all(axis=1) & ((area != 0) if two_sided else (area < 0))
+    facing = np.abs(area) if two_sided else -area
+    keep = (low[:, 0] <= high[:, 0]) & (low[:, 1] <= high[:, 1]) & (facing > LEAST_AREA)
     index = np.flatnonzero(keep)
     a, u, v, area, low = a[keep], u[keep], v[keep], area[keep], low[keep].astype(np.int64)
     extent = high[keep].astype(np.int64) - low + 1
     inv = inverse_z[faces[index]]
-    setup = np.stack([a[:, 0], a[:, 1], v[:, 1] / area, -v[:, 0] / area, -u[:, 1] / area,
-                      u[:, 0] / area, inv[:, 0], inv[:, 1] - inv[:, 0], inv[:, 2] - inv[:, 0]],
-                     axis=1)
+    setup = np.stack(
+        [
+            a[:, 0],
+            a[:, 1],
+            v[:, 1] / area,
+            -v[:, 0] / area,
+            -u[:, 1] / area,
+            u[:, 0] / area,
+            inv[:, 0],
+            inv[:, 1] - inv[:, 0],
+            inv[:, 2] - inv[:, 0],
+        ],
+        axis=1,
+    )
     return setup, low, extent, index
 
 
@@ -216,7 +265,7 @@ def _screen_barycentric(setup, x, y):
 
 
 def _shade(attributes, corners, bary, lights, ambient, two_sided):
-    values = sum(bary[:, i, None] * attributes[corners[:, i]] for i in range(3))
+    values = sum(bary[:, i, None] * np.take(attributes, corners[:, i], axis=0) for i in range(3))
     normals, colors = values[:, :3], values[:, 3:]
     normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
     light = np.full(len(values), float(ambient))
@@ -243,8 +292,9 @@ def look_at(eye, target, up=(0.0, 1.0, 0.0)) -> tuple[np.ndarray, np.ndarray]:
     return rotation, -rotation @ np.asarray(eye, float)
 
 
-def render_view(vertices, faces, view='front', image_size=(512, 512), margin=1.08,
-                focus=None, **options) -> np.ndarray:
+def render_view(
+    vertices, faces, view='front', image_size=(512, 512), margin=1.08, focus=None, **options
+) -> np.ndarray:
     """A picture (H, W, 3) uint8 of a body in a y-up frame, from one of `VIEWS`, filling the image.
 
     `view` is a name in `VIEWS` or a direction (3,) from body to camera; `focus` (N, 3) points,
@@ -279,8 +329,16 @@ def contact_sheet(images, columns: int, labels: Sequence[str] = ()) -> np.ndarra
     sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
     for i, image in enumerate(images):
         y, x = i // columns * height, i % columns * width
-        sheet[y:y + height, x:x + width] = image
+        sheet[y : y + height, x : x + width] = image
         if labels:
-            cv2.putText(sheet, labels[i], (x + 6, y + 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5,
-                        (40, 40, 40), 1, cv2.LINE_AA)
+            cv2.putText(
+                sheet,
+                labels[i],
+                (x + 6, y + 18),
+                cv2.FONT_HERSHEY_SIMPLEX,
+                0.5,
+                (40, 40, 40),
+                1,
+                cv2.LINE_AA,
+            )
     return sheet

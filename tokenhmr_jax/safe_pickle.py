@@ -1,8 +1,8 @@
 """Reads pickles of plain data without ever running what they ask for.
 
-A pickle is a program: `pickle.load` calls whatever function the file names. The unpickler here knows
-a short list of exact names, each bound to code of this file or to a plain container, and refuses
-every other name. It reads
+A pickle is a program: `pickle.load` calls whatever function the file names. The unpickler here
+knows a short list of exact names, each bound to code of this file or to a plain container, and
+refuses every other name. It reads
 
 - NumPy arrays, scalars and dtypes, as NumPy 1 and 2 and as Python 2 and 3 spell them;
 - SciPy's CSC, CSR and COO matrices, rebuilt (and validated) by SciPy;
@@ -16,9 +16,11 @@ import gzip
 import io
 import lzma
 import math
+import os
 import pickle
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -28,7 +30,7 @@ class Refused(ValueError):
     """A pickle asks for a name or a step that plain data does not need."""
 
 
-def load(path, encoding='latin1'):
+def load(path: str | os.PathLike, encoding: str = 'latin1') -> Any:
     """Reads a pickle or joblib file of plain data.
 
     Args:
@@ -47,7 +49,7 @@ def load(path, encoding='latin1'):
         return _guarded(file, str(path), encoding)
 
 
-def loads(data, name='pickle', encoding='latin1'):
+def loads(data: bytes, name: str = 'pickle', encoding: str = 'latin1') -> Any:
     """Reads a pickle from bytes; `name` stands for the file in error messages. See `load`."""
     return _guarded(io.BytesIO(data), name, encoding)
 
@@ -78,6 +80,21 @@ def _decompressed(file):
     if magic.startswith(b'\x78'):
         return io.BytesIO(zlib.decompress(file.read()))
     return file
+
+
+class _ArrayType:
+    """Stands for `numpy.ndarray`, which pickles of arrays only name; nothing can be made of it."""
+
+    def __new__(cls, *_):
+        raise Refused('refused: it calls numpy.ndarray')
+
+
+def _dtype(name, _align=False, _copy=True):
+    dtype = np.dtype(name) if isinstance(name, (str, bytes)) else None
+    if dtype is None or dtype.names or dtype.subdtype:
+        raise Refused(f'refused: NumPy dtype {name!r}, which is no plain one')
+    # A copy: BUILD may set its byte order.
+    return np.dtype(dtype, copy=True)
 
 
 def _empty_array(_subtype, _shape, _typecode):
@@ -186,8 +203,8 @@ def _allowed():
     allowed = {
         ('collections', 'OrderedDict'): collections.OrderedDict,
         ('_codecs', 'encode'): _encode,
-        ('numpy', 'ndarray'): np.ndarray,
-        ('numpy', 'dtype'): np.dtype,
+        ('numpy', 'ndarray'): _ArrayType,
+        ('numpy', 'dtype'): _dtype,
         ('chumpy.ch', 'Ch'): _Ch,
         ('chumpy', 'Ch'): _Ch,
         ('chumpy.reordering', 'Select'): _Select,
@@ -261,8 +278,8 @@ class _Unpickler(pickle._Unpickler):
     @staticmethod
     def _check_dtype_state(dtype, state):
         """Only byte order may change: invented flags let bytes pass for pointers to objects."""
-        if dtype.names or dtype.subdtype or len(state) != 8:
-            raise Refused('refused: a structured NumPy dtype')
+        if len(state) != 8:
+            raise Refused(f'refused: NumPy dtype {dtype} with metadata')
         own = dtype.__reduce__()[2]
         flags_known = state[7] == own[7] or (state[7] == 0 and not dtype.hasobject)
         if tuple(state[2:7]) != tuple(own[2:7]) or not flags_known:

@@ -119,7 +119,7 @@ def make_train_step(task: Task, tx: optax.GradientTransformation, mesh: Mesh, se
         )
         updates, opt_state = tx.update(grads, old.opt_state, old.params)
         params = optax.apply_updates(old.params, updates)
-        grad_norm = optax.global_norm(grads)
+        grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         new = TrainState(old.step, params, state, opt_state)
         kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)

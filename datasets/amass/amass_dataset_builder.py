@@ -7,8 +7,7 @@ README.md beside this file says what `manual_dir` may hold.
 
 import dataclasses
 import re
-import zlib
-from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -62,13 +61,13 @@ class Settings:
             raise ValueError(f'held_out={self.held_out!r}: {error}') from None
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """One split per source, and `<source>_heldout` where clips of it are held out."""
 
     name = 'amass'
     pkg_dir_path = epath.Path(__file__).parent
     VERSION = tfds.core.Version('1.0.0')
-    RELEASE_NOTES = {'1.0.0': 'First version.'}
+    RELEASE_NOTES: ClassVar = {'1.0.0': 'First version.'}
 
     def __init__(self, *, settings: Settings = Settings(), **kwargs):
         self._settings = settings
@@ -115,7 +114,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         }
 
     def _splits(self, source, clips):
-        """The split of each clip: held out by expression, by the files' own division, or a share."""
+        """The split of each clip: held out by expression, by the files' division, or a share."""
         settings = self._settings
         loose = {clip.name for clip in clips if clip.name.count('/') == 1 and clip.kind == 'amass'}
         fraction = settings.held_out_fraction if len(loose) == len(clips) else 0.0
@@ -143,7 +142,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 found += 1
                 yield f'{clip.name}:{frame}', poses[frame]
         if not found:
-            raise ValueError(f'{split}: no frame in its {len(clips)} files, such as {clips[0].path}')
+            raise ValueError(
+                f'{split}: no frame in its {len(clips)} files, such as {clips[0].path}'
+            )
 
     def _skip(self, reason):
         self._skipped.append(reason)
@@ -156,13 +157,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             )
 
     def _procedural(self, count, stream):
-        """Yields (key, pose) of `count` procedural poses; a stream never repeats another's clips."""
+        """Yields (key, pose) of `count` procedural poses; two streams share no clip."""
         kinds = list(motion.KINDS)
         for start in range(0, count, _CLIP_FRAMES):
             clip = start // _CLIP_FRAMES
             kind = kinds[clip % len(kinds)]
             rng = np.random.default_rng((self._settings.seed, stream, clip))
-            poses = motion.generate(rng, kind, min(_CLIP_FRAMES, count - start), _CLIP_FPS).body_pose
+            poses = motion.generate(
+                rng, kind, min(_CLIP_FRAMES, count - start), _CLIP_FPS
+            ).body_pose
             for frame, pose in enumerate(poses):
                 yield f'{PROCEDURAL}/{kind}/{stream}-{clip:06d}:{frame}', pose
 

@@ -4,6 +4,7 @@ No licensed file is needed: the mannequin loads, poses and trains like SMPL, wit
 kinematic tree and landmark vertices, but its skin, shapes and weights are its own.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tokenhmr_jax.body import mannequin_surface
 from tokenhmr_jax.body.skeleton import LANDMARKS, PARENTS
 
 FLOOR = -1.15  # metres: where the feet stand, so that the pelvis is near (0, -0.2, 0)
+
 
 def arrays() -> dict[str, np.ndarray]:
     """The mannequin's model arrays, as an SMPL file holds them.
@@ -33,7 +35,7 @@ def arrays() -> dict[str, np.ndarray]:
     weights = rig.skinning_weights(skin)
     directions, moves = shape.shape_directions(skin.vertices, faces, weights)
     joints = rig.joints()
-    place = lambda at, change: shape.regressor(skin.vertices, directions, at, change, skin.partner)
+    regress = partial(shape.regressor, skin.vertices, directions, skin.partner)
     parents = np.array(PARENTS)
     floor = np.array([0.0, FLOOR, 0.0])
     return {
@@ -42,11 +44,12 @@ def arrays() -> dict[str, np.ndarray]:
         'shapedirs': directions,
         'posedirs': rig.pose_correctives(skin.vertices, weights),
         'weights': weights,
-        'J_regressor': place(joints, moves),
+        'J_regressor': regress(joints, moves),
         'J': joints + floor,
-        'kintree_table': np.stack([np.where(parents < 0, 2**32 - 1, parents),
-                                   np.arange(24)]).astype(np.uint32),
-        'joint_regressor_extra': place(*shape.keypoint_targets(joints, moves)),
+        'kintree_table': np.stack(
+            [np.where(parents < 0, 2**32 - 1, parents), np.arange(24)]
+        ).astype(np.uint32),
+        'joint_regressor_extra': regress(*shape.keypoint_targets(joints, moves)),
         'mirror': skin.partner,
     }
 
@@ -70,8 +73,12 @@ def _ordered(skin):
     order[order < 0] = np.setdiff1d(np.arange(len(order)), order)
     new = np.argsort(order)
     return mannequin_surface.Skin(
-        skin.vertices[order], new[skin.quads], skin.parts[order],
-        {name: int(new[i]) for name, i in names.items()}, new[skin.partner[order]])
+        skin.vertices[order],
+        new[skin.quads],
+        skin.parts[order],
+        {name: int(new[i]) for name, i in names.items()},
+        new[skin.partner[order]],
+    )
 
 
 def _face_landmarks(skin):

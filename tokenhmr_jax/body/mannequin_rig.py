@@ -7,6 +7,7 @@ from tokenhmr_jax.body import mannequin_form as form
 from tokenhmr_jax.body import mannequin_surface
 from tokenhmr_jax.body.skeleton import JOINT_TWINS, JOINTS, PARENTS
 
+# fmt: off
 POSITIONS = {  # metres, y from the floor; the right side mirrors the left
     'pelvis': (0.0, 0.945, -0.008), 'left_hip': (0.088, 0.895, -0.004),
     'left_knee': (0.107, 0.485, -0.002), 'left_ankle': (0.118, 0.085, -0.034),
@@ -22,16 +23,17 @@ POSITIONS = {  # metres, y from the floor; the right side mirrors the left
 # (towards the child), where it lies from the joint, and half the width of the passage (metres).
 PASSAGES = {
     'left_hip': ((0.50, -0.85, 0.0), 0.020, 0.065), 'left_knee': ((0.0, -1.0, 0.0), 0.0, 0.055),
-    'left_ankle': ((0.0, -0.85, 0.52), -0.004, 0.046), 'left_foot': ((0.2, 0.0, 1.0), 0.0, 0.022),
+    'left_ankle': ((0.0, -0.85, 0.52), -0.012, 0.044), 'left_foot': ((0.2, 0.0, 1.0), 0.0, 0.022),
     'spine1': ((0.0, 1.0, 0.0), 0.0, 0.070), 'spine2': ((0.0, 1.0, 0.0), 0.0, 0.065),
     'spine3': ((0.0, 1.0, 0.0), 0.0, 0.065), 'neck': ((0.0, 0.95, 0.30), 0.0, 0.040),
     'head': ((0.0, 0.90, 0.45), 0.0, 0.034), 'left_collar': ((0.75, 0.66, 0.0), 0.010, 0.070),
     'left_shoulder': ((0.92, 0.38, 0.0), -0.008, 0.062),
-    'left_elbow': ((1.0, 0.0, 0.0), 0.0, 0.045), 'left_wrist': ((1.0, 0.0, 0.0), 0.0, 0.035),
-    'left_hand': ((1.0, 0.0, 0.0), 0.0, 0.022),
+    'left_elbow': ((1.0, 0.0, 0.0), 0.0, 0.045), 'left_wrist': ((1.0, 0.0, 0.0), 0.0, 0.042),
+    'left_hand': ((1.0, 0.0, 0.0), 0.0, 0.028),
 }
 
 
+# fmt: on
 # How much of the arc a joint's surface takes; where muscles flatten, less.
 ROUNDNESS = {'left_shoulder': 0.4, 'right_shoulder': 0.4, 'left_hip': 0.6, 'right_hip': 0.6}
 
@@ -39,8 +41,14 @@ ROUNDNESS = {'left_shoulder': 0.4, 'right_shoulder': 0.4, 'left_hip': 0.6, 'righ
 def joints() -> np.ndarray:
     """Joints (24, 3) at rest, metres, y from the floor."""
     mirror = np.array([-1.0, 1.0, 1.0])
-    return np.array([POSITIONS[name] if name in POSITIONS
-                     else POSITIONS[name.replace('right', 'left')] * mirror for name in JOINTS])
+    return np.array(
+        [
+            POSITIONS[name]
+            if name in POSITIONS
+            else POSITIONS[name.replace('right', 'left')] * mirror
+            for name in JOINTS
+        ]
+    )
 
 
 def smoothstep(x):
@@ -74,7 +82,7 @@ def skinning_weights(skin) -> np.ndarray:
         weights[:, PARENTS[j]] -= follow[:, j]
     weights = np.maximum(weights, 0.0)
     mean = mannequin_surface.neighbour_mean(skin.quads, len(v))
-    for _ in range(4):
+    for _ in range(3):
         weights = 0.5 * weights + 0.5 * (mean @ weights)
     fourth = np.sort(weights, axis=1)[:, -4, None]
     fifth = np.sort(weights, axis=1)[:, -5, None]
@@ -88,7 +96,7 @@ def _window(skin, name):
     parts = np.array(form.PARTS)[skin.parts]
     if name == 'left_hip':  # the midline between the legs stays with the pelvis
         low = np.isin(parts, ('torso', 'leg', 'foot', *form.TOES))
-        return low * smoothstep(x / 0.05) * (1.0 - 0.7 * np.exp(-(x / 0.035) ** 2))
+        return low * smoothstep(x / 0.05) * (1.0 - 0.7 * np.exp(-((x / 0.035) ** 2)))
     if name == 'left_collar':
         return smoothstep((x - 0.045) / 0.05)
     if name == 'neck':
@@ -122,7 +130,7 @@ def pose_correctives(vertices, weights) -> np.ndarray:
         fraction = (at - i)[:, None, None, None]
         matrix = table[i] * (1 - fraction) + table[i + 1] * fraction
         offset = np.einsum('nfij,nj->nif', matrix, vertices[rows] - position[j])
-        directions[rows, :, 9 * (j - 1):9 * j] = ROUNDNESS.get(JOINTS[j], 1.0) * offset
+        directions[rows, :, 9 * (j - 1) : 9 * j] = ROUNDNESS.get(JOINTS[j], 1.0) * offset
     return directions
 
 

@@ -7,7 +7,6 @@ from tokenhmr_jax.body import mannequin_rig as rig
 from tokenhmr_jax.body.skeleton import JOINTS, PARENTS
 from tokenhmr_jax.render import vertex_normals
 
-# Growth of the bones per unit of beta: stretches (x, y, z) about the joint; children follow.
 
 def _both(name):
     return (f'left_{name}', f'right_{name}')
@@ -15,16 +14,22 @@ def _both(name):
 
 def _stretches(*items):
     """{joint: (x, y, z)} from (names, stretch) pairs; a bare name stands for both sides."""
-    return {full: stretch for names, stretch in items for name in names
-            for full in ((name,) if name in JOINTS else _both(name))}
+    return {
+        full: stretch
+        for names, stretch in items
+        for name in names
+        for full in ((name,) if name in JOINTS else _both(name))
+    }
 
 
-STRETCH = {
+# fmt: off
+STRETCH = {  # per unit of beta, relative growth (x, y, z) about a joint; its children follow
     'size': _stretches((JOINTS, (0.030, 0.030, 0.030))),
     'leg_length': _stretches((('hip', 'knee'), (0.0, 0.032, 0.0))),
     'arm_length': _stretches((('shoulder', 'elbow'), (0.032, 0.0, 0.0)),
                              (('wrist', 'hand'), (0.015, 0.015, 0.015))),
-    'shoulder_width': _stretches((('spine3',), (0.045, 0.0, 0.0)), (('collar',), (0.070, 0.0, 0.0))),
+    'shoulder_width': _stretches((('spine3',), (0.045, 0.0, 0.0)),
+                                 (('collar',), (0.070, 0.0, 0.0))),
     'girth': _stretches((('pelvis',), (0.030, 0.0, 0.0))),
     'hip_width': _stretches((('pelvis',), (0.065, 0.0, 0.030)), (('hip',), (0.030, 0.0, 0.030))),
     'belly': {},
@@ -47,6 +52,7 @@ BULGES = {  # Gaussian pushes: centre, sigmas (metres), displacement; mirrored i
               ((0.115, 1.050, 0.020), (0.060, 0.080, 0.080), (0.011, 0.0, 0.0))),
     'chest': (((0.080, 1.270, 0.100), (0.045, 0.045, 0.050), (0.0, -0.002, 0.010)),),
 }
+# fmt: on
 SIZES = tuple(STRETCH)  # in order of decreasing variance
 
 
@@ -73,7 +79,7 @@ def shape_directions(vertices, faces, weights) -> tuple[np.ndarray, np.ndarray]:
         swell = SWELL.get(name, {})
         offset += (weights @ np.array([swell.get(n, 0.0) for n in JOINTS]))[:, None] * normals
         for centre, sigma, push in BULGES.get(name, ()):
-            for side in ((1, -1) if centre[0] else (1,)):
+            for side in (1, -1) if centre[0] else (1,):
                 flip = np.array([side, 1.0, 1.0])
                 q = (vertices - flip * centre) / sigma
                 bump = np.exp(-0.5 * np.einsum('ij,ij->i', q, q))
@@ -83,6 +89,7 @@ def shape_directions(vertices, faces, weights) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(directions, axis=2), np.stack(moves, axis=2)
 
 
+# fmt: off
 KEYPOINTS = (  # J19: the joint it follows, and its place from that joint (metres, left side)
     ('right_ankle', (0.0, 0.0, 0.0)), ('right_knee', (0.0, 0.0, 0.006)),
     ('right_hip', (0.022, 0.0, 0.0)), ('left_hip', (0.022, 0.0, 0.0)),
@@ -94,6 +101,7 @@ KEYPOINTS = (  # J19: the joint it follows, and its place from that joint (metre
     ('pelvis', (0.0, -0.035, 0.0)), ('spine3', (0.0, 0.165, 0.0)),
     ('spine2', (0.0, 0.020, 0.0)), ('head', (0.0, 0.030, 0.075)), ('head', (0.0, 0.090, 0.010)),
 )
+# fmt: on
 
 
 def keypoint_targets(joints, moves):
@@ -108,7 +116,7 @@ def keypoint_targets(joints, moves):
     return np.array(at), np.array(change)
 
 
-def regressor(vertices, directions, targets, changes, partner, count=160) -> np.ndarray:
+def regressor(vertices, directions, partner, targets, changes, count=160) -> np.ndarray:
     """Rows (K, V) of non-negative weights, summing to 1, that place K points among the vertices.
 
     Each row reproduces its point at rest and, as well as it can, the point's displacement by each

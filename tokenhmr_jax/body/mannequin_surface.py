@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from tokenhmr_jax.body import mannequin_cage, mannequin_form
+from tokenhmr_jax.body import mannequin_cage
+from tokenhmr_jax.body import mannequin_form as form
 
 ITERATIONS = 16
 SMOOTHING = 0.5
@@ -41,7 +42,7 @@ def skin() -> Skin:
 
 def _whole(points, source):
     vertices = points[source]
-    vertices[len(points):, 0] *= -1.0
+    vertices[len(points) :, 0] *= -1.0
     return vertices
 
 
@@ -60,7 +61,7 @@ def neighbour_mean(quads, count, lengths=None) -> sp.csr_matrix:
 
 
 def _fit(half, source, quads, middle):
-    """Alternates smoothing along the surface with projection onto it.
+    """Alternates smoothing along the surface with projection onto it, then adds the reliefs.
 
     Weights 1 / (edge length in the cage) keep the cage's spacing: dense hands, face, joints.
     """
@@ -69,34 +70,44 @@ def _fit(half, source, quads, middle):
     i, j = edges_of(quads).T
     mean = neighbour_mean(quads, len(source), np.linalg.norm(start[i] - start[j], axis=1))[:count]
     plain = neighbour_mean(quads, len(source))[:count]
-    blend = np.array([mannequin_form.BLEND[name] for name in mannequin_form.PARTS])[half.parts]
-    tip = np.zeros(count)
-    tip[[half.names[f'left_{name}'] for name in mannequin_form.DIGITS]] = 1.0
-    for _ in range(2):
-        tip = np.maximum(tip, plain @ tip[source] > 0)
-    pace = SMOOTHING * (1.0 - tip[:, None])  # so that the ends of fingers and toes stay round
-    for _ in range(6):
+    blend = np.array([form.BLEND[name] for name in form.PARTS])[half.parts]
+    for _ in range(6):  # parts pass smoothly into each other
         blend = plain @ blend[source]
+    pace = SMOOTHING * (1.0 - _digit_ends(half, plain, source))[:, None]
     for iteration in range(ITERATIONS):
-        move = mean @ _whole(points, source) - points
-        value, gradient = _value_and_gradient(points, half.parts, blend)
-        normal = gradient / np.linalg.norm(gradient, axis=1, keepdims=True)
-        move -= np.einsum('ij,ij->i', move, normal)[:, None] * normal
-        points += pace * move if iteration < ITERATIONS - 2 else 0.0
-        points[middle, 0] = 0.0
+        if iteration < ITERATIONS - 2:  # the last two only project
+            normal = _unit(_value_and_gradient(points, half.parts, blend)[1])
+            move = mean @ _whole(points, source) - points
+            move -= np.einsum('ij,ij->i', move, normal)[:, None] * normal
+            points += pace * move
+            points[middle, 0] = 0.0
         value, gradient = _value_and_gradient(points, half.parts, blend)
         gradient[middle, 0] = 0.0
         step = -(value / np.einsum('ij,ij->i', gradient, gradient))[:, None] * gradient
         length = np.linalg.norm(step, axis=1, keepdims=True)
         points += step * np.minimum(1.0, LONGEST_MOVE / np.maximum(length, 1e-12))
-    _, gradient = _value_and_gradient(points, half.parts, blend)
+    gradient = _value_and_gradient(points, half.parts, blend)[1]
     gradient[middle, 0] = 0.0
-    normal = gradient / np.linalg.norm(gradient, axis=1, keepdims=True)
-    return points + mannequin_form.relief(points)[:, None] * normal
+    return points + form.relief(points)[:, None] * _unit(gradient)
+
+
+def _digit_ends(half, plain, source):
+    """1 at the vertices (N,) within two edges of a finger's or toe's tip, which stay round."""
+    end = np.zeros(len(half.points))
+    end[[half.names[f'left_{name}'] for name in form.DIGITS]] = 1.0
+    for _ in range(2):
+        end = np.maximum(end, plain @ end[source] > 0)
+    return end
+
+
+def _unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def _value_and_gradient(points, parts, blend):
-    value = mannequin_form.field(points, parts, blend)
-    gradient = np.stack([(mannequin_form.field(points + STEP * axis, parts, blend) - value) / STEP
-                         for axis in np.eye(3)], axis=1)
+    value = form.field(points, parts, blend)
+    gradient = np.stack(
+        [(form.field(points + STEP * axis, parts, blend) - value) / STEP for axis in np.eye(3)],
+        axis=1,
+    )
     return value, gradient

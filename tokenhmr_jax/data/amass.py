@@ -43,8 +43,8 @@ SPELLINGS = {
 }
 # The published division (supplement): nothing of validation and test is trained on.
 TRAIN = (
-    'CMU', 'KIT', 'BMLrub', 'DanceDB', 'BMLmovi', 'EyesJapan', 'BMLhandball', 'TotalCapture', 'EKUT',
-    'ACCAD', 'TCDHands', 'MPI_Limits', 'MOYO',
+    'CMU', 'KIT', 'BMLrub', 'DanceDB', 'BMLmovi', 'EyesJapan', 'BMLhandball', 'TotalCapture',
+    'EKUT', 'ACCAD', 'TCDHands', 'MPI_Limits', 'MOYO',
 )  # fmt: skip
 VALIDATION = ('HumanEva', 'HDM05', 'SFU', 'MPI_Mosh')
 TEST = ('Transitions', 'SSM')
@@ -146,7 +146,9 @@ def read_body_pose(clip: Clip) -> np.ndarray:
     except BadClip:
         raise
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadClip(f'{clip.path}: not readable ({error})'.replace(f'({clip.path}: ', '(')) from error
+        raise BadClip(
+            f'{clip.path}: not readable ({error})'.replace(f'({clip.path}: ', '(')
+        ) from error
     if not len(pose):
         raise BadClip(f'{clip.path}: no frames')
     pose = pose.astype(np.float32)
@@ -184,7 +186,7 @@ def _columns(path, key, pose, widths, start):
 
 def middle_frames(count: int, stride: int, middle: float) -> range:
     """Every `stride`-th frame of the middle share of `count` frames."""
-    start = int(round(count * (1 - middle) / 2))
+    start = round(count * (1 - middle) / 2)
     return range(start, count - start, stride)
 
 

@@ -1,15 +1,17 @@
-"""Building blocks of procedural motion: smooth random curves, and parts of the body that follow them.
+"""Building blocks of procedural motion: smooth random curves, and body parts that follow them.
 
 `motion` puts them together. Times `t` are (N,) seconds; a `Figure` is posed from the root outwards.
 """
 
+import itertools
+
 import numpy as np
 
-from tokenhmr_jax.data.kinematics import rotated, to_matrix, turn_y, unit
+from tokenhmr_jax.data.kinematics import carry, rotated, sinc, to_matrix, turn_y
 
 LEG = 0.81  # hip to ankle, metres
-ANKLE_HEIGHT = 0.075
-HIP_DROP = 0.08  # the hips lie this much below the pelvis joint
+ANKLE_HEIGHT = 0.085
+HIP_DROP = 0.055  # the hips lie this much below the pelvis joint
 PAIR = np.array([[1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]])  # left, right
 
 # Where the left wrist is, seen from its shoulder in the chest's frame (metres), where its elbow
@@ -66,7 +68,7 @@ def knots(u, *points):
     """Periodic smooth curve: u (N,) in [0, 1) through (u, value) points, the first at 0."""
     points = [*points, (1.0, points[0][1])]
     value = np.full_like(u, points[0][1])
-    for (u0, v0), (u1, v1) in zip(points[:-1], points[1:], strict=True):
+    for (u0, v0), (u1, v1) in itertools.pairwise(points):
         value = value + (v1 - v0) * ease((u - u0) / (u1 - u0))
     return value
 
@@ -131,37 +133,64 @@ def from_shoulders(figure, goals, poles, gravity, floor=None):
 
 def keep_off_chest(goals):
     """Pushes wrists (N, 2, 3), seen from the shoulders, out of the trunk: an ellipse from above."""
-    shoulder = np.array([0.18, 0.15, -0.02]) * PAIR
+    shoulder = np.array([0.17, 0.145, -0.01]) * PAIR
     seen = goals + shoulder
     radius = np.hypot(seen[..., 0] / 0.18, seen[..., 2] / 0.15)
-    push = np.where(seen[..., 1] < 0.2, np.maximum(1, 1 / np.maximum(radius, 0.2)), 1)
+    push = np.maximum(1 / np.maximum(radius, 0.2) - 1, 0)
+    push = 1 + push * ease((0.3 - seen[..., 1]) / 0.1)  # not above the shoulders
     seen[..., [0, 2]] *= push[..., None]
     return seen - shoulder
 
 
-def gesture(rng, t, figure, names, weights=None, free=0.25, pause=1.6, floor=None):
+def _to_path(goal, pole, gravity):
+    """A posture as numbers between which an arm can move without passing through its shoulder.
+
+    Distance of the wrist; its direction, as the swing (y, z) that brings the arm there from the
+    T-pose; where the elbow points, as an angle about that direction (0 is back); and gravity.
+    """
+    distance = np.linalg.norm(goal)
+    x, y, z = np.array(goal) / distance
+    swing = np.arccos(x) * np.array([-z, y]) / np.hypot(y, z)
+    _, up, front = carry(np.array([x, y, z]), xyz(1.0, 0, 0), np.array(pole))
+    return [distance, *swing, np.arctan2(up, -front), gravity]
+
+
+def _from_path(path):
+    """Left-hand goals and poles (N, 2, 3) of paths (N, 2, 5); see `_to_path`."""
+    distance, y, z, swivel = np.moveaxis(path[..., :4], -1, 0)
+    angle = np.hypot(y, z)
+    direction = xyz(np.cos(angle), z * sinc(angle), -y * sinc(angle))
+    poles = carry(xyz(1.0, 0, 0), direction, xyz(0, np.sin(swivel), -np.cos(swivel)))
+    return distance[..., None] * direction, poles
+
+
+def gesture(rng, t, figure, names, weights=None, **options):
+    """Poses arms that move among the named postures; see `arm_goals`."""
+    figure.place_wrists(*arm_goals(rng, t, figure, names, weights, **options))
+
+
+def arm_goals(rng, t, figure, names, weights=None, free=0.25, pause=1.6, floor=None):
     """Wrists and poles (N, 2, 3) in the world of arms that move among the named postures.
 
     Both arms do alike or each its own; a share `free` of their goals is drawn freely. `floor`: see
     `from_shoulders`. Poses collars and wrists on the way.
     """
-    table = np.array([[*goal, *pole, down] for goal, pole, down in map(ARM_POSTURES.get, names)])
+    table = np.array([_to_path(*ARM_POSTURES[name]) for name in names])
     alike = rng.random() < 0.4
 
     def draw(count):
         picks = rng.choice(len(names), (count, 2), p=weights)
         picks[:, 1] = picks[:, 0] if alike else picks[:, 1]
-        rows = table[picks]
-        direction = unit(rng.normal(0, 1, (count, 2, 3)) + (0.5, -0.2, 0.6))
-        loose = rng.random((count, 2, 1)) < free
-        reach = direction * rng.uniform(0.22, 0.53, (count, 2, 1))
-        rows[..., :3] = np.where(loose, reach, rows[..., :3]) + rng.normal(0, 0.05, (count, 2, 3))
-        rows[..., 3:6] += rng.normal(0, 0.3, (count, 2, 3))
-        rows[..., 6:] *= ~loose if floor is None else 0
-        return rows.reshape(count, 14)
+        rows = table[picks] + rng.normal(0, 1, (count, 2, 5)) * (0.03, 0.15, 0.15, 0.3, 0)
+        loose = rng.random((count, 2)) < free
+        rows[loose] = rng.uniform(
+            (0.2, -1.9, -1.3, -1.2, 0), (0.52, 0.3, 1.3, 0.3, 0), (loose.sum(), 5)
+        )
+        return rows.reshape(count, 10)
 
-    path = through(rng, t, draw, pause).reshape(-1, 2, 7)
-    goals, poles, gravity = path[..., :3], path[..., 3:6], path[..., 6]
+    path = through(rng, t, draw, pause).reshape(-1, 2, 5)
+    gravity = path[..., 4] if floor is None else np.zeros((len(t), 2))
+    goals, poles = _from_path(path)
     goals = goals + wander(rng, t, (2, 3), 0.025, 0.8)
     collars_and_wrists(rng, t, figure, 0.5 * np.clip(goals[..., 1] / 0.5, 0, 1))
     return from_shoulders(figure, keep_off_chest(goals * PAIR), poles * PAIR, gravity, floor)

@@ -1,10 +1,11 @@
 """A posed stick figure with human joint limits and two-bone inverse kinematics, in NumPy.
 
-Frame: SMPL's (metres, y up, the body faces +z, its left is +x, T-pose at rest). Arrays have a frame
-axis N first. A joint's rotation is split into a *swing* of its bone and a *twist* about the bone's
-rest axis, R = swing * twist; both are written as one vector of three angles (radians): the component
-along the bone's axis is the twist, the two others are the swing's rotation vector. Pairs of limbs are
-(N, 2, ...), left first, and angles of right joints are given as their mirror image: a left joint's.
+Frame: SMPL's (metres, y up, the body faces +z, its left is +x, T-pose at rest). Arrays have a
+frame axis N first. A joint's rotation is split into a *swing* of its bone and a *twist* about the
+bone's rest axis, R = swing * twist; both are written as one vector of three angles (radians): the
+component along the bone's axis is the twist, the two others are the swing's rotation vector. Pairs
+of limbs are (N, 2, ...), left first; angles of a right joint are given as their mirror image, a
+left joint's.
 """
 
 import numpy as np
@@ -12,21 +13,22 @@ from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import skeleton
 
-# Joint positions relative to the parent: an adult of 1.70 m, after the segment lengths of Drillis
-# and Contini (1966). The left side and the middle; the right is the mirror image.
+# Joint positions relative to the parent: an adult of 1.70 m, limbs straight along an axis. The left
+# side and the middle; the right is the mirror image.
 _OFFSETS = {
-    'pelvis': (0, 0, 0), 'hip': (0.085, -0.08, 0), 'knee': (0.01, -0.40, 0),
-    'ankle': (0, -0.41, 0), 'foot': (0.02, -0.055, 0.13),
-    'spine1': (0, 0.11, -0.02), 'spine2': (0, 0.13, 0), 'spine3': (0, 0.06, 0.01),
-    'neck': (0, 0.21, -0.02), 'head': (0, 0.09, 0.04),
-    'collar': (0.07, 0.12, -0.01), 'shoulder': (0.11, 0.03, -0.01), 'elbow': (0.27, 0, 0),
-    'wrist': (0.25, 0, 0), 'hand': (0.085, 0, 0),
+    'pelvis': (0, 0, 0), 'hip': (0.088, -0.055, 0), 'knee': (0.01, -0.41, 0),
+    'ankle': (0.005, -0.40, 0), 'foot': (0.01, -0.06, 0.125),
+    'spine1': (0, 0.09, -0.015), 'spine2': (0, 0.10, 0), 'spine3': (0, 0.10, 0),
+    'neck': (0, 0.19, -0.01), 'head': (0, 0.085, 0.02),
+    'collar': (0.06, 0.135, -0.005), 'shoulder': (0.11, 0.01, -0.005), 'elbow': (0.26, 0, 0),
+    'wrist': (0.25, 0, 0), 'hand': (0.09, 0, 0),
 }  # fmt: skip
 
-# Lowest and highest angle about x, y and z in degrees, left side and middle. From tables of the range
-# of motion (American Academy of Orthopaedic Surgeons, 1965), rounded; the spine's total is shared
-# among its joints. Bending the hip, raising the toes and tipping the head back are negative x; bending
-# the knee and the spine are positive x; the elbow bends by negative y; arms go up by positive z.
+# Lowest and highest angle about x, y and z in degrees, left side and middle. From tables of the
+# range of motion (American Academy of Orthopaedic Surgeons, 1965), rounded; the spine's total is
+# shared among its joints, and the hip's twist is wide enough to sit cross-legged. Bending the hip,
+# raising the toes and tipping the head back are negative x; bending the knee and the spine are
+# positive x; the elbow bends by negative y; arms go up by positive z.
 _LIMITS = {
     'hip': ((-125, 30), (-45, 90), (-30, 70)),
     'knee': ((-3, 150), (-12, 12), (-4, 4)),
@@ -45,10 +47,17 @@ _LIMITS = {
 MIRROR = np.array([1.0, -1.0, -1.0])  # of rotation vectors, across the plane x = 0
 _SIDES = np.array([[1.0], [-1.0]])  # of x, left and right
 
+# How thick the body is around each of the 24 joints (metres): what keeps it above the ground.
+FLESH = np.array([
+    0.10, 0.09, 0.09, 0.10, 0.055, 0.055, 0.11, 0.085, 0.085, 0.11, 0.025, 0.025,
+    0.07, 0.07, 0.07, 0.10, 0.06, 0.06, 0.045, 0.045, 0.035, 0.035, 0.025, 0.025,
+])  # fmt: skip
+
 # Joints that are posed together; each group has one axis of twist.
 GROUPS = {
     'spine': (3, 6, 9), 'neck': (12, 15), 'hip': (1, 2), 'knee': (4, 5), 'ankle': (7, 8),
-    'foot': (10, 11), 'collar': (13, 14), 'shoulder': (16, 17), 'elbow': (18, 19), 'wrist': (20, 21),
+    'foot': (10, 11), 'collar': (13, 14), 'shoulder': (16, 17), 'elbow': (18, 19),
+    'wrist': (20, 21),
 }  # fmt: skip
 _ARM = ('collar', 'shoulder', 'elbow', 'wrist')
 
@@ -82,10 +91,10 @@ def mirror_body(body_pose):
 def to_matrix(vector):
     """(..., 3) rotation vectors to (..., 3, 3) matrices."""
     half = 0.5 * np.linalg.norm(vector, axis=-1, keepdims=True)
-    return quaternion_to_matrix(np.concatenate([np.cos(half), 0.5 * _sinc(half) * vector], -1))
+    return quaternion_to_matrix(np.concatenate([np.cos(half), 0.5 * sinc(half) * vector], -1))
 
 
-def _sinc(x):
+def sinc(x):
     """sin(x) / x, which is 1 at 0."""
     return np.sin(x) / np.where(x == 0, 1, x) + (x == 0)
 
@@ -97,12 +106,22 @@ def turn_y(angle):
 
 def quaternion_to_matrix(quaternion):
     """(..., 4), w first, to (..., 3, 3)."""
-    w, x, y, z = (np.ascontiguousarray(quaternion[..., i]) for i in range(4))
+    w, x, y, z = (np.array(quaternion[..., i]) for i in range(4))
     x2, y2, z2 = 2 * x, 2 * y, 2 * z
     wx, wy, wz, xx, xy, xz = w * x2, w * y2, w * z2, x * x2, x * y2, x * z2
     yy, yz, zz = y * y2, y * z2, z * z2
     matrix = np.empty((*w.shape, 9))
-    entries = (1 - yy - zz, xy - wz, xz + wy, xy + wz, 1 - xx - zz, yz - wx, xz - wy, yz + wx, 1 - xx - yy)
+    entries = (
+        1 - yy - zz,
+        xy - wz,
+        xz + wy,
+        xy + wz,
+        1 - xx - zz,
+        yz - wx,
+        xz - wy,
+        yz + wx,
+        1 - xx - yy,
+    )
     for i, entry in enumerate(entries):
         matrix[..., i] = entry
     return matrix.reshape(*w.shape, 3, 3)
@@ -144,7 +163,7 @@ def from_swing_twist(angles, axis):
     """Swing and twist angles (..., 3) to quaternions (..., 4), w first."""
     p, q = (axis + 1) % 3, (axis + 2) % 3
     half_swing = 0.5 * np.hypot(angles[..., p], angles[..., q])
-    scale = 0.5 * _sinc(half_swing)
+    scale = 0.5 * sinc(half_swing)
     swing_p, swing_q, swing_w = angles[..., p] * scale, angles[..., q] * scale, np.cos(half_swing)
     twist_w, twist_v = np.cos(0.5 * angles[..., axis]), np.sin(0.5 * angles[..., axis])
     quaternion = np.empty((*angles.shape[:-1], 4))
@@ -162,7 +181,9 @@ def excess(angles, joints, axis):
     """
     limits = LIMITS[list(joints)]
     ratio = angles / np.where(angles < 0, -limits[..., 0], limits[..., 1])
-    return np.hypot(ratio[..., (axis + 1) % 3], ratio[..., (axis + 2) % 3]), np.abs(ratio[..., axis])
+    return np.hypot(ratio[..., (axis + 1) % 3], ratio[..., (axis + 2) % 3]), np.abs(
+        ratio[..., axis]
+    )
 
 
 def limit(angles, joints, axis):
@@ -183,11 +204,23 @@ def unit(vector):
     return vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-9)
 
 
+def carry(rest, direction, vector):
+    """`vector` (..., 3) turned as the shortest rotation turns `rest` to `direction` (all unit).
+
+    So an elbow or knee keeps its side of a limb that points anywhere but opposite to `rest`.
+    """
+    total = rest + direction
+    shift = np.sum(total * vector, -1, keepdims=True)
+    shift = shift / np.maximum(1 + np.sum(rest * direction, -1, keepdims=True), 1e-6)
+    return vector - shift * total + 2 * np.sum(rest * vector, -1, keepdims=True) * direction
+
+
 def two_bone(goal, pole, upper, lower):
     """Places a hinge between two bones so that their end meets a goal (law of cosines).
 
     Args:
-      goal: (..., 3) from the first joint to the goal; beyond reach, the limb points at it.
+      goal: (..., 3) from the first joint to the goal; near full length and beyond, the end stays
+        a little short of it, and the limb points at it.
       pole: (..., 3) the direction in which the hinge (elbow, knee) points.
       upper, lower: lengths of the bones.
 
@@ -197,7 +230,7 @@ def two_bone(goal, pole, upper, lower):
     """
     distance = np.linalg.norm(goal, axis=-1)
     along = goal / np.maximum(distance, 1e-9)[..., None]
-    distance = np.clip(distance, abs(upper - lower) + 0.02, 0.998 * (upper + lower))
+    distance = np.maximum(_within_reach(distance, upper + lower), abs(upper - lower) + 0.02)
     across = unit(pole - np.sum(pole * along, -1, keepdims=True) * along)
     cosine = (upper**2 + distance**2 - lower**2) / (2 * upper * distance)
     sine = np.sqrt(np.maximum(1 - cosine**2, 0))[..., None]
@@ -205,6 +238,16 @@ def two_bone(goal, pole, upper, lower):
     inner = (upper**2 + lower**2 - distance**2) / (2 * upper * lower)
     bend = np.pi - np.arccos(np.clip(inner, -1, 1))
     return along * cosine + across * sine, across * cosine - along * sine, bend
+
+
+def _within_reach(distance, length):
+    """Distances up to 0.97 of the limb's length as they are, longer ones ever closer to 0.9985.
+
+    Without it the hinge would snap straight: its angle has an infinite slope at full length.
+    """
+    start, room = 0.97 * length, 0.0285 * length
+    beyond = np.maximum(distance - start, 0)
+    return np.minimum(distance, start) + room * (1 - np.exp(-beyond / room))
 
 
 def rotated(rotation, vector, back=False):
@@ -228,14 +271,18 @@ class Figure:
         self._quaternion = np.zeros((len(root), 21, 4)) + np.array([1.0, 0, 0, 0])
 
     def bend(self, group, angles):
-        """Sets swing and twist angles (N, J, 3) of a group's joints, brought within their limits."""
+        """Sets swing and twist angles (N, J, 3) of a group's joints, within their limits."""
         joints, axis = list(GROUPS[group]), twist_axis(group)
         angles = limit(angles, joints, axis) * _SIGN[joints]
         self._quaternion[:, np.array(joints) - 1] = from_swing_twist(angles, axis)
 
     def turn(self, group, rotation):
         """Sets the matrices (N, 2, 3, 3) of a pair, left ones both, within the joints' limits."""
-        self.bend(group, to_swing_twist(rotation, twist_axis(group)))
+        axis = twist_axis(group)
+        angles = to_swing_twist(rotation, axis)
+        # A twist beyond its limit must not jump from one end to the other as it passes pi.
+        angles[..., axis] = np.unwrap(angles[..., axis], axis=0)
+        self.bend(group, angles)
 
     def local(self, group):
         """Rotations (N, J, 3, 3) of a group's joints relative to their parents."""
@@ -244,7 +291,9 @@ class Figure:
     def chest(self):
         """Orientation (N, 3, 3) and position (N, 3) of spine3 in the world."""
         rotation, position = self.root, self.pelvis
-        for joint, local in zip(GROUPS['spine'], np.moveaxis(self.local('spine'), 1, 0), strict=True):
+        for joint, local in zip(
+            GROUPS['spine'], np.moveaxis(self.local('spine'), 1, 0), strict=True
+        ):
             position = position + rotation @ OFFSETS[joint]
             rotation = rotation @ local
         return rotation, position
@@ -288,6 +337,10 @@ class Figure:
     def body_pose(self):
         """(N, 21, 3) rotation vectors of joints 1 to 21."""
         return quaternion_to_vector(self._quaternion)
+
+    def clearance(self):
+        """Height (N,) of the lowest point of the body above y = 0."""
+        return np.min(self.joints()[..., 1] - FLESH, axis=1)
 
     def joints(self):
         """(N, 24, 3) positions of all joints in the world."""

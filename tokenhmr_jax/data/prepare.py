@@ -1,4 +1,4 @@
-"""The command line of the dataset builders: what `python datasets/<name>/<name>_dataset_builder.py` does.
+"""The command line of the dataset builders, `python datasets/NAME/NAME_dataset_builder.py`.
 
 TFDS' own command needs TensorFlow; this one does not.
 """

@@ -1,0 +1,143 @@
+"""Mixtures of prepared datasets: which records come, in which batch, on which host."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from tokenhmr_jax.data import pipeline
+
+TRAIN, HELD_OUT = 'amass/procedural', 'amass/procedural_heldout'
+
+
+def stream(prepared, mixture=None, **options):
+    options = {'batch_size': 32, 'seed': 5, 'num_threads': 2} | options
+    return pipeline.train_batches(str(prepared), mixture or {TRAIN: 1.0}, **options)
+
+
+def _keys(column):
+    return [key.decode() for key in column.tolist()]
+
+
+def take(iterator, count):
+    return [_keys(next(iterator)['key']) for _ in range(count)]
+
+
+def test_batches_depend_on_the_seed_alone(prepared):
+    first = take(stream(prepared), 5)
+    assert first == take(stream(prepared, num_threads=1), 5)
+    assert first != take(stream(prepared, seed=6), 5)
+
+
+def test_an_epoch_holds_every_record_once_and_the_next_is_in_another_order(prepared):
+    size = len(pipeline.open_split(str(prepared), TRAIN))
+    batches = stream(prepared, batch_size=size)
+    first, second = take(batches, 2)
+    assert len(set(first)) == size
+    assert set(first) == set(second)
+    assert first != second
+
+
+def test_weights_are_the_shares_of_every_stretch(prepared):
+    mixture = {TRAIN: 0.75, HELD_OUT: 0.25}
+    held_out = len(pipeline.open_split(str(prepared), HELD_OUT))
+    keys = sum(take(stream(prepared, mixture, batch_size=40), 50), [])
+    from_held_out = [key for key in keys if '/1-' in key]
+    # 500 draws from a split of fewer records: it is repeated, never waited for.
+    assert len(from_held_out) == 500 > held_out
+    assert len(set(from_held_out)) == held_out
+    for start in range(0, 2000, 200):
+        share = sum('/1-' in key for key in keys[start : start + 200]) / 200
+        assert abs(share - 0.25) < 0.02
+
+
+@pytest.mark.parametrize('hosts', [2, 4])
+def test_any_number_of_hosts_sees_the_same_global_batches(prepared, hosts):
+    alone = take(stream(prepared), 4)
+    shares = [
+        take(stream(prepared, process_index=host, process_count=hosts), 4) for host in range(hosts)
+    ]
+    for step, batch in enumerate(alone):
+        parts = [share[step] for share in shares]
+        assert {len(part) for part in parts} == {32 // hosts}
+        assert sorted(sum(parts, [])) == sorted(batch)
+
+
+def test_a_position_is_restored_to_the_record(prepared):
+    batches = stream(prepared)
+    take(batches, 3)
+    position = json.loads(json.dumps(batches.get_state()))
+    expected = take(batches, 3)
+    fresh = stream(prepared)
+    take(fresh, 1)
+    fresh.set_state(position)
+    assert take(fresh, 3) == expected
+
+
+@pytest.mark.parametrize('hosts', [1, 2])
+@pytest.mark.parametrize('limit', [None, 50])
+def test_evaluation_reads_every_record_exactly_once(prepared, hosts, limit):
+    records = pipeline.open_split(str(prepared), HELD_OUT)
+    seen, shapes = [], set()
+    for host in range(hosts):
+        batches = pipeline.eval_batches(
+            records, batch_size=32, num_threads=2, limit=limit,
+            process_index=host, process_count=hosts,
+        )  # fmt: skip
+        for columns, valid in batches:
+            shapes.add(columns['body_pose'].shape)
+            seen += _keys(columns['key'][valid])
+    assert shapes == {(32 // hosts, 21, 3)}
+    assert len(seen) == len(set(seen)) == (limit or len(records))
+
+
+def test_poses_are_what_was_stored(prepared):
+    records = pipeline.open_split(str(prepared), TRAIN)
+    stored = {record['key'].decode(): record['body_pose'] for record in map(records.__getitem__, range(40))}
+    batch = next(stream(prepared, batch_size=len(records)))
+    assert batch['body_pose'].dtype == np.float32
+    found = dict(zip(_keys(batch['key']), batch['body_pose'], strict=True))
+    for key, pose in stored.items():
+        np.testing.assert_array_equal(found[key], pose)
+
+
+@pytest.mark.parametrize(
+    ('mixture', 'message'),
+    [
+        ({TRAIN: 0.5}, r'sum to 0\.5'),
+        ({TRAIN: 1.5, HELD_OUT: -0.5}, 'above 0'),
+        ({}, 'empty'),
+        ({'amass/Nowhere': 1.0}, r'amass/Nowhere.*procedural.*procedural_heldout'),
+    ],
+)
+def test_a_mixture_that_makes_no_sense_is_refused(prepared, mixture, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline.train_batches(
+            str(prepared), mixture, batch_size=8, seed=0, num_threads=1
+        )
+
+
+def test_an_unknown_dataset_is_refused_with_what_there_is(prepared):
+    with pytest.raises(FileNotFoundError, match=r"bedlam: no prepared dataset.*\['amass'\]"):
+        stream(prepared, {'bedlam/train': 1.0})
+
+
+def test_a_missing_shard_is_named(prepared, tmp_path):
+    copy = shutil.copytree(prepared, tmp_path / 'data')
+    shard = next(pathlib.Path(copy).glob('amass/*/amass-procedural.array_record*'))
+    shard.unlink()
+    with pytest.raises(FileNotFoundError, match=shard.name):
+        stream(copy)
+
+
+def test_a_corrupt_shard_is_named(prepared, tmp_path):
+    copy = shutil.copytree(prepared, tmp_path / 'data')
+    shard = next(pathlib.Path(copy).glob('amass/*/amass-procedural.array_record*'))
+    content = bytearray(shard.read_bytes())
+    for i in range(1000, len(content) - 70_000, 500):
+        content[i] ^= 0xFF
+    shard.write_bytes(content)
+    with pytest.raises(ValueError, match='amass/procedural: record'):
+        take(stream(copy), 20)

@@ -1,0 +1,265 @@
+"""Training from end to end: the loop, its outputs, resuming, many devices, and bad input."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import CACHE, ROOT, command, tiny_config, train_arguments
+
+from tokenhmr_jax import checkpoints, optimizer, sharding, train
+from tokenhmr_jax.body import smpl
+from tokenhmr_jax.tasks import TASKS
+from tokenhmr_jax.types import PoseBatch
+
+
+def read_metrics(workdir):
+    return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+def saved_arrays(workdir, step):
+    """Every array of a checkpoint, by path, as plain NumPy."""
+    import orbax.checkpoint as ocp
+
+    arrays = {}
+    for item in ('model', 'optimizer'):
+        with ocp.StandardCheckpointer() as reader:
+            tree = reader.restore(workdir / f'checkpoints/{step}/{item}')
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+            arrays[item + jax.tree_util.keystr(path)] = np.asarray(leaf)
+    return arrays
+
+
+def assert_identical(a, b):
+    assert a.keys() == b.keys()
+    assert len(a) > 50
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def steps_of(workdir):
+    return sorted(int(p.name) for p in (workdir / 'checkpoints').glob('[0-9]*') if p.name.isdigit())
+
+
+def test_a_run_writes_metrics_and_keeps_the_best_and_the_last(trained):
+    lines = read_metrics(trained)
+    training = [line for line in lines if 'loss' in line]
+    assert [line['step'] for line in training] == [2, 4, 6, 8, 10, 12]
+    names = {'loss/rotation', 'loss/joints', 'loss/vertices', 'loss/commitment', 'mpjpe_mm', 'pve_mm'}
+    names |= {'perplexity', 'codes_used', 'grad_norm', 'examples_per_second'}
+    assert names <= training[0].keys()
+    weights = {'rotation': 20, 'joints': 100, 'vertices': 100, 'commitment': 1}
+    total = sum(weight * training[0][f'loss/{name}'] for name, weight in weights.items())
+    np.testing.assert_allclose(training[0]['loss'], total, rtol=1e-5)
+    scores = {line['step']: line['eval/mpjpe_mm'] for line in lines if 'eval/mpjpe_mm' in line}
+    assert list(scores) == [6, 12]
+    assert set(steps_of(trained)) == {12, min(scores, key=scores.get)}
+    assert any((trained / 'tensorboard').glob('events*'))
+
+
+def test_evaluate_prints_and_writes_the_table_and_a_picture(trained, tmp_path):
+    printed = command(
+        '-m', 'tokenhmr_jax.evaluate', f'--checkpoint={trained}', '--step=last', f'--out={tmp_path}'
+    )  # fmt: skip
+    rows = json.loads((tmp_path / 'evaluation.json').read_text())
+    assert list(rows) == ['reconstruction', 'nearest training pose', 'mean pose']
+    # The evaluation during training saw 100 of the 150 held-out poses; all of them are near it.
+    logged = [line['eval/mpjpe_mm'] for line in read_metrics(trained) if 'eval/mpjpe_mm' in line]
+    np.testing.assert_allclose(rows['reconstruction']['mpjpe_mm'], logged[-1], rtol=0.1)
+    assert rows['nearest training pose']['mpjpe_mm'] < rows['mean pose']['mpjpe_mm']
+    assert (tmp_path / 'evaluation.md').read_text().strip() in printed
+    assert '| mean pose |' in printed
+    import cv2
+
+    image = cv2.imread(str(tmp_path / 'poses.png'))
+    assert image.std() > 10
+
+
+def test_a_finished_run_does_nothing_when_run_again(trained, prepared):
+    before = (trained / 'metrics.jsonl').read_text()
+    command(*train_arguments(prepared, trained))
+    assert (trained / 'metrics.jsonl').read_text() == before
+
+
+def test_killed_at_a_random_moment_a_run_ends_bit_identical(trained, prepared, tmp_path):
+    """SIGKILL somewhere after the first checkpoint, twice, against the run that never stopped."""
+    workdir = tmp_path / 'run'
+    environment = os.environ | {'JAX_COMPILATION_CACHE_DIR': str(CACHE)}
+    moments = random.Random(time.time_ns())
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, *train_arguments(prepared, workdir)],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        before = steps_of(workdir) if workdir.exists() else []
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if workdir.exists() and steps_of(workdir) != before:
+                break
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    command(*train_arguments(prepared, workdir))
+    assert_identical(saved_arrays(workdir, 12), saved_arrays(trained, 12))
+    steps = [line['step'] for line in read_metrics(workdir) if 'loss' in line]
+    assert steps == sorted(set(steps)), 'a step was reported twice'
+
+
+def one_step(config, devices, batch):
+    mesh = sharding.make_mesh(jax.devices()[:devices])
+    task = TASKS[config.task].from_config(config)
+    frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
+    tx = optimizer.make(config.optimizer, config.num_steps)
+    state = train.initial_state(task, tx, mesh, config.seed)
+    step = train.make_train_step(task, tx, mesh, config.seed)
+    logs = []
+    for _ in range(3):
+        state, log = step(state, frozen, sharding.put_batch(batch, mesh))
+        logs.append(jax.device_get(log))
+    assert step._cache_size() == 1, 'a step must compile once'
+    return jax.device_get(state), logs
+
+
+def random_batch(rng, size=16):
+    return PoseBatch(body_pose=rng.normal(0, 0.4, (size, 21, 3)).astype(np.float32))
+
+
+def test_steps_on_eight_devices_equal_steps_on_one(prepared, rng):
+    config = tiny_config(prepared, **{'optimizer.warmup_steps': 0, 'codebook.num_codes': 200})
+    batch = random_batch(rng)
+    (one, logs_one), (eight, logs_eight) = (one_step(config, n, batch) for n in (1, 8))
+    # 320 tokens a batch for 200 codes: some are re-seeded in every step.
+    assert (one.state.ema_count <= 1).any()
+    for a, b in zip(logs_one, logs_eight, strict=True):
+        for name in a:
+            np.testing.assert_allclose(a[name], b[name], rtol=2e-4, atol=1e-6, err_msg=name)
+    for a, b in zip(jax.tree.leaves(one.state), jax.tree.leaves(eight.state), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(eight.params), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_the_codebook_freezes_where_the_config_says(prepared, rng):
+    config = tiny_config(prepared, **{'codebook.num_codes': 24})
+    learning, _ = one_step(config, 1, random_batch(rng))
+    config.codebook.freeze_step = 1
+    frozen, _ = one_step(config, 1, random_batch(np.random.default_rng(0)))
+    config.num_steps = 1
+    assert frozen.state.initialized
+    assert not np.array_equal(frozen.state.codes, learning.state.codes)
+    # Frozen after its first step: the running counts are those of one update of ones.
+    total = 0.99 * 24 + 0.01 * 16 * 20
+    assert frozen.state.ema_count.sum() < total + 24
+    assert learning.state.ema_count.sum() > frozen.state.ema_count.sum()
+
+
+def test_a_batch_that_is_not_finite_changes_nothing_but_the_step(prepared, rng):
+    config = tiny_config(prepared)
+    good, bad = random_batch(rng), random_batch(rng)
+    bad.body_pose[3, 4, 0] = np.nan
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    task = TASKS[config.task].from_config(config)
+    frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
+    tx = optimizer.make(config.optimizer, config.num_steps)
+    state = train.initial_state(task, tx, mesh, config.seed)
+    step = train.make_train_step(task, tx, mesh, config.seed)
+    state, _ = step(state, frozen, good)
+    before = jax.device_get(state)
+    state, logs = step(state, frozen, bad)
+    assert logs['skipped'] == 1
+    after = jax.device_get(state)
+    assert after.step == before.step + 1
+    jax.tree.map(np.testing.assert_array_equal, before.replace(step=0), after.replace(step=0))
+
+
+def test_hands_of_the_release_put_a_floor_under_the_mesh_loss(prepared, tmp_path):
+    """With SMPL-H's mean hands on one side only, a perfect pose still has an error."""
+    from test_smpl import smplh_arrays
+
+    np.savez(tmp_path / 'SMPLH_NEUTRAL.npz', **smplh_arrays())
+    pose = jnp.broadcast_to(jnp.eye(3), (1, 21, 3, 3))
+    for hands, floor in (('flat', False), ('mean', True)):
+        config = tiny_config(
+            prepared, **{'body': str(tmp_path / 'SMPLH_NEUTRAL.npz'), 'ground_truth_hands': hands}
+        )
+        task = TASKS['tokenizer'].from_config(config)
+        frozen = task.frozen()
+        truth = task._ground_truth(frozen, pose)
+        from tokenhmr_jax.tasks.tokenizer import pose_body
+
+        error = np.abs(pose_body(frozen.body, pose).vertices - truth.vertices).max()
+        assert (error > 0.01) == floor
+    config.body = 'mannequin'
+    with pytest.raises(ValueError, match='no mean hand pose'):
+        TASKS['tokenizer'].from_config(config).frozen()
+
+
+BAD_SETTINGS = [
+    ({'data.data_dir': '/nowhere'}, 'error: .*nowhere.*no prepared dataset'),
+    ({'body': '/nowhere/SMPLH.npz'}, r'error: /nowhere/SMPLH\.npz: no such file'),
+    ({'batch_size': 1}, 'error: a batch of 1 poses has 20 tokens'),
+    ({'loss_distance': 'l3'}, "error: loss_distance='l3'"),
+    ({'optimizer.schedule': 'steps'}, "error: optimizer.schedule 'steps'"),
+]
+
+
+@pytest.mark.parametrize(('settings', 'message'), BAD_SETTINGS)
+def test_a_setting_that_makes_no_sense_ends_with_one_clear_line(prepared, tmp_path, settings, message):
+    config = tiny_config(prepared, **settings)
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+        train.train(config, str(tmp_path / 'run'))
+    assert re.search(message, f'error: {error.value}')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_the_command_ends_with_one_line_not_a_traceback(prepared, tmp_path):
+    arguments = train_arguments(prepared, tmp_path / 'run', **{'data.data_dir': '/nowhere'})
+    printed = command(*arguments, expect=1)
+    assert 'error: /nowhere' in printed.splitlines()[-1]
+    assert 'Traceback' not in printed
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(trained, prepared):
+    with pytest.raises(ValueError, match=r'another architecture: its model is .*16.*has .*24'):
+        train.train(tiny_config(prepared, **{'model.width': 24}), str(trained))
+    with pytest.raises(ValueError, match=r'its codebook\.num_codes is 32'):
+        train.train(tiny_config(prepared, **{'codebook.num_codes': 40}), str(trained))
+
+
+def test_a_checkpoint_of_another_body_is_refused(trained, prepared, random_body):
+    with checkpoints.Checkpoints(str(trained), create=False) as saved:
+        stored = saved.read_config(saved.find('last'))
+    config = tiny_config(prepared)
+    other = checkpoints.describe(config, smpl.topology(random_body))
+    with pytest.raises(ValueError, match='body of another topology'):
+        checkpoints.check_same(stored, other, 'x')
+
+
+def test_steps_are_found_by_name_and_number(trained):
+    with checkpoints.Checkpoints(str(trained), create=False) as saved:
+        scores = {
+            line['step']: line['eval/mpjpe_mm']
+            for line in read_metrics(trained)
+            if 'eval/mpjpe_mm' in line
+        }
+        assert saved.find('best') == min(scores, key=scores.get)
+        assert saved.find('last') == saved.find('12') == 12
+        with pytest.raises(ValueError, match="step '7': expected 'best', 'last' or one of"):
+            saved.find('7')
+
+
+def test_no_checkpoints_is_said_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no checkpoints'):
+        checkpoints.Checkpoints(str(tmp_path), create=False)
