@@ -209,7 +209,7 @@ def test_hands_of_the_release_put_a_floor_under_the_mesh_loss(prepared, tmp_path
 BAD_SETTINGS = [
     ({'data.data_dir': '/nowhere'}, 'error: .*nowhere.*no prepared dataset'),
     ({'body': '/nowhere/SMPLH.npz'}, r'error: /nowhere/SMPLH\.npz: no such file'),
-    ({'batch_size': 1}, 'error: a batch of 1 poses has 20 tokens'),
+    ({'codebook.num_codes': 512}, 'error: a batch of 16 poses has 320 tokens'),
     ({'loss_distance': 'l3'}, "error: loss_distance='l3'"),
     ({'optimizer.schedule': 'steps'}, "error: optimizer.schedule 'steps'"),
 ]
