@@ -1,4 +1,4 @@
-"""Packaging. `pip install -e .[test]` for the tests, `.[cuda]` on GPUs, `.[tpu]` on TPU machines."""
+"""Packaging. `pip install -e .[test]` for the tests, `.[cuda]` on GPUs, `.[tpu]` on TPUs."""
 
 import pathlib
 import re

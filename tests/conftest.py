@@ -94,7 +94,9 @@ def command(*arguments, expect=0) -> str:
 def prepared(tmp_path_factory) -> pathlib.Path:
     """A folder of prepared data: procedural poses, by the documented command."""
     folder = tmp_path_factory.mktemp('prepared')
-    command('datasets/amass/amass_dataset_builder.py', f'--data_dir={folder}', '--num_procedural=1500')
+    command(
+        'datasets/amass/amass_dataset_builder.py', f'--data_dir={folder}', '--num_procedural=1500'
+    )
     return folder
 
 

@@ -159,7 +159,9 @@ def test_stage1_losses(golden):
 
 
 def test_weights_that_do_not_fit_are_named(weights):
-    with pytest.raises(ValueError, match=r'missing.*encoder\.encoder\.9\.weight.*unknown.*\.5\.0\.weight'):
+    with pytest.raises(
+        ValueError, match=r'missing.*encoder\.encoder\.9\.weight.*unknown.*\.5\.0\.weight'
+    ):
         convert.tokenizer_params(weights, size_mul=2, size_div=2, depth=2)
     extra = weights | {'encoder.surprise': np.zeros(1)}
     with pytest.raises(ValueError, match='surprise'):

@@ -1,5 +1,6 @@
 """Mixtures of prepared datasets: which records come, in which batch, on which host."""
 
+import itertools
 import json
 import pathlib
 import shutil
@@ -43,7 +44,8 @@ def test_an_epoch_holds_every_record_once_and_the_next_is_in_another_order(prepa
 def test_weights_are_the_shares_of_every_stretch(prepared):
     mixture = {TRAIN: 0.75, HELD_OUT: 0.25}
     held_out = len(pipeline.open_split(str(prepared), HELD_OUT))
-    keys = sum(take(stream(prepared, mixture, batch_size=40), 50), [])
+    batches = take(stream(prepared, mixture, batch_size=40), 50)
+    keys = list(itertools.chain(*batches))
     from_held_out = [key for key in keys if '/1-' in key]
     # 500 draws from a split of fewer records: it is repeated, never waited for.
     assert len(from_held_out) == 500 > held_out
@@ -62,7 +64,7 @@ def test_any_number_of_hosts_sees_the_same_global_batches(prepared, hosts):
     for step, batch in enumerate(alone):
         parts = [share[step] for share in shares]
         assert {len(part) for part in parts} == {32 // hosts}
-        assert sorted(sum(parts, [])) == sorted(batch)
+        assert sorted(itertools.chain(*parts)) == sorted(batch)
 
 
 def test_a_position_is_restored_to_the_record(prepared):
@@ -95,7 +97,10 @@ def test_evaluation_reads_every_record_exactly_once(prepared, hosts, limit):
 
 def test_poses_are_what_was_stored(prepared):
     records = pipeline.open_split(str(prepared), TRAIN)
-    stored = {record['key'].decode(): record['body_pose'] for record in map(records.__getitem__, range(40))}
+    stored = {
+        record['key'].decode(): record['body_pose']
+        for record in map(records.__getitem__, range(40))
+    }
     batch = next(stream(prepared, batch_size=len(records)))
     assert batch['body_pose'].dtype == np.float32
     found = dict(zip(_keys(batch['key']), batch['body_pose'], strict=True))
@@ -114,9 +119,7 @@ def test_poses_are_what_was_stored(prepared):
 )
 def test_a_mixture_that_makes_no_sense_is_refused(prepared, mixture, message):
     with pytest.raises(ValueError, match=message):
-        pipeline.train_batches(
-            str(prepared), mixture, batch_size=8, seed=0, num_threads=1
-        )
+        pipeline.train_batches(str(prepared), mixture, batch_size=8, seed=0, num_threads=1)
 
 
 def test_an_unknown_dataset_is_refused_with_what_there_is(prepared):

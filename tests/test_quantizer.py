@@ -105,9 +105,7 @@ def test_update_is_the_same_on_a_batch_split_over_eight_devices(rng):
     def step(codebook, latents, rng):
         _, tokens, commitment = quantizer.quantize(codebook.codes, latents)
         seeds = quantizer.pick_seeds(latents, 24, rng, 'spread')
-        after = quantizer.update(
-            codebook, latents, tokens, seeds, decay=0.99, reset_on_reseed=True
-        )
+        after = quantizer.update(codebook, latents, tokens, seeds, decay=0.99, reset_on_reseed=True)
         return after, commitment
 
     results = []

@@ -84,10 +84,14 @@ def test_quaternions_agree_with_scipy(rng):
 def test_6d_gives_rotations_with_the_vectors_in_place(convention, rng):
     x = rng.normal(size=(50, 6)).astype(np.float32)
     matrix = np.asarray(rotations.rotation_6d_to_matrix(x, convention))
-    np.testing.assert_allclose(matrix @ matrix.transpose(0, 2, 1), np.eye(3)[None].repeat(50, 0), atol=1e-6)
+    np.testing.assert_allclose(
+        matrix @ matrix.transpose(0, 2, 1), np.eye(3)[None].repeat(50, 0), atol=1e-6
+    )
     np.testing.assert_allclose(np.linalg.det(matrix), 1, atol=1e-6)
     first = matrix[:, 0] if convention == 'rows' else matrix[:, :, 0]
-    np.testing.assert_allclose(first, x[:, :3] / np.linalg.norm(x[:, :3], axis=1, keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(
+        first, x[:, :3] / np.linalg.norm(x[:, :3], axis=1, keepdims=True), atol=1e-6
+    )
     if convention == 'rows':
         found = rotations.rotation_6d_to_matrix(rotations.matrix_to_rotation_6d(matrix))
         np.testing.assert_allclose(found, matrix, atol=1e-6)
@@ -132,4 +136,6 @@ def test_compose_and_rotate_are_matrix_products(rng):
     a, b = rng.normal(size=(2, 5, 3, 3)).astype(np.float32)
     v = rng.normal(size=(5, 3)).astype(np.float32)
     np.testing.assert_allclose(rotations.compose(a, b), a @ b, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(rotations.rotate(a, v), (a @ v[..., None])[..., 0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        rotations.rotate(a, v), (a @ v[..., None])[..., 0], rtol=1e-5, atol=1e-6
+    )

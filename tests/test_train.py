@@ -53,7 +53,14 @@ def test_a_run_writes_metrics_and_keeps_the_best_and_the_last(trained):
     lines = read_metrics(trained)
     training = [line for line in lines if 'loss' in line]
     assert [line['step'] for line in training] == [2, 4, 6, 8, 10, 12]
-    names = {'loss/rotation', 'loss/joints', 'loss/vertices', 'loss/commitment', 'mpjpe_mm', 'pve_mm'}
+    names = {
+        'loss/rotation',
+        'loss/joints',
+        'loss/vertices',
+        'loss/commitment',
+        'mpjpe_mm',
+        'pve_mm',
+    }
     names |= {'perplexity', 'codes_used', 'grad_norm', 'examples_per_second'}
     assert names <= training[0].keys()
     weights = {'rotation': 20, 'joints': 100, 'vertices': 100, 'commitment': 1}
@@ -216,7 +223,9 @@ BAD_SETTINGS = [
 
 
 @pytest.mark.parametrize(('settings', 'message'), BAD_SETTINGS)
-def test_a_setting_that_makes_no_sense_ends_with_one_clear_line(prepared, tmp_path, settings, message):
+def test_a_setting_that_makes_no_sense_ends_with_one_clear_line(
+    prepared, tmp_path, settings, message
+):
     config = tiny_config(prepared, **settings)
     with pytest.raises((ValueError, FileNotFoundError)) as error:
         train.train(config, str(tmp_path / 'run'))

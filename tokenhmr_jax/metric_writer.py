@@ -82,9 +82,7 @@ class Progress:
         self._skipped: list[tuple[int, list[str]]] = []
         self._waiting: list[tuple[int, np.ndarray, dict[str, jax.Array]]] = []
         self._since = time.monotonic()
-        self._bar = tqdm(
-            total=config.num_steps, initial=start, unit='step', dynamic_ncols=True
-        )
+        self._bar = tqdm(total=config.num_steps, initial=start, unit='step', dynamic_ncols=True)
 
     def __enter__(self) -> 'Progress':
         return self

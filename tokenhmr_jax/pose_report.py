@@ -51,7 +51,7 @@ def mean_rotation(matrices: jax.Array) -> jax.Array:
 
 @jax.jit
 def nearest_pose(joints: jax.Array, candidates: jax.Array) -> jax.Array:
-    """Index (B,) of the candidate (N, 21, 3) with the smallest MPJPE to each of joints (B, 21, 3)."""
+    """Index (B,) of the candidate (N, 21, 3) nearest in MPJPE to each of joints (B, 21, 3)."""
 
     def one(query):
         return jnp.argmin(jnp.mean(jnp.linalg.norm(candidates - query, axis=-1), axis=-1))
@@ -140,6 +140,6 @@ def picture(
     labels = [f'{error[i]:.1f} mm' for i in ranked] + [''] * columns
     sheet = render.contact_sheet(tiles, columns, labels)
     header = np.full((40, sheet.shape[1], 3), 255, np.uint8)
-    text = 'held-out poses, best to worst by MPJPE; each: true (sand), reconstructed (blue); front, side'
+    text = 'held-out poses, best to worst by MPJPE: true (sand), reconstructed (blue); front, side'
     cv2.putText(header, text, (8, 26), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (30, 30, 30), 1, cv2.LINE_AA)
     return np.concatenate([header, sheet])

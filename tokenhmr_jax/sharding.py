@@ -9,7 +9,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Devices (all of all hosts, if not given) on one axis, `data`, over which batches are split."""
+    """Devices, all of all hosts if not given, on one axis, `data`, that batches are split over."""
     return Mesh(np.asarray(devices or jax.devices()), ('data',))
 
 
@@ -33,6 +33,6 @@ def check_batch_size(batch_size: int, mesh: Mesh, name: str) -> None:
 
 
 def put_batch(tree: Any, mesh: Mesh) -> Any:
-    """This host's share of a batch (NumPy arrays) as global arrays, split along their first axis."""
+    """This host's share of a batch, NumPy arrays, as global arrays split along the first axis."""
     place = lambda x: jax.make_array_from_process_local_data(batch(mesh), x)  # noqa: E731
     return jax.tree.map(place, tree)

@@ -114,9 +114,7 @@ def make_train_step(task: Task, tx: optax.GradientTransformation, mesh: Mesh, se
     def train_step(old: TrainState, frozen: Any, batch: Any):
         rng = jax.random.fold_in(jax.random.key(seed), old.step)
         grad = jax.value_and_grad(task.loss, has_aux=True)
-        (loss, (state, logs)), grads = grad(
-            old.params, old.state, frozen, batch, rng, old.step
-        )
+        (loss, (state, logs)), grads = grad(old.params, old.state, frozen, batch, rng, old.step)
         updates, opt_state = tx.update(grads, old.opt_state, old.params)
         params = optax.apply_updates(old.params, updates)
         grad_norm = optax.tree.norm(grads)

@@ -24,7 +24,7 @@ class SmplParams:
 
 @struct.dataclass
 class BodyOutput:
-    """A posed body. vertices (..., V, 3) and joints (..., J, 3), metres, in the parameters' frame."""
+    """A posed body: vertices (..., V, 3), joints (..., J, 3), metres, in the parameters' frame."""
 
     vertices: jax.Array
     joints: jax.Array

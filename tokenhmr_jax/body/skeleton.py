@@ -51,7 +51,7 @@ OPENPOSE_SOURCE = np.array([
 
 
 def _twins(names: tuple[str, ...], left: str, right: str) -> np.ndarray:
-    """For each name the index of its mirror image: itself, or the name with left/right exchanged."""
+    """For each name the index of its mirror image: the name with left and right exchanged."""
 
     def twin(name):
         if left in name:

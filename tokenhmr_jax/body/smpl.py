@@ -180,9 +180,7 @@ def keypoints(body: BodyModel, output: BodyOutput) -> jax.Array:
         )
     landmarks = output.vertices[..., skeleton.LANDMARK_VERTICES, :]
     joints = jnp.concatenate([output.joints[..., : skeleton.NUM_JOINTS, :], landmarks], axis=-2)
-    extra = jnp.einsum(
-        'kv,...vc->...kc', body.extra_regressor, output.vertices, precision=_EXACT
-    )
+    extra = jnp.einsum('kv,...vc->...kc', body.extra_regressor, output.vertices, precision=_EXACT)
     return jnp.concatenate([joints[..., skeleton.OPENPOSE_SOURCE, :], extra], axis=-2)
 
 
@@ -223,12 +221,14 @@ def from_arrays(arrays: dict[str, np.ndarray], name: str = 'body model') -> Body
             raise ValueError(f'{name}: {key} holds values that are not finite')
     if num_vertices != skeleton.NUM_VERTICES or not 0 <= dense['f'].max() < num_vertices:
         raise ValueError(
-            f'{name}: {num_vertices} vertices, triangles up to {dense["f"].max()}: another topology;'
-            f' expected the {skeleton.NUM_VERTICES} vertices of SMPL and SMPL-H (not SMPL-X)'
+            f'{name}: {num_vertices} vertices, triangles up to {dense["f"].max()}: another '
+            f'topology; expected the {skeleton.NUM_VERTICES} vertices of SMPL and SMPL-H'
         )
     hand_mean = None
     if 'hands_meanl' in arrays:
-        hands = [np.asarray(arrays[k], np.float32).reshape(-1, 3) for k in ('hands_meanl', 'hands_meanr')]
+        hands = [
+            np.asarray(arrays[k], np.float32).reshape(-1, 3) for k in ('hands_meanl', 'hands_meanr')
+        ]
         hand_mean = jnp.asarray(np.concatenate(hands))
     return _assemble(dense, parents, hand_mean)
 
@@ -270,7 +270,9 @@ def _parents(kintree_table: np.ndarray, name: str) -> tuple[int, ...]:
     return parents
 
 
-def load(path: str | os.PathLike, extra_regressor_path: str | os.PathLike | None = None) -> BodyModel:
+def load(
+    path: str | os.PathLike, extra_regressor_path: str | os.PathLike | None = None
+) -> BodyModel:
     """Load a body model file: SMPL or SMPL-H, `.npz` or the official `.pkl`, never executed.
 
     Args:

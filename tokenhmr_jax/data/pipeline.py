@@ -57,9 +57,10 @@ def open_split(data_dir: str, name: str) -> Records:
 
 def _version_folder(folder: pathlib.Path, data_dir: str) -> pathlib.Path:
     """The newest prepared version in a dataset's folder."""
-    versions = [p.parent for p in folder.glob('*/dataset_info.json')]
+    # An interrupted preparation leaves a folder `incomplete...`.
+    versions = [p.parent for p in folder.glob('[0-9]*/dataset_info.json')]
     if not versions:
-        there = pathlib.Path(data_dir).glob('**/dataset_info.json')
+        there = pathlib.Path(data_dir).glob('**/[0-9]*/dataset_info.json')
         names = sorted({str(p.parent.parent.relative_to(data_dir)) for p in there})
         raise FileNotFoundError(f'{folder}: no prepared dataset; {data_dir} holds {names}')
     return max(versions, key=lambda p: [int(n) for n in p.name.split('.')])

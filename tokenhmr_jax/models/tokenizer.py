@@ -46,7 +46,12 @@ def _downsampled_sizes(size_mul: int, size_div: int) -> list[int]:
 def _conv(features: int, size: int, name: str, dilation: int = 1, dtype=jnp.float32) -> nn.Conv:
     padding = dilation * (size // 2)
     return nn.Conv(
-        features, (size,), padding=[(padding, padding)], kernel_dilation=dilation, name=name, dtype=dtype
+        features,
+        (size,),
+        padding=[(padding, padding)],
+        kernel_dilation=dilation,
+        name=name,
+        dtype=dtype,
     )
 
 
@@ -85,7 +90,9 @@ class Encoder(nn.Module):
         x = nn.Conv(
             self.width, (4,), strides=(2,), padding=[(1, 1)], name='down', dtype=self.dtype
         )(x)
-        x = ResidualStack(self.width, self.depth, self.dilation_rate, self.dtype, name='residual')(x)
+        x = ResidualStack(self.width, self.depth, self.dilation_rate, self.dtype, name='residual')(
+            x
+        )
         return _conv(self.code_dim, 3, 'conv_out', dtype=self.dtype)(x).astype(jnp.float32)
 
 
@@ -104,7 +111,9 @@ class Decoder(nn.Module):
         x = nn.relu(_conv(self.width, 3, 'conv_in', dtype=self.dtype)(codes))
         for i, size in enumerate(_downsampled_sizes(self.size_mul, self.size_div)):
             x = nn.relu(_conv(self.width, 3, f'down{i}', dtype=self.dtype)(resize_nearest(x, size)))
-        x = ResidualStack(self.width, self.depth, self.dilation_rate, self.dtype, name='residual')(x)
+        x = ResidualStack(self.width, self.depth, self.dilation_rate, self.dtype, name='residual')(
+            x
+        )
         x = _conv(self.width, 3, 'conv_mid', dtype=self.dtype)(x)
         return _conv(6, 3, 'conv_out', dtype=self.dtype)(x).astype(jnp.float32)
 

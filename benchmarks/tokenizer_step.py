@@ -1,0 +1,122 @@
+"""One training step of the pose tokenizer at the released sizes, ours against PyTorch.
+
+    python benchmarks/tokenizer_step.py
+
+Twice: the network with its codebook and AdamW, alone; and with the bodies of prediction and ground
+truth, and their losses. Both sides start from the same weights and codes, and are checked to have
+the same reconstruction, loss and gradient before they are timed. The data, random poses of the
+mannequin, is on the device already.
+"""
+
+import argparse
+import runpy
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import side_by_side
+import torch
+from smpl_forward import torch_body
+from torch import nn
+from torch_tokenizer import Step, Tokenizer
+
+from tokenhmr_jax import convert, optimizer, sharding
+from tokenhmr_jax.body import mannequin, rotations
+from tokenhmr_jax.tasks.tokenizer import Frozen, TokenizerTask
+from tokenhmr_jax.train import initial_state, make_train_step
+from tokenhmr_jax.types import BodyOutput, PoseBatch, TokenizerOutput, TrainState
+
+CONFIG = Path(__file__).parent.parent / 'configs/tokenizer.py'
+SIZES = ('batch_size', 'codebook.num_codes')
+SIZES += tuple(f'model.{name}' for name in ('width', 'code_dim', 'size_mul', 'size_div'))
+# On GPUs both sides round the factors of a convolution to TF32.
+TOLERANCE = 1e-4 if jax.default_backend() == 'cpu' else 2e-2
+
+
+class NetworkOnly(TokenizerTask):
+    """The task without bodies: a point at the origin stands for each."""
+
+    def frozen(self) -> Frozen:
+        return super().frozen().replace(vertex_weights=jnp.zeros(1))
+
+    def _decode(self, params, frozen, codes, tokens) -> TokenizerOutput:
+        body_pose = rotations.rotation_6d_to_matrix(self._apply(params, codes, 'decode'))
+        return TokenizerOutput(tokens, body_pose, self._ground_truth(frozen, body_pose))
+
+    def _ground_truth(self, frozen, pose) -> BodyOutput:
+        return BodyOutput(jnp.zeros((len(pose), 1, 3)), jnp.zeros((len(pose), 24, 3)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--steps', type=int, default=3, help='how often each side is timed')
+    for name in SIZES:
+        parser.add_argument(f'--{name}', type=int, help="instead of the config's")
+    options = vars(parser.parse_args())
+    config = runpy.run_path(str(CONFIG))['get_config']('variant=supplement')
+    config.body = 'mannequin'
+    config.update_from_flattened_dict({k: options[k] for k in SIZES if options[k] is not None})
+    print(side_by_side.start())
+    print(f'batch {config.batch_size}, {config.codebook.num_codes} codes, {dict(config.model)}')
+    body = torch_body(mannequin.arrays())
+    compare('network only', config, NetworkOnly.from_config(config), None, options['steps'])
+    compare('with bodies', config, TokenizerTask.from_config(config), body, options['steps'])
+
+
+def compare(label: str, config: ml_collections.ConfigDict, task, body, steps: int) -> None:
+    """Check that both sides compute the same, then time their steps."""
+    mesh, device = sharding.make_mesh(), side_by_side.torch_device()
+    poses = np.random.default_rng(0).normal(0, 0.4, (config.batch_size, 21, 3)).astype(np.float32)
+    batch, their_batch = sharding.put_batch(PoseBatch(poses), mesh), torch.tensor(poses).to(device)
+    frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
+    tx = optimizer.make(config.optimizer, config.num_steps)
+    step = make_train_step(task, tx, mesh, config.seed)
+    # The first step compiles, and fills the codebook.
+    state, _ = step(initial_state(task, tx, mesh, config.seed), frozen, batch)
+    model = torch_model(config, state).to(device)
+    weights = torch.tensor(np.asarray(frozen.vertex_weights)).to(device)
+    their_step = Step(config, model, body, weights)
+
+    # Without codes: rounding may decide between two that are equally near.
+    truth = rotations.axis_angle_to_matrix(batch.body_pose)
+    reconstruction = jax.jit(task.model.apply)({'params': state.params}, truth)
+    with torch.no_grad():
+        theirs = model.decode(model.encode(torch.tensor(np.asarray(truth)).to(device)))
+    side_by_side.check(f'{label}, reconstruction', reconstruction, theirs, TOLERANCE)
+    state, logs = step(state, frozen, batch)
+    loss = their_step(their_batch)
+    norm = nn.utils.get_total_norm([p.grad for p in model.parameters()])
+    side_by_side.check(f'{label}, loss', logs['loss'], loss, TOLERANCE)
+    side_by_side.check(f'{label}, norm of the gradient', logs['grad_norm'], norm, TOLERANCE)
+
+    def our_step():
+        nonlocal state
+        state, logs = step(state, frozen, batch)
+        return logs
+
+    side_by_side.measure(label, our_step, lambda: their_step(their_batch), steps)
+
+
+def torch_model(config: ml_collections.ConfigDict, state: TrainState) -> Tokenizer:
+    """PyTorch's network with our weights and codebook."""
+    model = Tokenizer(config)
+    size = config.model
+    # Both lists are in the order in which the network applies its layers.
+    paths = convert.tokenizer_names(size.size_mul, size.size_div, size.depth).values()
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv1d)]
+    with torch.no_grad():
+        for path, layer in zip(paths, layers, strict=True):
+            ours = state.params
+            for part in path:
+                ours = ours[part]
+            layer.weight.copy_(torch.tensor(np.asarray(ours['kernel'])).permute(2, 1, 0))
+            layer.bias.copy_(torch.tensor(np.asarray(ours['bias'])))
+    for name in ('codes', 'ema_sum', 'ema_count'):
+        getattr(model, name).copy_(torch.tensor(np.asarray(getattr(state.state, name))))
+    return model
+
+
+if __name__ == '__main__':
+    main()
