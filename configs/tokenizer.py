@@ -140,22 +140,26 @@ def release() -> ml_collections.ConfigDict:
 def quickstart() -> ml_collections.ConfigDict:
     """Minutes on two cores, no file needed: procedural motion and the mannequin body."""
     config = supplement()
-    config.num_steps = 1500
-    config.batch_size = 64
-    config.model.width = 128
-    config.model.code_dim = 32
-    config.model.size_mul = 1
+    config.num_steps = 8000
+    config.batch_size = 16
+    # 80 tokens a pose: a batch has 5 of them per code, and at least 4 are needed, or re-seeding
+    # only moves codes about.
+    config.model.width = 64
+    config.model.code_dim = 8
+    config.model.size_mul = 3
     config.model.size_div = 2
+    config.model.depth = 1
     config.codebook.num_codes = 256
     config.body = 'mannequin'
-    config.optimizer.learning_rate = 1e-3
+    config.optimizer.learning_rate = 5e-3
     config.optimizer.schedule = 'cosine'
+    config.optimizer.warmup_steps = 100
     config.data.data_dir = 'runs/quickstart/data'
     config.data.mixture = ml_collections.ConfigDict({'amass/procedural': 1.0})
     config.data.validation = ('amass/procedural_heldout',)
     config.data.num_threads = 2
-    config.eval.every = 500
+    config.eval.every = 2000
     config.eval.limit = 512
-    config.log_every = 25
-    config.checkpoint_every = 500
+    config.log_every = 100
+    config.checkpoint_every = 2000
     return config

@@ -67,7 +67,9 @@ class TokenizerTask:
                     "needs an SMPL-H file, expected 'flat' otherwise"
                 )
             hands = rotations.axis_angle_to_matrix(body.hand_mean)
-        elif self.config.ground_truth_hands != 'flat':
+        elif self.config.ground_truth_hands == 'flat':
+            body = smpl.trim(body, posed=1 + skeleton.NUM_BODY_JOINTS)
+        else:
             raise ValueError(
                 f"ground_truth_hands={self.config.ground_truth_hands!r}: expected 'flat' or 'mean'"
             )
