@@ -55,8 +55,9 @@ def compare(body: smpl.BodyModel, layer: smplx.SMPL, batch: int, turns: int) -> 
         vertices, joints = _pose_theirs(layer, pose, betas)
         return torch.autograd.grad(vertices.square().mean() + joints.square().mean(), pose)[0]
 
-    for ours, theirs in zip(_forward(body, *inputs), their_forward(), strict=True):
-        side_by_side.check(f'batch {batch}, bodies', ours, theirs, tolerance=1e-5)
+    (vertices, joints), (their_vertices, their_joints) = _forward(body, *inputs), their_forward()
+    side_by_side.check(f'batch {batch}, vertices', vertices, their_vertices, tolerance=1e-5)
+    side_by_side.check(f'batch {batch}, joints', joints, their_joints, tolerance=1e-5)
     ours, theirs = _gradient(body, *inputs), their_gradient()
     side_by_side.check(f'batch {batch}, gradient', ours, theirs, tolerance=1e-4)
     time = functools.partial(side_by_side.measure, turns=turns)

@@ -67,7 +67,8 @@ def main() -> None:
 
 def compare(label: str, config: ml_collections.ConfigDict, task, body, steps: int) -> None:
     """Check that both sides compute the same, then time their steps."""
-    mesh, device = sharding.make_mesh(), side_by_side.torch_device()
+    # One device on each side.
+    mesh, device = sharding.make_mesh(jax.devices()[:1]), side_by_side.torch_device()
     poses = np.random.default_rng(0).normal(0, 0.4, (config.batch_size, 21, 3)).astype(np.float32)
     batch, their_batch = sharding.put_batch(PoseBatch(poses), mesh), torch.tensor(poses).to(device)
     frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))

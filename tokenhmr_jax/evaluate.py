@@ -13,7 +13,7 @@ import cv2
 import jax
 import jax.numpy as jnp
 import ml_collections
-from absl import app, flags
+from absl import app, flags, logging
 from jax.sharding import Mesh
 
 from tokenhmr_jax import checkpoints, config_utils, pose_report, sharding
@@ -146,6 +146,7 @@ def _table(rows: dict[str, dict[str, float]]) -> str:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f'unknown arguments: {argv[1:]}')
+    logging.set_verbosity(logging.WARNING)  # Orbax reports every file it reads
     with config_utils.clear_errors():
         evaluate(_CHECKPOINT.value, _STEP.value, _DATA_DIR.value, _SPLIT.value, _OUT.value)
 
