@@ -140,7 +140,7 @@ def release() -> ml_collections.ConfigDict:
 def quickstart() -> ml_collections.ConfigDict:
     """Minutes on two cores, no file needed: procedural motion and the mannequin body."""
     config = supplement()
-    config.num_steps = 9500
+    config.num_steps = 8000
     config.batch_size = 16
     # 80 tokens a pose: a batch has 5 of them per code, and at least 4 are needed, or re-seeding
     # only moves codes about.

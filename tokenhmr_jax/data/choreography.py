@@ -93,7 +93,7 @@ def torso_and_head(rng, t, figure, flex=0.0, side=0.0, twist=0.0, level=0.5):
     level: how much of the bend the head undoes to keep looking ahead.
     """
     total = xyz(flex, twist, -np.asarray(side)) + np.zeros((len(t), 3))
-    noise = wander(rng, t, (5, 3), 0.03) + rng.normal(0, 0.03, (5, 3))
+    noise = wander(rng, t, (5, 3), 0.05) + rng.normal(0, 0.04, (5, 3))
     share = np.array([0.4, 0.35, 0.25])[:, None]
     figure.bend('spine', total[:, None] * share + noise[:, :3])
     look = through(rng, t, lambda count: rng.normal(0, 1, (count, 3)) * (0.25, 0.45, 0.12))
@@ -104,7 +104,7 @@ def torso_and_head(rng, t, figure, flex=0.0, side=0.0, twist=0.0, level=0.5):
 
 def collars_and_wrists(rng, t, figure, lift=0.0):
     """Shoulder girdle and wrists wander; `lift` (N, 2) raises the collars, in radians."""
-    noise = wander(rng, t, (4, 3), 0.3) + rng.normal(0, 0.45, (4, 3))
+    noise = wander(rng, t, (4, 3), 0.5) + rng.normal(0, 0.7, (4, 3))
     collars = noise[:, :2] * (0.04, 0.10, 0.08)
     collars[..., 2] += lift
     figure.bend('collar', collars)
@@ -169,7 +169,7 @@ def gesture(rng, t, figure, names, weights=None, **options):
     figure.place_wrists(*arm_goals(rng, t, figure, names, weights, **options))
 
 
-def arm_goals(rng, t, figure, names, weights=None, free=0.1, pause=1.6, floor=None):
+def arm_goals(rng, t, figure, names, weights=None, free=0.25, pause=1.6, floor=None):
     """Wrists and poles (N, 2, 3) in the world of arms that move among the named postures.
 
     Both arms do alike or each its own; a share `free` of their goals is drawn freely. `floor`: see
@@ -181,7 +181,7 @@ def arm_goals(rng, t, figure, names, weights=None, free=0.1, pause=1.6, floor=No
     def draw(count):
         picks = rng.choice(len(names), (count, 2), p=weights)
         picks[:, 1] = picks[:, 0] if alike else picks[:, 1]
-        rows = table[picks] + rng.normal(0, 1, (count, 2, 5)) * (0.02, 0.1, 0.1, 0.2, 0)
+        rows = table[picks] + rng.normal(0, 1, (count, 2, 5)) * (0.03, 0.15, 0.15, 0.3, 0)
         loose = rng.random((count, 2)) < free
         rows[loose] = rng.uniform(
             (0.2, -1.9, -1.3, -1.2, 0), (0.52, 0.3, 1.3, 0.3, 0), (loose.sum(), 5)

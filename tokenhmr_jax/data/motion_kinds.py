@@ -45,7 +45,7 @@ def standing(rng, t):
     figure = Figure(to_matrix(hips + xyz(0.3 * lean, 0, 0)), pelvis)
     twist = through(rng, t, lambda k: rng.normal(0, 0.3, (k, 1)))[:, 0]
     torso_and_head(rng, t, figure, lean, wander(rng, t, (), 0.08) + rng.normal(0, 0.08), twist)
-    gesture(rng, t, figure, STILL_ARMS, free=0.1)
+    gesture(rng, t, figure, STILL_ARMS, free=0.2)
     place_legs(rng, t, figure, ankles, pointing(yaw), yaw, np.zeros_like(yaw))
     return figure, np.zeros_like(t)
 
@@ -123,7 +123,7 @@ def _step(rng, t, gait, bend, lean, direction, running):
     if rng.random() < 0.6:
         _swing_arms(rng, t, figure, cycle, 1.2 * gait.stride, 1 if running else rng.beta(0.6, 2))
     else:
-        gesture(rng, t, figure, STILL_ARMS, free=0.05, pause=3.0)
+        gesture(rng, t, figure, STILL_ARMS, free=0.15, pause=3.0)
     place_legs(rng, t, figure, ankles, pointing(yaw), yaw, pitch)
     return figure, np.maximum(figure.clearance(), 0) if running else np.zeros_like(t)
 
@@ -173,7 +173,7 @@ def reaching(rng, t):
 
 def _reach(rng, t, figure, goal, both):
     """The right hand, or both, at `goal` (N, 3) in the world; a free left arm gestures."""
-    goals, poles = arm_goals(rng, t, figure, ('hang', 'hip', 'carry', 'low', 'side'), free=0.15)
+    goals, poles = arm_goals(rng, t, figure, ('hang', 'hip', 'carry', 'low', 'side'), free=0.3)
     reaching = slice(0, 2) if both else slice(1, 2)
     apart = PAIR * (rng.uniform(0.03, 0.25) if both else 0.0, 0, 0) + wander(rng, t, (2, 3), 0.02)
     elbows = rng.uniform((0.2, -1, -0.6), (1, 0, 0), (2, 3)) * PAIR
@@ -198,7 +198,7 @@ def sitting(rng, t):
     torso_and_head(rng, t, figure, slouch, wander(rng, t, (), 0.1), twist, level=0.6)
     names = ('low', 'carry', 'chest', 'face', 'wave', 'forward', 'hip', 'head', 'back')
     odds = [0.26, 0.22, 0.12, 0.1, 0.08, 0.08, 0.06, 0.05, 0.03]
-    gesture(rng, t, figure, names, odds, free=0.05)
+    gesture(rng, t, figure, names, odds, free=0.15)
     ankles, poles, yaw, pitch = _seated_legs(rng, t, style, seat)
     place_legs(rng, t, figure, ankles, poles, yaw, pitch)
     if style == 'tailor':  # the feet lie on their edges
@@ -256,7 +256,7 @@ def crouching(rng, t):
     level = 0.9 if fours else 0.5
     torso_and_head(rng, t, figure, 0.6 * lean, wander(rng, t, (), 0.08), twist, level)
     names = ('low', 'carry', 'hang', 'forward', 'chest', 'face', 'guard')
-    gesture(rng, t, figure, names, free=0.15)
+    gesture(rng, t, figure, names, free=0.3)
     if fours:
         _hands_down(rng, t, figure)
     yaw = np.clip(rng.normal(0.3, 0.25, 2), -0.2, 0.9) * np.ones((len(t), 1))
@@ -290,7 +290,7 @@ def lying(rng, t):
         'side': ('forward', 'carry', 'face', 'chest', 'guard', 'low'),
     }[style]
     floor = -0.17 if style == 'side' else -0.1
-    gesture(rng, t, figure, names, free=0.05, pause=4.0, floor=floor)
+    gesture(rng, t, figure, names, free=0.1, pause=4.0, floor=floor)
     _lying_legs(rng, t, figure, style)
     return figure, np.zeros_like(t)
 
@@ -377,7 +377,7 @@ def jumping(rng, t):
         goals, poles = keep_off_chest(goals * PAIR), poles * PAIR
         figure.place_wrists(*from_shoulders(figure, goals, poles, np.zeros((len(t), 2))))
     else:
-        gesture(rng, t, figure, ALL_ARMS, free=0.15)
+        gesture(rng, t, figure, ALL_ARMS, free=0.3)
     place_legs(rng, t, figure, ankles, pointing(yaw), yaw, tiptoe[:, None] + np.zeros((1, 2)))
     return figure, flight
 
@@ -396,7 +396,7 @@ def stretching(rng, t):
     hips = xyz(hinge, 0.3 * bend[:, 2], 0.2 * bend[:, 1]) + wander(rng, t, (3,), 0.05)
     figure = Figure(to_matrix(hips), pelvis)
     torso_and_head(rng, t, figure, 0.8 * bend[:, 0], bend[:, 1], bend[:, 2], level=0.2)
-    gesture(rng, t, figure, ALL_ARMS, free=0.25, pause=2.5)
+    gesture(rng, t, figure, ALL_ARMS, free=0.5, pause=2.5)
     pitch, poles = np.zeros_like(yaw), pointing(yaw)
     if raise_leg:
 
