@@ -26,6 +26,7 @@ TINY = {
     'model.size_mul': 1,
     'model.size_div': 2,
     'codebook.num_codes': 32,
+    'optimizer.learning_rate': 1e-3,
     'optimizer.warmup_steps': 2,
     'eval.every': 6,
     'eval.batch_size': 64,
