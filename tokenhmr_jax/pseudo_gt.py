@@ -1,0 +1,212 @@
+"""Pseudo-ground-truth: bodies that explain the 2D keypoints of a person under a camera that is wrong.
+
+Most images of people have no 3D labels, so regressors learn from fits to their 2D keypoints (SMPLify:
+Bogo et al., "Keep it SMPL", ECCV 2016). Here such labels are made on purpose, where the truth is
+known. The fit of one person is:
+
+- camera: the published one. The crop, a square with the side of the person's box, is seen in 256 px
+  with f = 5000 px, its optical axis through the crop's centre, the body at t = (tx, ty, 2 f / (256 s)),
+  about 40 m away. The true camera stands at one to a few metres: that is what is wrong;
+- unknowns: the camera's (s, tx, ty), global_orient, the axis-angles of SMPL's joints 1 to 21 (hands at
+  rest) and 10 betas;
+- objective, a sum of squares: each keypoint's distance, true against projected, confidence-weighted,
+  over `pixels` (px of the 256); each axis-angle coordinate's distance from `MEAN_POSE` over
+  `pose_std`; each beta over `betas_std`; and, as in SMPLify, exp(angle) over `bend_scale` of elbows and
+  knees, where the angle is positive for bending the wrong way;
+- start: mean pose, mean shape, the camera that best places them, and the *true* global orientation
+  in the true camera: published fits start from a regressor's, or from a choice between facing to or
+  from the camera by hand; which way a person faces is not what is wrong with such labels;
+- method: Levenberg-Marquardt, `coarse_steps` with keypoints trusted `coarse` times less, then
+  `steps` as stated; each step is taken where it lowers the objective.
+
+`fit` is a pure function of keypoints, boxes, orientation and body. The command draws the other half of
+the argument, the 2D error of *true* bodies under the best such camera:
+
+    python -m tokenhmr_jax.pseudo_gt --curve=docs/pseudo_ground_truth.png
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from tokenhmr_jax.body import keypoint_body, rotations
+from tokenhmr_jax.body.skeleton import BODY_JOINTS
+from tokenhmr_jax.types import SmplParams
+
+FOCAL, RESOLUTION = 5000.0, 256.0  # px
+_BODY = 3 * len(BODY_JOINTS)
+_START_DAMPING = 1e-2
+
+
+def _mean_pose() -> np.ndarray:
+    """Standing at ease: arms down, elbows and knees slightly bent. (21, 3) axis-angle."""
+    pose = np.zeros((len(BODY_JOINTS), 3), np.float32)
+    for name, angles in {
+        'left_shoulder': (0, 0, -1.1), 'right_shoulder': (0, 0, 1.1),
+        'left_elbow': (0, -0.3, 0), 'right_elbow': (0, 0.3, 0),
+        'left_knee': (0.2, 0, 0), 'right_knee': (0.2, 0, 0),
+    }.items():  # fmt: skip
+        pose[BODY_JOINTS.index(name)] = angles
+    return pose
+
+
+MEAN_POSE = _mean_pose()
+# Coordinates that bend an elbow or a knee the wrong way, and in which sense.
+_BENDS = np.array(
+    [3 * BODY_JOINTS.index(n) + axis for n, axis in
+     (('left_elbow', 1), ('right_elbow', 1), ('left_knee', 0), ('right_knee', 0))]
+)  # fmt: skip
+_WRONG_WAY = np.array([1.0, -1.0, -1.0, -1.0], np.float32)
+
+
+class Prior(NamedTuple):
+    """Standard deviations and steps of the fit; see the module's text."""
+
+    pixels: float = 2.0
+    pose_std: float = 0.5
+    betas_std: float = 1.0
+    bend_scale: float = 1.0
+    coarse: float = 5.0
+    coarse_steps: int = 8
+    steps: int = 16
+
+
+@struct.dataclass
+class Fit:
+    """Fitted bodies.
+
+    global_orient (B, 3), body_pose (B, 23, 3): axis-angle; the orientation is that in the crop's
+    camera. betas (B, 10). camera: (B, 3) weak-perspective (s, tx, ty) of the crop.
+    keypoints3d: (B, 44, 3) metres, axes of the camera, no translation.
+    keypoints2d: (B, 44, 2) projected, fractions of the crop's side from its centre.
+    """
+
+    global_orient: jax.Array
+    body_pose: jax.Array
+    betas: jax.Array
+    camera: jax.Array
+    keypoints3d: jax.Array
+    keypoints2d: jax.Array
+
+    @property
+    def transl(self) -> jax.Array:
+        """(B, 3) metres, in the crop's camera."""
+        return crop_translation(self.camera)
+
+
+def crop_translation(camera):
+    """(s, tx, ty) (..., 3) to the body's place (..., 3) in the crop's camera, metres."""
+    depth = 2 * FOCAL / (RESOLUTION * camera[..., 0] + 1e-9)
+    return jnp.stack([camera[..., 1], camera[..., 2], depth], axis=-1)
+
+
+def project(points, camera):
+    """Points (..., K, 3) under (s, tx, ty) (..., 3), in crop units (..., K, 2)."""
+    seen = points + crop_translation(camera)[..., None, :]
+    return FOCAL / RESOLUTION * seen[..., :2] / seen[..., 2:]
+
+
+def place(points, target, confidence):
+    """The (s, tx, ty) whose weak perspective takes points (K, 3) nearest to target (K, 2)."""
+    weight = confidence[:, None] / jnp.sum(confidence)
+    points = points[:, :2]
+    mean_p, mean_t = jnp.sum(weight * points, axis=0), jnp.sum(weight * target, axis=0)
+    across = jnp.sum(weight * (points - mean_p) * (target - mean_t))
+    half_scale = jnp.maximum(across / jnp.sum(weight * (points - mean_p) ** 2), 1e-2)
+    return jnp.concatenate([2 * half_scale[None], mean_t / half_scale - mean_p])
+
+
+def levenberg_marquardt(residuals, start, steps: int):
+    """Minimises the sum of squares of `residuals(x)` (N,) from `start` (D,), `steps` times."""
+
+    def step(carry, _):
+        x, cost, damping = carry
+        value, jacobian = residuals(x), jax.jacfwd(residuals)(x)
+        normal = jnp.matmul(jacobian.T, jacobian, precision=jax.lax.Precision.HIGHEST)
+        gradient = jnp.matmul(jacobian.T, value, precision=jax.lax.Precision.HIGHEST)
+        scaled = normal + damping * jnp.diag(jnp.diag(normal) + 1e-6)
+        moved = x - jax.scipy.linalg.solve(scaled, gradient, assume_a='pos')
+        moved_cost = jnp.sum(residuals(moved) ** 2)
+        better = moved_cost < cost
+        x, cost = jnp.where(better, moved, x), jnp.where(better, moved_cost, cost)
+        damping = jnp.clip(jnp.where(better, damping * 0.3, damping * 5), 1e-6, 1e4)
+        return (x, cost, damping), None
+
+    cost = jnp.sum(residuals(start) ** 2)
+    (x, _, _), _ = jax.lax.scan(step, (start, cost, _START_DAMPING), length=steps)
+    return x
+
+
+class _Unknowns(NamedTuple):
+    """How one person's unknowns are laid out: camera 3, turn 3, pose 63, betas 10."""
+
+    camera: jax.Array
+    turn: jax.Array
+    pose: jax.Array
+    betas: jax.Array
+
+    @classmethod
+    def split(cls, x):
+        return cls(*jnp.split(x, [3, 6, 6 + _BODY]))
+
+
+def _params(x, first_orient):
+    """Rotations of the unknowns; `turn` is a rotation on top of the start's orientation."""
+    turn = rotations.axis_angle_to_matrix(x.turn)
+    orient = rotations.compose(turn, first_orient)
+    pose = rotations.axis_angle_to_matrix(x.pose.reshape(-1, 3))
+    return SmplParams(global_orient=orient, body_pose=pose, betas=x.betas)
+
+
+def _fit_one(body, target, confidence, first_orient, prior):
+    root = jnp.sqrt(confidence)[:, None]
+    mean_pose = jnp.asarray(MEAN_POSE).ravel()
+
+    def residuals(vector, pixels):
+        x = _Unknowns.split(vector)
+        points = keypoint_body.keypoints(body, _params(x, first_orient))
+        error = root * (project(points, x.camera) - target) * RESOLUTION / pixels
+        bend = jnp.exp(_WRONG_WAY * x.pose[_BENDS]) / prior.bend_scale
+        pose = (x.pose - mean_pose) / jnp.array(prior.pose_std)
+        return jnp.concatenate([error.ravel(), pose, x.betas / prior.betas_std, bend])
+
+    rest = _Unknowns(None, jnp.zeros(3), mean_pose, jnp.zeros(10))
+    points = keypoint_body.keypoints(body, _params(rest, first_orient))
+    x = jnp.concatenate(rest._replace(camera=place(points, target, confidence)))
+    coarse = prior.pixels * prior.coarse
+    x = levenberg_marquardt(lambda v: residuals(v, coarse), x, prior.coarse_steps)
+    x = levenberg_marquardt(lambda v: residuals(v, prior.pixels), x, prior.steps)
+    x = _Unknowns.split(x)
+    params = _params(x, first_orient)
+    points = keypoint_body.keypoints(body, params)
+    return Fit(
+        global_orient=rotations.matrix_to_axis_angle(params.global_orient),
+        body_pose=jnp.concatenate([x.pose.reshape(-1, 3), jnp.zeros((2, 3))]),
+        betas=x.betas,
+        camera=x.camera,
+        keypoints3d=points,
+        keypoints2d=project(points, x.camera),
+    )
+
+
+@partial(jax.jit, static_argnames='prior')
+def fit(
+    body: keypoint_body.KeypointBody,
+    keypoints2d: jax.Array,
+    global_orient: jax.Array,
+    prior: Prior = Prior(),
+) -> Fit:
+    """Fits bodies to 2D keypoints under the wrong camera, as the module's text says.
+
+    Args:
+      body: of `keypoint_body.reduce`.
+      keypoints2d: (B, 44, 3) fractions of the crop's side from its centre, confidence.
+      global_orient: (B, 3) axis-angle, where to start.
+      prior: its weights.
+    """
+    first = rotations.axis_angle_to_matrix(global_orient)
+    return jax.vmap(lambda k, o: _fit_one(body, k[:, :2], k[:, 2], o, prior))(keypoints2d, first)
