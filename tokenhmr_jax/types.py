@@ -56,6 +56,7 @@ class ImageBatch:
     """What the regressor trains on: crops of persons and their labels.
 
     image: (B, S, S, 3) uint8, RGB.
+    color: (B, 3) factors of the image's channels, applied on the device.
     keypoints2d: (B, 44, 3) x and y as fractions of the crop's side from its centre, confidence.
     keypoints3d: (B, 44, 4) metres, axes of the crop's camera, any origin; confidence.
     global_orient: (B, 3) axis-angle, in the crop's camera.
@@ -66,6 +67,7 @@ class ImageBatch:
     """
 
     image: jax.Array
+    color: jax.Array
     keypoints2d: jax.Array
     keypoints3d: jax.Array
     global_orient: jax.Array

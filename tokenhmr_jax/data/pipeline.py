@@ -4,8 +4,9 @@ A name such as 'amass/CMU' means the split `CMU` of the dataset in `data_dir/ama
 dictionaries of NumPy arrays stacked over records; `key` names where each record came from.
 """
 
+import functools
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import grain
 import numpy as np
@@ -84,6 +85,7 @@ def train_batches(
     batch_size: int,
     seed: int,
     num_threads: int,
+    transform: Callable[[dict, np.random.Generator], dict] | None = None,
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.DatasetIterator:
@@ -94,12 +96,17 @@ def train_batches(
     depends on the seed alone: any number of hosts sees the same records in the same global batch.
     `get_state` and `set_state` of the iterator name a position, to resume at the exact record.
 
+    Each record also tells its `source`: int32, the place of its dataset's name in alphabetical
+    order, which is the order of a config's mixture.
+
     Args:
       data_dir: where prepared datasets lie.
       mixture: name to weight, summing to 1.
       batch_size: records in a global batch.
-      seed: of the shuffles.
-      num_threads: that read and decode.
+      seed: of the shuffles and transforms.
+      num_threads: that read, decode and transform.
+      transform: called with a record and a generator of random numbers, which the seed and the
+        record's position in the stream decide; returns what is batched.
       process_index: this host.
       process_count: number of hosts.
 
@@ -114,7 +121,10 @@ def train_batches(
         grain.MapDataset.source(open_split(data_dir, name)).seed(seed + i).shuffle().repeat()
         for i, name in enumerate(names)
     ]
-    mixed = grain.MapDataset.mix(shuffled, [mixture[name] for name in names])
+    labelled = [each.map(functools.partial(_label, i)) for i, each in enumerate(shuffled)]
+    mixed = grain.MapDataset.mix(labelled, [mixture[name] for name in names])
+    if transform is not None:
+        mixed = mixed.random_map(functools.partial(_transform, transform), seed=seed)
     ours = mixed[process_index::process_count]
     batched = ours.batch(batch_size // process_count, drop_remainder=True, batch_fn=_stack)
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
@@ -126,6 +136,7 @@ def eval_batches(
     *,
     batch_size: int,
     num_threads: int,
+    transform: Callable[[dict], dict] | None = None,
     limit: int | None = None,
     process_index: int = 0,
     process_count: int = 1,
@@ -135,7 +146,8 @@ def eval_batches(
     Args:
       records: of `open_split`.
       batch_size: records in a global batch.
-      num_threads: that read and decode.
+      num_threads: that read, decode and transform.
+      transform: called with a record; returns what is batched.
       limit: how many records at most, spread evenly over the split; None for all.
       process_index: this host.
       process_count: number of hosts.
@@ -148,14 +160,23 @@ def eval_batches(
     padded = -(-count // batch_size) * batch_size
 
     def read(position: int) -> dict:
-        record = dict(records[min(position, count - 1) * total // count])
-        return record | {'valid': np.asarray(position < count)}
+        record = records[min(position, count - 1) * total // count]
+        columns = transform(record) if transform else record
+        return columns | {'valid': np.asarray(position < count)}
 
     ours = grain.MapDataset.range(padded).map(read)[process_index::process_count]
     batched = ours.batch(batch_size // process_count, batch_fn=_stack)
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
     for columns in batched.to_iter_dataset(options):
         yield columns, columns.pop('valid')
+
+
+def _label(source: int, record: dict) -> dict:
+    return record | {'source': np.asarray(source, np.int32)}
+
+
+def _transform(transform: Callable, record: dict, rng: np.random.Generator) -> dict:
+    return transform(record, rng) | {'source': record['source']}
 
 
 def _stack(records) -> dict[str, np.ndarray]:
