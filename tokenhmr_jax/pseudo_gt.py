@@ -10,9 +10,9 @@ known. The fit of one person is:
 - unknowns: the camera's (s, tx, ty), global_orient, the axis-angles of SMPL's joints 1 to 21 (hands at
   rest) and 10 betas;
 - objective, a sum of squares: each keypoint's distance, true against projected, confidence-weighted,
-  over `pixels` (px of the 256); each axis-angle coordinate's distance from `MEAN_POSE` over
-  `pose_std`; each beta over `betas_std`; and, as in SMPLify, exp(angle) over `bend_scale` of elbows and
-  knees, where the angle is positive for bending the wrong way;
+  over `pixels` (px of the 256); each axis-angle coordinate's distance from `MEAN_POSE` over its
+  `POSE_STD`; each beta over `betas_std`; and, as in SMPLify, exp(angle) over `bend_scale` of elbows
+  and knees, where the angle is positive for bending the wrong way;
 - start: mean pose, mean shape, the camera that best places them, and the *true* global orientation
   in the true camera: published fits start from a regressor's, or from a choice between facing to or
   from the camera by hand; which way a person faces is not what is wrong with such labels;
@@ -25,6 +25,7 @@ the argument, the 2D error of *true* bodies under the best such camera:
     python -m tokenhmr_jax.pseudo_gt --curve=docs/pseudo_ground_truth.png
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -33,11 +34,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from tokenhmr_jax import metrics
+from tokenhmr_jax.body import camera as cameras
 from tokenhmr_jax.body import keypoint_body, rotations
 from tokenhmr_jax.body.skeleton import BODY_JOINTS
+from tokenhmr_jax.losses import PELVIS
 from tokenhmr_jax.types import SmplParams
 
-FOCAL, RESOLUTION = 5000.0, 256.0  # px
 _BODY = 3 * len(BODY_JOINTS)
 _START_DAMPING = 1e-2
 
@@ -55,6 +58,13 @@ def _mean_pose() -> np.ndarray:
 
 
 MEAN_POSE = _mean_pose()
+# How far (radians) a joint's axis-angle coordinates usually are from the mean pose.
+_STD = {
+    'hip': 0.45, 'knee': 0.5, 'ankle': 0.22, 'foot': 0.11, 'spine1': 0.19, 'spine2': 0.15,
+    'spine3': 0.11, 'neck': 0.22, 'head': 0.22, 'collar': 0.15, 'shoulder': 0.6, 'elbow': 0.6,
+    'wrist': 0.22,
+}  # fmt: skip
+POSE_STD = np.array([[_STD[name.split('_')[-1]]] * 3 for name in BODY_JOINTS], np.float32)
 # Coordinates that bend an elbow or a knee the wrong way, and in which sense.
 _BENDS = np.array(
     [3 * BODY_JOINTS.index(n) + axis for n, axis in
@@ -67,10 +77,9 @@ class Prior(NamedTuple):
     """Standard deviations and steps of the fit; see the module's text."""
 
     pixels: float = 2.0
-    pose_std: float = 0.5
     betas_std: float = 1.0
-    bend_scale: float = 1.0
-    coarse: float = 5.0
+    bend_scale: float = 0.3
+    coarse: float = 10.0
     coarse_steps: int = 8
     steps: int = 16
 
@@ -95,29 +104,7 @@ class Fit:
     @property
     def transl(self) -> jax.Array:
         """(B, 3) metres, in the crop's camera."""
-        return crop_translation(self.camera)
-
-
-def crop_translation(camera):
-    """(s, tx, ty) (..., 3) to the body's place (..., 3) in the crop's camera, metres."""
-    depth = 2 * FOCAL / (RESOLUTION * camera[..., 0] + 1e-9)
-    return jnp.stack([camera[..., 1], camera[..., 2], depth], axis=-1)
-
-
-def project(points, camera):
-    """Points (..., K, 3) under (s, tx, ty) (..., 3), in crop units (..., K, 2)."""
-    seen = points + crop_translation(camera)[..., None, :]
-    return FOCAL / RESOLUTION * seen[..., :2] / seen[..., 2:]
-
-
-def place(points, target, confidence):
-    """The (s, tx, ty) whose weak perspective takes points (K, 3) nearest to target (K, 2)."""
-    weight = confidence[:, None] / jnp.sum(confidence)
-    points = points[:, :2]
-    mean_p, mean_t = jnp.sum(weight * points, axis=0), jnp.sum(weight * target, axis=0)
-    across = jnp.sum(weight * (points - mean_p) * (target - mean_t))
-    half_scale = jnp.maximum(across / jnp.sum(weight * (points - mean_p) ** 2), 1e-2)
-    return jnp.concatenate([2 * half_scale[None], mean_t / half_scale - mean_p])
+        return cameras.crop_translation(self.camera)
 
 
 def levenberg_marquardt(residuals, start, steps: int):
@@ -162,6 +149,10 @@ def _params(x, first_orient):
     return SmplParams(global_orient=orient, body_pose=pose, betas=x.betas)
 
 
+def _project(points, camera):
+    return cameras.project_crop(points, cameras.crop_translation(camera))
+
+
 def _fit_one(body, target, confidence, first_orient, prior):
     root = jnp.sqrt(confidence)[:, None]
     mean_pose = jnp.asarray(MEAN_POSE).ravel()
@@ -169,14 +160,15 @@ def _fit_one(body, target, confidence, first_orient, prior):
     def residuals(vector, pixels):
         x = _Unknowns.split(vector)
         points = keypoint_body.keypoints(body, _params(x, first_orient))
-        error = root * (project(points, x.camera) - target) * RESOLUTION / pixels
+        error = cameras.CROP_SIZE / pixels * root * (_project(points, x.camera) - target)
         bend = jnp.exp(_WRONG_WAY * x.pose[_BENDS]) / prior.bend_scale
-        pose = (x.pose - mean_pose) / jnp.array(prior.pose_std)
+        pose = (x.pose - mean_pose) / POSE_STD.ravel()
         return jnp.concatenate([error.ravel(), pose, x.betas / prior.betas_std, bend])
 
     rest = _Unknowns(None, jnp.zeros(3), mean_pose, jnp.zeros(10))
     points = keypoint_body.keypoints(body, _params(rest, first_orient))
-    x = jnp.concatenate(rest._replace(camera=place(points, target, confidence)))
+    first_camera = cameras.crop_camera(cameras.fit_crop_translation(points, target, confidence))
+    x = jnp.concatenate(rest._replace(camera=first_camera))
     coarse = prior.pixels * prior.coarse
     x = levenberg_marquardt(lambda v: residuals(v, coarse), x, prior.coarse_steps)
     x = levenberg_marquardt(lambda v: residuals(v, prior.pixels), x, prior.steps)
@@ -189,7 +181,7 @@ def _fit_one(body, target, confidence, first_orient, prior):
         betas=x.betas,
         camera=x.camera,
         keypoints3d=points,
-        keypoints2d=project(points, x.camera),
+        keypoints2d=_project(points, x.camera),
     )
 
 
@@ -210,3 +202,38 @@ def fit(
     """
     first = rotations.axis_angle_to_matrix(global_orient)
     return jax.vmap(lambda k, o: _fit_one(body, k[:, :2], k[:, 2], o, prior))(keypoints2d, first)
+
+
+@jax.jit
+def label_errors(
+    fit: Fit, keypoints2d: jax.Array, truth: Mapping[str, jax.Array]
+) -> dict[str, jax.Array]:
+    """How wrong fitted labels are.
+
+    Args:
+      fit: of `fit`.
+      keypoints2d: (B, 44, 3) that it was given.
+      truth: the true global_orient (B, 3), body_pose (B, 23, 3), keypoints3d (B, 44, 4).
+
+    Returns:
+      'mpjpe_mm', 'pa_mpjpe_mm' (B,): of the 14 joints of LSP, centred on the pelvis keypoint;
+      'angle_deg' (B, 24): between rotations; 'l1_2d' (B,): mean |dx| + |dy| in crop units.
+    """
+    points, points_gt = (
+        k[..., metrics.LSP14, :3] - k[..., PELVIS, None, :3]
+        for k in (fit.keypoints3d, truth['keypoints3d'])
+    )
+    pose, pose_gt = (
+        rotations.axis_angle_to_matrix(jnp.concatenate([orient[:, None], body], axis=1))
+        for orient, body in (
+            (fit.global_orient, fit.body_pose),
+            (truth['global_orient'], truth['body_pose']),
+        )
+    )
+    offset = jnp.abs(fit.keypoints2d - keypoints2d[..., :2])
+    return {
+        'mpjpe_mm': metrics.mean_distance_mm(points, points_gt),
+        'pa_mpjpe_mm': metrics.mean_distance_mm(metrics.procrustes(points, points_gt), points_gt),
+        'angle_deg': jnp.rad2deg(rotations.geodesic_angle(pose, pose_gt)),
+        'l1_2d': jnp.mean(jnp.sum(offset, axis=-1), axis=-1),
+    }
