@@ -25,7 +25,7 @@ the argument, the 2D error of *true* bodies under the best such camera:
     python -m tokenhmr_jax.pseudo_gt --curve=docs/pseudo_ground_truth.png
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ from flax import struct
 from tokenhmr_jax import metrics
 from tokenhmr_jax.body import camera as cameras
 from tokenhmr_jax.body import keypoint_body, rotations
-from tokenhmr_jax.body.skeleton import BODY_JOINTS
+from tokenhmr_jax.body.skeleton import BODY_JOINTS, JOINTS
 from tokenhmr_jax.losses import PELVIS
 from tokenhmr_jax.types import SmplParams
 
@@ -237,3 +237,20 @@ def label_errors(
         'angle_deg': jnp.rad2deg(rotations.geodesic_angle(pose, pose_gt)),
         'l1_2d': jnp.mean(jnp.sum(offset, axis=-1), axis=-1),
     }
+
+
+def mean_errors(errors: Sequence[Mapping[str, np.ndarray]]) -> dict:
+    """Means of `label_errors` over all bodies of several batches, as numbers and lists."""
+    stacked = {name: np.concatenate([e[name] for e in errors]) for name in errors[0]}
+    return {name: np.mean(value, axis=0).round(4).tolist() for name, value in stacked.items()}
+
+
+def describe(errors: Mapping) -> str:
+    """Lines that say how wrong labels are, from `mean_errors`."""
+    angles = [f'{name} {angle:.0f}' for name, angle in zip(JOINTS, errors['angle_deg'], strict=True)]
+    return (
+        f'  3D: MPJPE {errors["mpjpe_mm"]:.1f} mm, PA-MPJPE {errors["pa_mpjpe_mm"]:.1f} mm '
+        '(14 joints)\n'
+        f'  2D: L1 {errors["l1_2d"]:.4f} of the crop, under the camera of the fit\n'
+        f'  angles, degrees: {", ".join(angles)}'
+    )

@@ -152,11 +152,12 @@ def _pattern(rng, points):
 def texture(rng: np.random.Generator, image_size: tuple[int, int]) -> np.ndarray:
     """A picture (H, W, 3) uint8 of coloured noise at all scales around a random colour."""
     width, height = image_size
-    image = np.tile(rng.uniform(30, 220, 3).astype(np.float32), (height, width, 1))
+    mean = rng.uniform(60, 190) + rng.normal(0, 25, 3)
+    image = np.tile(mean.astype(np.float32), (height, width, 1))
     strength = rng.uniform(10, 60)
     for cells in (2, 4, 9, 20, 45):
         grid = rng.normal(0, strength, (cells, cells, 3)).astype(np.float32)
-        grid = 0.3 * grid + 0.7 * grid[..., :1]
+        grid = 0.3 * grid + 0.7 * grid[..., :1]  # light varies more than hue
         image += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
         strength *= rng.uniform(0.4, 0.8)
     return np.clip(image, 0, 255).astype(np.uint8)
@@ -213,5 +214,5 @@ def occlude(rng: np.random.Generator, image: np.ndarray, center, size) -> np.nda
 def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """The image as a camera takes it: a little soft, a little noisy."""
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.9))
-    noise = rng.normal(0, rng.uniform(0, 6), image.shape)
+    noise = rng.standard_normal((*image.shape[:2], 1), np.float32) * np.float32(rng.uniform(0, 6))
     return np.clip(image + noise, 0, 255).astype(np.uint8)

@@ -4,6 +4,7 @@ A *job* is a run of persons; it is a pure function of its content, in whichever 
 """
 
 import collections
+import contextlib
 import functools
 import multiprocessing
 import os
@@ -25,6 +26,7 @@ from tokenhmr_jax.types import SmplParams
 LOOKS = ('suit', 'clothed')
 # Persons in a job: skinned and fitted at once.
 JOB_SIZE = 64
+_WAITING_JOBS = 128  # enough for as many processes
 
 
 class Job(NamedTuple):
@@ -180,27 +182,35 @@ def _with_pseudo_labels(made, true):
     return Result(fitted, {name: np.asarray(v)[: len(true)] for name, v in errors.items()})
 
 
-def run_all(jobs: Iterable[Job], num_processes: int) -> Iterator[Result]:
-    """Runs jobs, in this process or in several others, and yields their results in order.
-
-    Only a few jobs are under way at a time: memory does not grow with their number.
-    """
+@contextlib.contextmanager
+def workers(num_processes: int) -> Iterator[futures.Executor | None]:
+    """Processes for `run_all`; None stands for this one, where there is to be just one."""
     if num_processes == 1:
-        yield from map(run, jobs)
+        yield None
         return
-    pool = futures.ProcessPoolExecutor(
-        num_processes, multiprocessing.get_context('spawn'), initializer=_start_worker
-    )
-    waiting = collections.deque()
+    spawn = multiprocessing.get_context('spawn')  # a fork of a process that runs JAX may hang
+    pool = futures.ProcessPoolExecutor(num_processes, spawn, initializer=_start_worker)
     try:
-        for job in jobs:
-            waiting.append(pool.submit(run, job))
-            if len(waiting) > 2 * num_processes:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def run_all(jobs: Iterable[Job], pool: futures.Executor | None) -> Iterator[Result]:
+    """Runs jobs in the processes of `workers` and yields their results in order.
+
+    Only some jobs are under way at a time: memory does not grow with their number.
+    """
+    if pool is None:
+        yield from map(run, jobs)
+        return
+    waiting = collections.deque()
+    for job in jobs:
+        waiting.append(pool.submit(run, job))
+        if len(waiting) > _WAITING_JOBS:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _start_worker():
