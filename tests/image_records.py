@@ -14,7 +14,7 @@ DOTTED = [
     if name[:2] == 'OP' and name[3:] not in ('Neck', 'MidHip', 'REye', 'LEye', 'REar', 'LEar')
     and not name.endswith(('Toe', 'Heel'))
 ]  # fmt: skip
-LEFT = np.array(['L' == name.split(' ', 1)[1][0] for name in skeleton.KEYPOINTS])
+LEFT = np.array([name.split(' ', 1)[1][0] == 'L' for name in skeleton.KEYPOINTS])
 RED, BLUE = (250, 30, 40), (20, 40, 250)
 
 
@@ -73,10 +73,11 @@ def _dot(image, x, y, color, shift=4):
     cv2.circle(image, center, 6 << shift, color, -1, cv2.LINE_AA, shift)
 
 
-def prepare(folder, name: str, splits: dict[str, list[dict]]) -> None:
-    """Write records as the prepared dataset `name` in `folder`."""
+def prepare(folder, dataset: str, splits: dict[str, list[dict]]) -> None:
+    """Write records as the prepared dataset `dataset` in `folder`."""
 
     class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        name = dataset
         VERSION = tfds.core.Version('1.0.0')
         pkg_dir_path = epath.Path(folder)
 
@@ -91,6 +92,5 @@ def prepare(folder, name: str, splits: dict[str, list[dict]]) -> None:
                 records.check(record)
                 yield record['key'], record
 
-    Builder.name = name
     builder = Builder(data_dir=str(folder))
     builder.download_and_prepare(file_format='array_record', download_dir=str(folder / 'none'))

@@ -40,7 +40,7 @@ def test_draws_have_the_published_ranges_and_shares(rng):
 
 
 def test_without_any_the_crop_is_plain(rng):
-    settings = {name: 0.0 for name in augment.Settings.__dataclass_fields__}
+    settings = dict.fromkeys(augment.Settings.__dataclass_fields__, 0.0)
     assert set(draws(rng, 20, **settings)) == {augment.Augmentation()}
 
 

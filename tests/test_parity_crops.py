@@ -1,7 +1,8 @@
 """Agreement with crops that the original PyTorch implementation computed.
 
 The labels, and the middle of the picture with what the crops show of it, ship with the project;
-where the full set lies beside the checkout, the same checks run on it too. Labels agree to 1e-4 of the largest value, rotations to 1e-5.
+where the full set lies beside the checkout, the same checks run on it too. Labels agree to 1e-4 of
+the largest value, rotations to 1e-5.
 
 The pictures were warped by OpenCV 5, which interpolates exactly. OpenCV 4 rounds positions to 1/32
 of a pixel: 5% of its values are 1 to 3 of 255 away. So an exact interpolation, written here, is

@@ -43,7 +43,7 @@ def keypoints(image: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def mesh(
-    image: np.ndarray, vertices: np.ndarray, faces: np.ndarray, intrinsics, opacity: float = 0.8
+    image: np.ndarray, vertices: np.ndarray, faces: np.ndarray, intrinsics, opacity: float = 0.7
 ) -> np.ndarray:
     """The image with a body over it.
 
