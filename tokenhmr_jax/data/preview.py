@@ -129,10 +129,13 @@ def main() -> None:
         if len(argv) > 1:
             raise app.UsageError(f'unknown arguments: {argv[1:]}')
         with config_utils.clear_errors():
+            path = pathlib.Path(out.value)
+            if path.suffix not in ('.png', '.jpg'):
+                raise ValueError(f'--out={path}: expected a picture, .png or .jpg')
+            path.parent.mkdir(parents=True, exist_ok=True)
             sheet = preview(config.value, num.value)
-            if not cv2.imwrite(out.value, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-                raise ValueError(f'--out={out.value}: not written')
-            print(f'{pathlib.Path(out.value)}: {sheet.shape[1]} x {sheet.shape[0]}')
+            cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+            print(f'{path}: {sheet.shape[1]} x {sheet.shape[0]}')
 
     app.run(run)
 
