@@ -11,19 +11,17 @@ from tokenhmr_jax.body import skeleton
 LEFT, RIGHT, MIDDLE = (60, 140, 255), (255, 90, 60), (250, 220, 80)
 MESH = (0.55, 0.75, 0.95)
 
-_SIDE = ('Shoulder', 'Elbow', 'Wrist'), ('Hip', 'Knee', 'Ankle', 'Heel'), ('Ankle', 'BigToe')
 _CENTRE = (
-    ('Nose', 'Neck'), ('Neck', 'MidHip'), ('Neck', 'RShoulder'), ('Neck', 'LShoulder'),
-    ('MidHip', 'RHip'), ('MidHip', 'LHip'), ('Nose', 'REye'), ('Nose', 'LEye'),
-    ('REye', 'REar'), ('LEye', 'LEar'),
+    ('Nose', 'Neck'), ('Neck', 'MidHip'), ('Nose', 'REye'), ('Nose', 'LEye'), ('REye', 'REar'),
+    ('LEye', 'LEar'), ('Neck', 'RShoulder'), ('Neck', 'LShoulder'), ('MidHip', 'RHip'),
+    ('MidHip', 'LHip'),
 )  # fmt: skip
-_NAMED_BONES = (*_CENTRE, *(
-    (side + a, side + b) for side in 'RL' for chain in _SIDE
-    for a, b in zip(chain, chain[1:], strict=False)
-))  # fmt: skip
-BONES = tuple(
-    tuple(skeleton.KEYPOINTS.index(f'OP {name}') for name in bone) for bone in _NAMED_BONES
-)
+_LIMBS = (
+    ('Shoulder', 'Elbow'), ('Elbow', 'Wrist'), ('Hip', 'Knee'), ('Knee', 'Ankle'),
+    ('Ankle', 'Heel'), ('Ankle', 'BigToe'), ('BigToe', 'SmallToe'),
+)  # fmt: skip
+_NAMES = (*_CENTRE, *((side + a, side + b) for side in 'RL' for a, b in _LIMBS))
+BONES = tuple(tuple(skeleton.KEYPOINTS.index(f'OP {name}') for name in bone) for bone in _NAMES)
 
 
 def keypoints(image: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -45,7 +43,7 @@ def keypoints(image: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def mesh(
-    image: np.ndarray, vertices: np.ndarray, faces: np.ndarray, intrinsics, opacity: float = 0.8
+    image: np.ndarray, vertices: np.ndarray, faces: np.ndarray, intrinsics, opacity: float = 0.7
 ) -> np.ndarray:
     """The image with a body over it.
 
@@ -68,7 +66,7 @@ def side_by_side(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def enlarge(image: np.ndarray, zoom: int) -> np.ndarray:
-    """Each pixel as a square of zoom x zoom: pixel p's centre goes to `zoom * p + (zoom - 1) / 2`."""
+    """Each pixel as a square of zoom x zoom: p's centre goes to zoom * p + (zoom - 1) / 2."""
     return np.repeat(np.repeat(image, zoom, axis=0), zoom, axis=1)
 
 

@@ -20,6 +20,8 @@ _REDUCED = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
+# A record keeps twice the network's resolution, rounded to whole pixels: its plain crop counts.
+_SLACK = 1.02
 _JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 
 
@@ -123,7 +125,7 @@ def decode(jpeg: bytes, key: str | bytes, shrink: float = 1.0) -> tuple[np.ndarr
     # OpenCV returns a truncated picture as if it were whole, with the rest grey.
     if not (jpeg.startswith(_JPEG_START) and jpeg.endswith(_JPEG_END)):
         raise ValueError(f'{_text(key)}: the image is not a whole JPEG file ({len(jpeg)} bytes)')
-    reduction = max(r for r in _REDUCED if r <= max(shrink, 1.0))
+    reduction = max(r for r in _REDUCED if r <= max(_SLACK * shrink, 1.0))
     picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), _REDUCED[reduction])
     if picture is None:
         raise ValueError(f'{_text(key)}: the image cannot be decoded ({len(jpeg)} bytes)')

@@ -8,6 +8,7 @@ person; left limbs are blue, right ones red.
 """
 
 import pathlib
+from collections.abc import Mapping
 
 import cv2
 import jax
@@ -23,6 +24,7 @@ from tokenhmr_jax.tasks.tokenizer import load_body
 from tokenhmr_jax.types import SmplParams
 
 _TILE = 256  # pixels, at least, of a drawn crop
+_CAPTION = 24  # pixels
 _COLUMNS = 4
 
 
@@ -48,9 +50,8 @@ def preview(config: ml_collections.ConfigDict, num: int) -> np.ndarray:
             record = split[int(index)]
             rng = np.random.default_rng((config.seed, source, index))
             drawn = augment.draw(rng, settings, record['keypoints2d'], record['box_size'])
-            tiles.append(
-                draw_record(record, drawn, body, config.data.crop_size, config.data.box_aspect)
-            )
+            tile = draw_record(record, drawn, body, config.data.crop_size, config.data.box_aspect)
+            tiles.append(np.pad(tile, ((_CAPTION, 0), (0, 0), (0, 0)), constant_values=255))
             labels.append(f'{name} {drawn.extreme_crop or ""}')
     return render.contact_sheet(tiles, _COLUMNS, labels)
 
@@ -76,23 +77,35 @@ def draw_record(
         focal, principal = crops.camera_in_crop(
             to_tile, record['focal_length'], record['principal_point']
         )
-        vertices = _place(body, columns, record['transl'], augmentation)
+        vertices = place(body, columns, record['transl'], augmentation)
         faces = np.asarray(body.faces)
         pictures[1] = draw.mesh(image, vertices, faces, (focal, focal, *principal))
     return draw.side_by_side(pictures)
 
 
-def _place(body, labels, transl, augmentation) -> np.ndarray:
-    """Vertices (V, 3) of a body of augmented labels, where the turned and mirrored person is."""
+def place(
+    body: smpl.BodyModel,
+    labels: Mapping,
+    transl: np.ndarray,
+    augmentation: augment.Augmentation,
+) -> np.ndarray:
+    """The body of augmented labels, where the turned and mirrored person is.
+
+    Args:
+      body: the model.
+      labels: `global_orient`, `body_pose` and `betas` after the augmentation.
+      transl: (3,) before it, metres, in the camera.
+      augmentation: of which flip and rotation matter.
+
+    Returns:
+      vertices (V, 3), metres, in the frame of the camera that sees the crop.
+    """
     # SMPL turns about the pelvis, which therefore goes where the person's pelvis goes.
     pelvis = np.asarray(body.joint_template[0] + labels['betas'] @ body.joint_dirs[:, 0])
     moved = pelvis + transl
     moved[:2] = crops.in_plane(augmentation.rotation, augmentation.flip) @ moved[:2]
-    return np.asarray(
-        _forward(
-            body, labels['global_orient'], labels['body_pose'], labels['betas'], moved - pelvis
-        )
-    )
+    pose = (labels[name] for name in ('global_orient', 'body_pose', 'betas'))
+    return np.asarray(_forward(body, *pose, moved - pelvis))
 
 
 @jax.jit
@@ -116,10 +129,13 @@ def main() -> None:
         if len(argv) > 1:
             raise app.UsageError(f'unknown arguments: {argv[1:]}')
         with config_utils.clear_errors():
+            path = pathlib.Path(out.value)
+            if path.suffix not in ('.png', '.jpg'):
+                raise ValueError(f'--out={path}: expected a picture, .png or .jpg')
+            path.parent.mkdir(parents=True, exist_ok=True)
             sheet = preview(config.value, num.value)
-            if not cv2.imwrite(out.value, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-                raise ValueError(f'--out={out.value}: not written')
-            print(f'{pathlib.Path(out.value)}: {sheet.shape[1]} x {sheet.shape[0]}')
+            cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+            print(f'{path}: {sheet.shape[1]} x {sheet.shape[0]}')
 
     app.run(run)
 
