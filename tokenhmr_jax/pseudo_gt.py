@@ -1,28 +1,26 @@
-"""Pseudo-ground-truth: bodies that explain the 2D keypoints of a person under a camera that is wrong.
+"""Pseudo-ground-truth: bodies fitted to a person's 2D keypoints under a camera that is wrong.
 
-Most images of people have no 3D labels, so regressors learn from fits to their 2D keypoints (SMPLify:
-Bogo et al., "Keep it SMPL", ECCV 2016). Here such labels are made on purpose, where the truth is
-known. The fit of one person is:
+Most images of people have no 3D labels, so regressors learn from fits to their 2D keypoints, as
+SMPLify makes them (Bogo et al., "Keep it SMPL", ECCV 2016). Here such labels are made on purpose,
+where the truth is known. The fit of one person is:
 
 - camera: the published one. The crop, a square with the side of the person's box, is seen in 256 px
-  with f = 5000 px, its optical axis through the crop's centre, the body at t = (tx, ty, 2 f / (256 s)),
-  about 40 m away. The true camera stands at one to a few metres: that is what is wrong;
-- unknowns: the camera's (s, tx, ty), global_orient, the axis-angles of SMPL's joints 1 to 21 (hands at
-  rest) and 10 betas;
-- objective, a sum of squares: each keypoint's distance, true against projected, confidence-weighted,
+  with f = 5000 px, its optical axis through the crop's centre, the body at
+  t = (tx, ty, 2 f / (256 s)), about 40 m away. The true camera is a few metres away;
+- unknowns: the camera's (s, tx, ty), global_orient, the axis-angles of SMPL's joints 1 to 21 (hands
+  at rest) and 10 betas;
+- objective, a sum of squares: each keypoint's distance, true against projected, times confidence,
   over `pixels` (px of the 256); each axis-angle coordinate's distance from `MEAN_POSE` over its
   `POSE_STD`; each beta over `betas_std`; and, as in SMPLify, exp(angle) over `bend_scale` of elbows
   and knees, where the angle is positive for bending the wrong way;
-- start: mean pose, mean shape, the camera that best places them, and the *true* global orientation
-  in the true camera: published fits start from a regressor's, or from a choice between facing to or
-  from the camera by hand; which way a person faces is not what is wrong with such labels;
+- start: mean pose, mean shape, the camera that best places them, and the *true* global orientation:
+  published fits start from a regressor's guess or from a choice between front and back; which way
+  a person faces is not what is wrong with such labels;
 - method: Levenberg-Marquardt, `coarse_steps` with keypoints trusted `coarse` times less, then
-  `steps` as stated; each step is taken where it lowers the objective.
+  `steps` as stated; a step is taken where it lowers the objective.
 
-`fit` is a pure function of keypoints, boxes, orientation and body. The command draws the other half of
-the argument, the 2D error of *true* bodies under the best such camera:
-
-    python -m tokenhmr_jax.pseudo_gt --curve=docs/pseudo_ground_truth.png
+`fit` is a pure function of body, keypoints and orientation. What such labels are like:
+`docs/pseudo_ground_truth.md`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -82,6 +80,9 @@ class Prior(NamedTuple):
     coarse: float = 10.0
     coarse_steps: int = 8
     steps: int = 16
+
+
+PRIOR = Prior()
 
 
 @struct.dataclass
@@ -190,7 +191,7 @@ def fit(
     body: keypoint_body.KeypointBody,
     keypoints2d: jax.Array,
     global_orient: jax.Array,
-    prior: Prior = Prior(),
+    prior: Prior = PRIOR,
 ) -> Fit:
     """Fits bodies to 2D keypoints under the wrong camera, as the module's text says.
 
@@ -247,7 +248,9 @@ def mean_errors(errors: Sequence[Mapping[str, np.ndarray]]) -> dict:
 
 def describe(errors: Mapping) -> str:
     """Lines that say how wrong labels are, from `mean_errors`."""
-    angles = [f'{name} {angle:.0f}' for name, angle in zip(JOINTS, errors['angle_deg'], strict=True)]
+    angles = [
+        f'{name} {angle:.0f}' for name, angle in zip(JOINTS, errors['angle_deg'], strict=True)
+    ]
     return (
         f'  3D: MPJPE {errors["mpjpe_mm"]:.1f} mm, PA-MPJPE {errors["pa_mpjpe_mm"]:.1f} mm '
         '(14 joints)\n'

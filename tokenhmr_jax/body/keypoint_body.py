@@ -1,8 +1,8 @@
 """A body model reduced to what its 44 keypoints need: the same keypoints at a fiftieth of the cost.
 
-A keypoint off the skin is a weighted sum of vertices, and a vertex a weighted sum of what each joint
-does to its rest place. Summed per joint first, a few of SMPL's 6890 vertices become one *carrier*
-that follows this joint alone. This is linear algebra, not an approximation.
+A keypoint off the skin is a weighted sum of vertices, and a vertex a weighted sum of what each
+joint does to its rest place. Summed per joint first, many vertices become one *carrier* that
+follows this joint alone. This is linear algebra, not an approximation.
 """
 
 import jax

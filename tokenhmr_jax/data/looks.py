@@ -197,9 +197,7 @@ def occlude(rng: np.random.Generator, image: np.ndarray, center, size) -> np.nda
     if kind == 0:  # from below
         edge = high[1] - rng.uniform(0.1, 0.35) * size[1]
         left = rng.uniform(-0.5, 0.5) * size[0] + low[0]
-        cv2.rectangle(
-            mask, (int(left), int(edge)), (int(left + 1.5 * size[0]), height), 255, -1
-        )
+        cv2.rectangle(mask, (int(left), int(edge)), (int(left + 1.5 * size[0]), height), 255, -1)
     elif kind == 1:  # from top to bottom
         x, half = rng.uniform(low[0], high[0]), rng.uniform(0.03, 0.1) * size[0]
         cv2.rectangle(mask, (int(x - half), 0), (int(x + half), height), 255, -1)

@@ -50,7 +50,7 @@ class Job(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Records, and how wrong pseudo-ground-truth labels are (`label_errors`), None for true ones."""
+    """Records, and `pseudo_gt.label_errors` of fitted labels; None for true ones."""
 
     records: list[dict]
     errors: dict[str, np.ndarray] | None
@@ -86,10 +86,20 @@ def _skin(body, global_orient, body_pose, betas):
     return output.vertices, output.joints[:, 0], smpl.keypoints(body, output)
 
 
-def run(job: Job) -> Result:
-    """Draws and labels a job's persons."""
-    made = studio()
-    count = len(job.keys)
+class Person(NamedTuple):
+    """A posed and placed body. labels: global_orient, body_pose, betas of a record. vertices
+    (V, 3), points (44, 3): metres, before `placement.transl`. rng: for what else is random."""
+
+    labels: dict[str, np.ndarray]
+    vertices: np.ndarray
+    points: np.ndarray
+    placement: scenes.Placement
+    rng: np.random.Generator
+
+
+def cast(job: Job) -> list[Person]:
+    """A job's persons before their cameras, not drawn yet."""
+    body, count = studio().body, len(job.keys)
     rngs = [np.random.default_rng((*job.seed, job.start + i)) for i in range(count)]
     views = [scenes.draw_view(rng, job.views) for rng in rngs]
     orient = [scenes.in_camera(v, o) for v, o in zip(views, job.global_orient, strict=True)]
@@ -100,17 +110,27 @@ def run(job: Job) -> Result:
         'betas': np.stack([scenes.draw_betas(rng) for rng in rngs]),
     }
     # One shape for all jobs: one compilation, and the same numbers in a short job.
-    bodies = _skin(made.body, **{name: _pad(value) for name, value in labels.items()})
+    bodies = _skin(body, **{name: _pad(value) for name, value in labels.items()})
     vertices, pelvis, points = (np.asarray(x)[:count] for x in bodies)
-    made_records = []
-    for i, rng in enumerate(rngs):
-        placement = scenes.place(vertices[i], pelvis[i], views[i], job.image_size)
-        image = draw(rng, job.look, made, vertices[i] + placement.transl, placement, job.image_size)
-        own = {name: value[i] for name, value in labels.items()}
-        made_records.append(_record(job.keys[i], image, placement, points[i], own))
-    if not job.pseudo:
-        return Result(made_records, None)
-    return _with_pseudo_labels(made, made_records)
+    return [
+        Person(
+            {name: value[i] for name, value in labels.items()},
+            vertices[i],
+            points[i],
+            scenes.place(vertices[i], pelvis[i], views[i], job.image_size),
+            rngs[i],
+        )
+        for i in range(count)
+    ]
+
+
+def run(job: Job) -> Result:
+    """Draws and labels a job's persons."""
+    drawn = [
+        _record(key, person, draw(person, job.look, job.image_size))
+        for key, person in zip(job.keys, cast(job), strict=True)
+    ]
+    return _with_pseudo_labels(drawn) if job.pseudo else Result(drawn, None)
 
 
 def _pad(array):
@@ -118,12 +138,13 @@ def _pad(array):
     return np.concatenate([array, np.repeat(array[-1:], JOB_SIZE - len(array), axis=0)])
 
 
-def draw(rng, look, made: Studio, vertices, placement, image_size) -> np.ndarray:
-    """The full image (H, W, 3) uint8 of a placed body, vertices (V, 3) in the camera."""
+def draw(person: Person, look: str, image_size: tuple[int, int]) -> np.ndarray:
+    """The full image (H, W, 3) uint8 of a person, size in (width, height) px."""
+    rng, placement, made = person.rng, person.placement, studio()
     stage_of = {'suit': looks.suit_stage, 'clothed': looks.clothed_stage}[look]
     stage = stage_of(rng, made.skin, image_size)
     image, _ = render.render(
-        vertices,
+        person.vertices + placement.transl,
         made.faces,
         (placement.focal_length, placement.focal_length, *placement.principal_point),
         image_size[::-1],
@@ -138,7 +159,8 @@ def draw(rng, look, made: Studio, vertices, placement, image_size) -> np.ndarray
     return image
 
 
-def _record(key, image, placement, points, labels):
+def _record(key, person, image):
+    points, placement = person.points, person.placement
     ones = np.ones((len(points), 1), np.float32)
     pixels = scenes.project(points, placement)
     stored = records.store(image, placement.box_center, placement.box_size)
@@ -152,19 +174,19 @@ def _record(key, image, placement, points, labels):
         'has_betas': 1,
     }
     numbers = {name: np.asarray(value, np.float32) for name, value in numbers.items()}
-    record = {'key': key, **stored, **numbers, **labels}
+    record = {'key': key, **stored, **numbers, **person.labels}
     records.check(record)
     return record
 
 
-def _with_pseudo_labels(made, true):
+def _with_pseudo_labels(true):
     """The same persons with fitted labels; the camera becomes the one that the fit believes in."""
     column = {name: _pad(np.stack([r[name] for r in true])) for name in records.SHAPES}
     side = column['box_size'].max(axis=-1)
     confidence = column['keypoints2d'][..., 2:]
     seen = cameras.to_crop_units(column['keypoints2d'][..., :2], column['box_center'], side)
     target = jnp.concatenate([seen, confidence], axis=-1)
-    fit = pseudo_gt.fit(made.reduced, target, column['global_orient'])
+    fit = pseudo_gt.fit(studio().reduced, target, column['global_orient'])
     errors = pseudo_gt.label_errors(fit, target, column)
     labels = {
         'global_orient': fit.global_orient,

@@ -72,6 +72,6 @@ def _read_root(clip, count):
             root = np.zeros((0, 3)) if root is None else root[:, :3]
     if root.shape != (count, 3) or not np.isfinite(root).all():
         raise amass.BadClip(
-            f'{clip.path}: the root orientation is {root.shape} or not finite, expected {(count, 3)}'
+            f'{clip.path}: root orientation of shape {root.shape}, expected {(count, 3)}, finite'
         )
     return root.astype(np.float32)

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 _LEVEL = Rotation.from_matrix([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 _NEAREST = 0.35  # metres: no part of a body comes closer to the camera
 _WIDEST = 0.5  # least focal length in heights of the image: 90 degrees from top to bottom
-_BOX_MARGIN = 1.1
+_BOX_MARGIN = 1.2  # of the outline
 MAX_BETA = 2.5
 
 
