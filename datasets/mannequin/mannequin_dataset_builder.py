@@ -48,7 +48,7 @@ class Settings:
     seed: int = _setting(0, 'of everything')
 
     def __post_init__(self):
-        if not self.looks or set(self.looks) - set(people.LOOKS):
+        if sorted(set(self.looks)) != sorted(self.looks) or set(self.looks) - set(people.LOOKS):
             raise ValueError(f'look={self.look!r}: expected suit, clothed or suit,clothed')
         for name, least in (
             ('num_train', 1), ('num_pseudo', 0), ('num_heldout', 0), ('stride', 1),
