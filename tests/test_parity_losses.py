@@ -6,6 +6,7 @@ same checks run on it too. Tolerances are those stated with the numbers.
 
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 
@@ -40,7 +41,8 @@ def bodies(golden, random_body):
         golden['pred_global_orient'][:, 0], golden['pred_body_pose'], golden['pred_betas']
     )
     true = SmplParams(rotation[:, 0], rotation[:, 1:], golden['gt_betas'])
-    return smpl.forward(random_body, predicted), smpl.forward(random_body, true)
+    forward = jax.jit(smpl.forward)
+    return forward(random_body, predicted), forward(random_body, true)
 
 
 @pytest.fixture(scope='module')

@@ -191,8 +191,7 @@ def test_unknown_betas_are_drawn_to_zero():
 
 
 @pytest.mark.parametrize('distance', ['l1', 'squared'])
-@pytest.mark.parametrize('noise', [0.0, 1e-8, 0.3])
-def test_gradients_are_finite_also_at_the_truth(rng, distance, noise):
+def test_gradients_are_finite_also_at_the_truth(rng, distance):
     pose = rotations.axis_angle_to_matrix(jnp.asarray(rng.normal(size=(2, 24, 3)), jnp.float32))
     points = jnp.asarray(rng.normal(size=(2, 44, 3)), jnp.float32)
     three = jnp.array([[0.9, 0.1, 0.2], [1.0, 0.0, 0.0]])
@@ -231,14 +230,16 @@ def test_gradients_are_finite_also_at_the_truth(rng, distance, noise):
         )
         return sum(losses.batch_terms(errors, weights(below), 48).values())
 
-    prediction = jax.tree.map(
-        lambda x: x + noise * jnp.asarray(rng.normal(size=x.shape), jnp.float32), truth
-    )
-    value, gradient = jax.jit(jax.value_and_grad(loss))(prediction)
-    assert np.isfinite(value)
-    assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
-    if noise > 1e-3:
-        assert all((g != 0).any() for g in jax.tree.leaves(gradient))
+    value_and_gradient = jax.jit(jax.value_and_grad(loss))
+    for noise in (0.0, 1e-8, 0.3):
+        prediction = {
+            name: x + noise * rng.normal(size=x.shape).astype(np.float32)
+            for name, x in truth.items()
+        }
+        value, gradient = value_and_gradient(prediction)
+        assert np.isfinite(value)
+        assert all(np.isfinite(g).all() for g in gradient.values())
+    assert all((g != 0).any() for g in gradient.values())
 
 
 def test_shares_below_are_per_source_and_of_known_joints():
@@ -331,7 +332,8 @@ def standing(mannequin):
     orient = (Rotation.from_rotvec([np.pi, 0, 0]) * turn).as_rotvec().astype(np.float32)
     to_matrix = rotations.axis_angle_to_matrix
     params = SmplParams(to_matrix(orient), to_matrix(jnp.asarray(pose)))
-    points = np.asarray(smpl.keypoints(mannequin, smpl.forward(mannequin, params)))
+    posed = jax.jit(smpl.forward)(mannequin, params)
+    points = np.asarray(smpl.keypoints(mannequin, posed))
     return points - points.mean(axis=1, keepdims=True)
 
 
