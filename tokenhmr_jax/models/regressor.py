@@ -75,9 +75,12 @@ class Regressor:
                 f'a {type(self.head).__name__} with tokenizer={self.tokenizer!r}: expected a '
                 'tokenizer for a TokenHead, and None for a DirectHead'
             )
-        if tokens and self.rotation_6d != 'rows':
+        # The tokenizer speaks in rows.
+        conventions = ('rows',) if tokens else ('rows', 'columns')
+        if self.rotation_6d not in conventions:
             raise ValueError(
-                f"rotation_6d={self.rotation_6d!r} with tokens: expected 'rows', the tokenizer's own"
+                f'rotation_6d={self.rotation_6d!r} with a {type(self.head).__name__}: '
+                f'expected one of {conventions}'
             )
 
     def init(self, rng: jax.Array, image: jax.Array) -> dict:
