@@ -62,8 +62,12 @@ def block_by_numpy(x, p):
     return x + linear(y, p['mlp']['out'])
 
 
-def test_forward_by_a_second_method(image, params):
-    found = vit.ViT(**TINY).apply({'params': params}, image)
+@pytest.mark.parametrize('scale', [1, 0.01])
+def test_forward_by_a_second_method(image, params, scale):
+    """Also with tokens so small that the normalisations' epsilon counts."""
+    small = {k: jax.tree.map(lambda x: scale * x, params[k]) for k in ('patches', 'position')}
+    params = params | small
+    found = jax.jit(vit.ViT(**TINY).apply)({'params': params}, image)
     p = jax.tree.map(np.float64, params)
     for picture, features in zip(image, found, strict=True):
         padded = np.pad(picture.astype(np.float64), [(1, 1), (1, 1), (0, 0)])
@@ -154,6 +158,15 @@ def test_expectation_of_a_branch(mode):
     if mode == 'subset':
         # Each of the two parts keeps three.
         np.testing.assert_array_equal((counts > 0).reshape(-1, 2, 4).sum(-1), 3)
+
+
+def test_subsets_are_chosen_independently():
+    """Of four, three are kept: two choices agree one time in four."""
+    draw = lambda key: vit._subset_indices(key, 8, groups=2, rate=0.25)  # noqa: E731
+    kept = np.sort(jax.vmap(draw)(jax.random.split(jax.random.key(0), 4000)))
+    for a, b in [(kept[:, 0, 0], kept[:, 0, 1]), (kept[:, 0, 0], kept[:, 1, 0])]:
+        agree = (a == b).all(-1).mean()
+        assert abs(agree - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 4000)
 
 
 def test_subset_saves_a_quarter_of_the_blocks_work():
