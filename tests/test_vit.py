@@ -142,10 +142,10 @@ def test_expectation_of_a_branch(mode):
 
     def draw(key):
         if mode == 'bernoulli':
-            drop = vit._bernoulli_scales(key, 8, rate=0.3)
+            drop = vit._bernoulli_scales(key, 8, np.array([0.3]))
         else:
-            drop = vit._subset_indices(key, 8, groups=2, rate=0.3)
-        return vit.add_residual(x, branch, drop[1])
+            drop = vit._subset_indices(key, 8, 2, np.array([0.3]))
+        return vit.add_residual(x, branch, drop[0][1])
 
     draws = jax.vmap(draw)(jax.random.split(jax.random.key(0), 4000))[..., 0, 0]
     # Per draw a branch counts 0 or 1/p times, p the share that is kept: 3 of 4, or 0.7.
@@ -162,7 +162,7 @@ def test_expectation_of_a_branch(mode):
 
 def test_subsets_are_chosen_independently():
     """Of four, three are kept: two choices agree one time in four."""
-    draw = lambda key: vit._subset_indices(key, 8, groups=2, rate=0.25)  # noqa: E731
+    draw = lambda key: vit._subset_indices(key, 8, 2, np.array([0.25]))[0]  # noqa: E731
     kept = np.sort(jax.vmap(draw)(jax.random.split(jax.random.key(0), 4000)))
     for a, b in [(kept[:, 0, 0], kept[:, 0, 1]), (kept[:, 0, 0], kept[:, 1, 0])]:
         agree = (a == b).all(-1).mean()

@@ -4,9 +4,12 @@ Images become a grid of patches, these the tokens of a pre-norm transformer (Dos
 ICLR 2021); a pose network reads all of them, so there is no class token.
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # Width, depth and heads. ViTPose's own S has 12 heads: `decode_variant('S/16') | {'heads': 12}`.
 _SIZES = {
@@ -91,9 +94,9 @@ class ViT(nn.Module):
     drop_path: rate at which the last block's branches are skipped in training; earlier blocks'
       rates fall linearly to 0 (stochastic depth, Huang et al., ECCV 2016).
     drop_mode: 'bernoulli', each example skips by a toss of its own, which saves no work; or
-      'subset', a branch is computed for a random part of the batch, of a size fixed by its rate
-      (as in DINOv2). The expectation is the same. 'subset' needs blocks compiled one by one, each
-      with its own size: not `scan`.
+      'subset', a branch is computed for a random part of the batch, as in DINOv2. The expectation
+      is the same. A part's size is fixed by its rate and rounded to whole examples; blocks must be
+      compiled one by one, each with its own size: not with `scan`.
     drop_groups: into how many equal parts the batch is split, each choosing its own subset. Where
       devices share the batch, a multiple of their number keeps every example where it is.
     scan: compile one block and loop over stacked parameters, `blocks`, instead of `block0`,
@@ -122,9 +125,8 @@ class ViT(nn.Module):
         """
         self._check(image)
         x = self._embed(image)
-        drops = [None] * self.depth
-        if train and self.drop_path > 0:
-            drops = self._drops(self.make_rng('drop_path'), len(x))
+        dropping = train and self.drop_path > 0
+        drops = self._drops(self.make_rng('drop_path'), len(x)) if dropping else None
         # Inside a scan nothing can be merged that rematerialisation must keep apart.
         block = nn.remat(Block, prevent_cse=not self.scan) if self.remat else Block
         sizes = {'width': self.width, 'heads': self.heads, 'dtype': self.dtype}
@@ -132,10 +134,9 @@ class ViT(nn.Module):
             blocks = nn.scan(
                 block, variable_axes={'params': 0}, split_rngs={'params': True}, length=self.depth
             )
-            stacked = None if drops[0] is None else jnp.stack(drops)
-            x, _ = blocks(**sizes, name='blocks')(x, stacked)
+            x, _ = blocks(**sizes, name='blocks')(x, drops)
         else:
-            for i, drop in enumerate(drops):
+            for i, drop in enumerate(drops if dropping else [None] * self.depth):
                 x, _ = block(**sizes, name=f'block{i}')(x, drop)
         return nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name='norm')(x)
 
@@ -159,17 +160,12 @@ class ViT(nn.Module):
         position = self.param('position', nn.initializers.truncated_normal(0.02), shape)
         return x + (position[1:] + position[:1]).astype(self.dtype)
 
-    def _drops(self, rng: jax.Array, batch: int) -> list[jax.Array | None]:
+    def _drops(self, rng: jax.Array, batch: int) -> Sequence[jax.Array | None]:
         """Per block what its two branches skip, or None where they skip nothing."""
-        drops = []
-        for i in range(self.depth):
-            rate = self.drop_path * i / max(1, self.depth - 1)
-            block_rng = jax.random.fold_in(rng, i)
-            if self.drop_mode == 'bernoulli':
-                drops.append(_bernoulli_scales(block_rng, batch, rate))
-            else:
-                drops.append(_subset_indices(block_rng, batch, self.drop_groups, rate))
-        return drops
+        rates = np.linspace(0, self.drop_path, self.depth)
+        if self.drop_mode == 'bernoulli':
+            return _bernoulli_scales(rng, batch, rates)
+        return _subset_indices(rng, batch, self.drop_groups, rates)
 
     def _check(self, image: jax.Array) -> None:
         height, width = image.shape[1:3]
@@ -212,13 +208,16 @@ def add_residual(x: jax.Array, branch, drop: jax.Array | None) -> jax.Array:
     return jax.vmap(add)(parts, drop, added).reshape(x.shape)
 
 
-def _bernoulli_scales(rng: jax.Array, batch: int, rate: float) -> jax.Array:
-    """(2, B): 0 with probability `rate`, else what keeps the expectation at 1."""
-    return jax.random.bernoulli(rng, 1 - rate, (2, batch)) / (1 - rate)
+def _bernoulli_scales(rng: jax.Array, batch: int, rates: np.ndarray) -> jax.Array:
+    """(L, 2, B) for rates (L,): 0 with probability `rate`, else what makes the expectation 1."""
+    kept = 1 - rates[:, None, None]
+    return jax.random.bernoulli(rng, kept, (len(rates), 2, batch)) / kept
 
 
-def _subset_indices(rng: jax.Array, batch: int, groups: int, rate: float) -> jax.Array | None:
-    """(2, G, K) distinct positions in each of G parts of the batch; None where K is a whole part.
+def _subset_indices(
+    rng: jax.Array, batch: int, groups: int, rates: np.ndarray
+) -> list[jax.Array | None]:
+    """Per rate (2, G, K) distinct positions in each of G parts of the batch; None for all of them.
 
     Raises:
       ValueError: if the batch does not divide into `groups` parts.
@@ -226,11 +225,10 @@ def _subset_indices(rng: jax.Array, batch: int, groups: int, rate: float) -> jax
     if batch % groups:
         raise ValueError(f'a batch of {batch} does not divide into drop_groups={groups} parts')
     size = batch // groups
-    kept = max(1, round(size * (1 - rate)))
-    if kept == size:
-        return None
-    positions = jnp.broadcast_to(jnp.arange(size), (2, groups, size))
-    return jax.random.permutation(rng, positions, axis=-1, independent=True)[..., :kept]
+    kept = np.maximum(1, np.round(size * (1 - rates)).astype(int))
+    positions = jnp.broadcast_to(jnp.arange(size), (len(rates), 2, groups, size))
+    shuffled = jax.random.permutation(rng, positions, axis=-1, independent=True)
+    return [None if k == size else x[..., :k] for x, k in zip(shuffled, kept, strict=True)]
 
 
 def stack_blocks(params: dict) -> dict:
