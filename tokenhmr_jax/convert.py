@@ -8,33 +8,32 @@ import numpy as np
 Names = dict[str, tuple[str, ...]]
 
 
-def tokenizer_names(size_mul: int, size_div: int, depth: int) -> Names:
-    """Original stage 1 weight -> path of ours.
+def tokenizer_names(size_mul: int, size_div: int, depth: int) -> dict[str, tuple[str, ...]]:
+    """Original stage 1 layer -> path of ours; each stands for a `.weight` and a `.bias`.
 
     Layers of the original are numbered in sequence, those without weights (ReLU, resizing)
     included: an upsampling step is three of them.
     """
     encoder, decoder = 'encoder.encoder', 'decoder.decoder'
     down, last = 3 * size_mul + 2, 3 * size_div + 2
-    names = _layer(f'{encoder}.0', 'encoder', 'conv_in')
-    for i in range(size_mul):
-        names |= _layer(f'{encoder}.{3 * i + 3}', 'encoder', f'up{i}')
-    names |= _layer(f'{encoder}.{down}.0', 'encoder', 'down')
+    names = {f'{encoder}.0': ('encoder', 'conv_in')}
+    names |= {f'{encoder}.{3 * i + 3}': ('encoder', f'up{i}') for i in range(size_mul)}
+    names[f'{encoder}.{down}.0'] = ('encoder', 'down')
     names |= _residual_names(f'{encoder}.{down}.1', 'encoder', depth)
-    names |= _layer(f'{encoder}.{down + 1}', 'encoder', 'conv_out')
-    names |= _layer(f'{decoder}.0', 'decoder', 'conv_in')
-    for i in range(size_div):
-        names |= _layer(f'{decoder}.{3 * i + 3}', 'decoder', f'down{i}')
+    names[f'{encoder}.{down + 1}'] = ('encoder', 'conv_out')
+    names[f'{decoder}.0'] = ('decoder', 'conv_in')
+    names |= {f'{decoder}.{3 * i + 3}': ('decoder', f'down{i}') for i in range(size_div)}
     names |= _residual_names(f'{decoder}.{last}.0', 'decoder', depth)
-    names |= _layer(f'{decoder}.{last}.1', 'decoder', 'conv_mid')
-    return names | _layer(f'{decoder}.{last + 1}', 'decoder', 'conv_out')
+    names[f'{decoder}.{last}.1'] = ('decoder', 'conv_mid')
+    names[f'{decoder}.{last + 1}'] = ('decoder', 'conv_out')
+    return names
 
 
-def _residual_names(prefix: str, half: str, depth: int) -> Names:
+def _residual_names(prefix: str, half: str, depth: int) -> dict[str, tuple[str, ...]]:
     names = {}
     for i in range(depth):
-        names |= _layer(f'{prefix}.model.{i}.conv1', half, 'residual', f'dilated{i}')
-        names |= _layer(f'{prefix}.model.{i}.conv2', half, 'residual', f'pointwise{i}')
+        names[f'{prefix}.model.{i}.conv1'] = (half, 'residual', f'dilated{i}')
+        names[f'{prefix}.model.{i}.conv2'] = (half, 'residual', f'pointwise{i}')
     return names
 
 
@@ -119,8 +118,9 @@ def tokenizer_params(
     Raises:
       ValueError: naming weights that are missing, or that nothing here uses.
     """
-    codebook = {'quantizer.codebook': ('codebook',)}
-    names = tokenizer_names(size_mul, size_div, depth) | codebook
+    names = {'quantizer.codebook': ('codebook',)}
+    for layer, path in tokenizer_names(size_mul, size_div, depth).items():
+        names |= _layer(layer, *path)
     # The EMA's buffers are part of some checkpoints; training restarts them.
     given = {k: v for k, v in state_dict.items() if not k.startswith('quantizer.code_')}
     sizes = f'size_mul={size_mul}, size_div={size_div}, depth={depth}'
