@@ -26,7 +26,7 @@ from tokenhmr_jax import convert, optimizer, sharding
 from tokenhmr_jax.body import mannequin, rotations
 from tokenhmr_jax.tasks.tokenizer import Frozen, TokenizerTask
 from tokenhmr_jax.train import initial_state, make_train_step
-from tokenhmr_jax.types import BodyOutput, PoseBatch, TokenizerOutput, TrainState
+from tokenhmr_jax.types import BodyOutput, PoseBatch, TrainState
 
 CONFIG = Path(__file__).parent.parent / 'configs/tokenizer.py'
 SIZES = ('batch_size', 'codebook.num_codes')
@@ -41,12 +41,9 @@ class NetworkOnly(TokenizerTask):
     def frozen(self) -> Frozen:
         return super().frozen().replace(vertex_weights=jnp.zeros(1))
 
-    def _decode(self, params, frozen, codes, tokens) -> TokenizerOutput:
-        body_pose = rotations.rotation_6d_to_matrix(self._apply(params, codes, 'decode'))
-        return TokenizerOutput(tokens, body_pose, self._ground_truth(frozen, body_pose))
-
-    def _ground_truth(self, frozen, pose) -> BodyOutput:
-        return BodyOutput(jnp.zeros((len(pose), 1, 3)), jnp.zeros((len(pose), 24, 3)))
+    def _body(self, body, body_pose, hands=None) -> BodyOutput:
+        count = len(body_pose)
+        return BodyOutput(jnp.zeros((count, 1, 3)), jnp.zeros((count, 24, 3)))
 
 
 def main() -> None:

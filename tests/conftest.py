@@ -96,7 +96,7 @@ def prepared(tmp_path_factory) -> pathlib.Path:
     """A folder of prepared data: procedural poses, by the documented command."""
     folder = tmp_path_factory.mktemp('prepared')
     command(
-        'datasets/amass/amass_dataset_builder.py', f'--data_dir={folder}', '--num_procedural=1500'
+        'datasets/amass/amass_dataset_builder.py', f'--data_dir={folder}', '--num_procedural=2000'
     )
     return folder
 

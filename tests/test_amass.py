@@ -272,7 +272,7 @@ def test_procedural_source(build):
     splits = build(manual_dir='', num_procedural=260)
     assert {split: len(poses) for split, poses in splits.items()} == {
         'procedural': 260,
-        'procedural_heldout': 26,
+        'procedural_heldout': 13,
     }
     train, held_out = (np.stack(list(poses.values())) for poses in splits.values())
     distance = np.abs(held_out[:, None] - train[None]).max((2, 3)).min(1)

@@ -203,7 +203,7 @@ def test_hands_of_the_release_put_a_floor_under_the_mesh_loss(prepared, tmp_path
         )
         task = TASKS['tokenizer'].from_config(config)
         frozen = task.frozen()
-        truth = task._ground_truth(frozen, pose)
+        truth = task._body(frozen.body, pose, frozen.hands)
         from tokenhmr_jax.tasks.tokenizer import pose_body
 
         error = np.abs(pose_body(frozen.body, pose).vertices - truth.vertices).max()

@@ -1,16 +1,18 @@
 """Optimizers and learning rate schedules from the config."""
 
+import jax
 import ml_collections
 import optax
+import optax.contrib
 
 
-def schedule(config: ml_collections.ConfigDict, num_steps: int) -> optax.Schedule:
-    """Learning rate per step: linear warm-up, then constant or a cosine down to zero.
+def schedule(config: ml_collections.ConfigDict, peak: float, num_steps: int) -> optax.Schedule:
+    """Learning rate per step: linear warm-up to `peak`, then constant or a cosine down to zero.
 
     Raises:
       ValueError: if `config.schedule` is neither 'constant' nor 'cosine'.
     """
-    peak, warmup = config.learning_rate, config.warmup_steps
+    warmup = config.warmup_steps
     if config.schedule == 'constant':
         after = optax.constant_schedule(peak)
     elif config.schedule == 'cosine':
@@ -23,10 +25,40 @@ def schedule(config: ml_collections.ConfigDict, num_steps: int) -> optax.Schedul
 
 
 def make(config: ml_collections.ConfigDict, num_steps: int) -> optax.GradientTransformation:
-    """AdamW on every parameter, biases included, as in the PyTorch release."""
-    adamw = optax.adamw(
-        schedule(config, num_steps), b1=config.b1, b2=config.b2, weight_decay=config.weight_decay
-    )
+    """AdamW on every parameter, biases included, as in the PyTorch release.
+
+    With `config.muon_learning_rate`, kernels are trained by Muon instead, at that rate and on the
+    same schedule (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024),
+    but for those of the layers named conv_in and conv_out.
+    """
+    rate = schedule(config, config.learning_rate, num_steps)
+    tx = optax.adamw(rate, b1=config.b1, b2=config.b2, weight_decay=config.weight_decay)
+    if config.muon_learning_rate is not None:
+        muon = optax.contrib.muon(
+            schedule(config, config.muon_learning_rate, num_steps),
+            muon_weight_dimension_numbers=_kernel_axes,
+        )
+        tx = optax.multi_transform({'adamw': tx, 'muon': muon}, _assign)
     if config.clip_norm is None:
-        return adamw
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)
+        return tx
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), tx)
+
+
+def _assign(params):
+    """'muon' for the kernels of hidden layers, 'adamw' for all else."""
+
+    def name(path, _):
+        layer, leaf = (key.key for key in path[-2:])
+        return 'muon' if leaf == 'kernel' and layer not in ('conv_in', 'conv_out') else 'adamw'
+
+    return jax.tree.map_with_path(name, params)
+
+
+def _kernel_axes(params):
+    """A kernel (..., in, out) is a matrix from all its inputs to its outputs."""
+
+    def axes(kernel):
+        last = kernel.ndim - 1
+        return optax.contrib.MuonDimensionNumbers(tuple(range(last)), (last,))
+
+    return jax.tree.map(axes, params)

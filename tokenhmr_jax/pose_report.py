@@ -52,9 +52,11 @@ def mean_rotation(matrices: jax.Array) -> jax.Array:
 @jax.jit
 def nearest_pose(joints: jax.Array, candidates: jax.Array) -> jax.Array:
     """Index (B,) of the candidate (N, 21, 3) nearest in MPJPE to each of joints (B, 21, 3)."""
+    x, y, z = jnp.moveaxis(candidates, 0, -1).swapaxes(0, 1)  # each (21, N), for vector units
 
     def one(query):
-        return jnp.argmin(jnp.mean(jnp.linalg.norm(candidates - query, axis=-1), axis=-1))
+        dx, dy, dz = (a - b[:, None] for a, b in zip((x, y, z), query.T, strict=True))
+        return jnp.argmin(jnp.sum(jnp.sqrt(dx * dx + dy * dy + dz * dz), axis=0))
 
     return jax.lax.map(one, joints)
 

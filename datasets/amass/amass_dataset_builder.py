@@ -42,7 +42,9 @@ class Settings:
         0.1, 'share held out, without held_out, of clips that lie directly in manual_dir'
     )
     max_bad_fraction: float = _setting(0.02, 'share of files that may be unreadable')
-    num_procedural: int = _setting(30_000, 'procedural poses to train on; a tenth more held out')
+    num_procedural: int = _setting(
+        60_000, 'procedural training poses; a twentieth more held out'
+    )
     seed: int = _setting(0, 'of the procedural motion')
 
     def __post_init__(self):
@@ -99,7 +101,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         del dl_manager
         settings = self._settings
         if not settings.manual_dir:
-            held_out = -(-settings.num_procedural // 10)
+            held_out = -(-settings.num_procedural // 20)
             return {
                 PROCEDURAL: self._generate_examples(self._procedural(settings.num_procedural, 0)),
                 PROCEDURAL + HELD_OUT: self._generate_examples(self._procedural(held_out, 1)),
@@ -158,11 +160,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _procedural(self, count, stream):
         """Yields (key, pose) of `count` procedural poses; two streams share no clip."""
-        kinds = list(motion.KINDS)
         for start in range(0, count, _CLIP_FRAMES):
             clip = start // _CLIP_FRAMES
-            kind = kinds[clip % len(kinds)]
             rng = np.random.default_rng((self._settings.seed, stream, clip))
+            kind = motion.draw_kind(rng)
             poses = motion.generate(
                 rng, kind, min(_CLIP_FRAMES, count - start), _CLIP_FPS
             ).body_pose

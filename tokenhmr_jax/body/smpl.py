@@ -113,6 +113,28 @@ def trim(body: BodyModel, posed: int) -> BodyModel:
     return body.replace(pose_dirs=body.pose_dirs[: 9 * (posed - 1)])
 
 
+def thin(body: BodyModel, stride: int) -> BodyModel:
+    """The same body with every `stride`-th vertex: points to measure distances at.
+
+    It has no faces, and no regressors from vertices.
+    """
+    if stride == 1:
+        return body
+
+    def take(maps):
+        return maps.reshape(len(maps), 3, -1)[..., ::stride].reshape(len(maps), -1)
+
+    return body.replace(
+        template=body.template[:, ::stride],
+        shape_dirs=take(body.shape_dirs),
+        pose_dirs=take(body.pose_dirs),
+        weights=body.weights[::stride],
+        joint_regressor=body.joint_regressor[:, :0],
+        extra_regressor=None,
+        faces=body.faces[:0],
+    )
+
+
 def _merge_resting(weights: jax.Array, parents: tuple[int, ...], posed: int) -> jax.Array:
     """Skinning weights (V, J) as (V, posed): a joint at rest moves exactly as its parent does."""
     if posed == len(parents):

@@ -15,6 +15,20 @@ from tokenhmr_jax.data.choreography import wander
 from tokenhmr_jax.data.kinematics import to_matrix
 from tokenhmr_jax.data.motion_kinds import KINDS
 
+# How often each kind is drawn: people mostly stand, walk, sit and use their hands.
+SHARES = {
+    'standing': 0.22,
+    'walking': 0.2,
+    'reaching': 0.16,
+    'sitting': 0.14,
+    'crouching': 0.08,
+    'running': 0.06,
+    'lying': 0.05,
+    'jumping': 0.04,
+    'kicking': 0.03,
+    'stretching': 0.02,
+}
+
 MIRROR_X = np.array([-1.0, 1.0, 1.0])
 
 
@@ -29,6 +43,11 @@ class Motion(NamedTuple):
     global_orient: np.ndarray
     body_pose: np.ndarray
     transl: np.ndarray
+
+
+def draw_kind(rng: np.random.Generator) -> str:
+    """One of `KINDS`, each as often as `SHARES` says."""
+    return str(rng.choice(list(SHARES), p=list(SHARES.values())))
 
 
 def generate(rng: np.random.Generator, kind: str, num_frames: int, fps: float = 30.0) -> Motion:

@@ -23,11 +23,13 @@ class Frozen:
     """What a step reads and training never changes.
 
     body: SMPL or SMPL-H.
-    vertex_weights: (V,) of the mesh loss.
+    loss_body: the same, with the vertices of the mesh loss only.
+    vertex_weights: (V,) how much each of those counts.
     hands: (30, 3, 3) pose of the hands of ground-truth bodies, or None for flat hands.
     """
 
     body: smpl.BodyModel
+    loss_body: smpl.BodyModel
     vertex_weights: jax.Array
     hands: jax.Array | None
 
@@ -73,8 +75,11 @@ class TokenizerTask:
             raise ValueError(
                 f"ground_truth_hands={self.config.ground_truth_hands!r}: expected 'flat' or 'mean'"
             )
+        stride = self.config.loss_vertex_stride
+        if stride < 1:
+            raise ValueError(f'loss_vertex_stride={stride}: expected at least 1')
         weights = losses.vertex_weights(body.template.T, body.faces)
-        return Frozen(body, weights, hands)
+        return Frozen(body, smpl.thin(body, stride), weights[::stride], hands)
 
     def batch(self, columns: dict[str, np.ndarray]) -> PoseBatch:
         """What goes to the devices of a batch of records."""
@@ -115,14 +120,15 @@ class TokenizerTask:
             learning = step < options.freeze_step
             updated = jax.tree.map(lambda a, b: jnp.where(learning, a, b), updated, codebook)
 
-        output = self._decode(params, frozen, quantized, tokens)
-        truth = self._ground_truth(frozen, pose)
+        decoded = self._decode(params, quantized)
+        body = self._body(frozen.loss_body, decoded)
+        truth = self._body(frozen.loss_body, pose, frozen.hands)
         terms = losses.tokenizer_terms(
-            rotation=output.body_pose,
+            rotation=decoded,
             rotation_gt=pose,
-            joints=output.body.joints[:, _BODY],
+            joints=body.joints[:, _BODY],
             joints_gt=truth.joints[:, _BODY],
-            vertices=output.body.vertices,
+            vertices=body.vertices,
             vertices_gt=truth.vertices,
             weights=frozen.vertex_weights,
             commitment=commitment,
@@ -130,7 +136,7 @@ class TokenizerTask:
         )
         counts = quantizer.usage(tokens, options.num_codes)
         logs = {f'loss/{name}': term for name, term in terms.items()}
-        logs |= {name: jnp.mean(v) for name, v in _errors(output.body, truth).items()}
+        logs |= {name: jnp.mean(v) for name, v in _errors(body, truth).items()}
         logs |= _usage_scalars(counts)
         return losses.weighted_sum(terms, self.config.loss_weights), (updated, logs)
 
@@ -140,13 +146,15 @@ class TokenizerTask:
         """Encode, quantise and decode poses."""
         latents = self._apply(params, rotations.axis_angle_to_matrix(batch.body_pose), 'encode')
         quantized, tokens, _ = quantizer.quantize(codebook.codes, latents)
-        return self._decode(params, frozen, quantized, tokens)
+        body_pose = self._decode(params, quantized)
+        return TokenizerOutput(tokens, body_pose, self._body(frozen.body, body_pose))
 
     def metrics(
         self, output: TokenizerOutput, frozen: Frozen, batch: PoseBatch
     ) -> dict[str, jax.Array]:
         """Per example: errors (B,) in mm and how many tokens fall on each code (B, K)."""
-        truth = self._ground_truth(frozen, rotations.axis_angle_to_matrix(batch.body_pose))
+        pose = rotations.axis_angle_to_matrix(batch.body_pose)
+        truth = self._body(frozen.body, pose, frozen.hands)
         count = jax.vmap(lambda t: quantizer.usage(t, self.config.codebook.num_codes))
         return _errors(output.body, truth) | {'code_usage': count(output.tokens)}
 
@@ -158,15 +166,14 @@ class TokenizerTask:
     def _apply(self, params, x, method):
         return self.model.apply({'params': params}, x, method=method)
 
-    def _decode(self, params, frozen, codes, tokens) -> TokenizerOutput:
-        body_pose = rotations.rotation_6d_to_matrix(self._apply(params, codes, 'decode'))
-        return TokenizerOutput(tokens, body_pose, pose_body(frozen.body, body_pose))
+    def _decode(self, params, codes) -> jax.Array:
+        return rotations.rotation_6d_to_matrix(self._apply(params, codes, 'decode'))
 
-    def _ground_truth(self, frozen: Frozen, pose: jax.Array) -> BodyOutput:
-        if frozen.hands is not None:
-            hands = jnp.broadcast_to(frozen.hands, (len(pose), *frozen.hands.shape))
-            pose = jnp.concatenate([pose, hands], axis=1)
-        return pose_body(frozen.body, pose)
+    def _body(self, body, body_pose, hands=None) -> BodyOutput:
+        if hands is not None:
+            hands = jnp.broadcast_to(hands, (len(body_pose), *hands.shape))
+            body_pose = jnp.concatenate([body_pose, hands], axis=1)
+        return pose_body(body, body_pose)
 
 
 def load_body(name: str) -> smpl.BodyModel:
