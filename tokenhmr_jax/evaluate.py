@@ -21,7 +21,7 @@ from tokenhmr_jax.body import smpl
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks import TASKS, Task
 
-REPORTS = {'tokenizer': pose_report.report, 'regressor': image_report.report}
+REPORTS = {'tokenizer': pose_report, 'regressor': image_report}
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "A run's workdir.")
 _STEP = flags.DEFINE_string('step', 'best', "Which step: 'best', 'last', or its number.")
@@ -111,8 +111,9 @@ def evaluate(
     config.eval.limit = None
     names = splits or config.data.validation
     records = [pipeline.open_split(config.data.data_dir, name) for name in names]
-    rows = {config.task: Evaluator(task, mesh, frozen, config)(params, state, records)}
-    more, pictures = REPORTS[config.task](config, task, params, state, frozen, records)
+    report = REPORTS[config.task]
+    rows = {report.ROW: Evaluator(task, mesh, frozen, config)(params, state, records)}
+    more, pictures = report.report(config, task, params, state, frozen, records)
     rows |= more
 
     count = sum(map(len, records))
