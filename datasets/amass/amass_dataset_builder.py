@@ -42,9 +42,7 @@ class Settings:
         0.1, 'share held out, without held_out, of clips that lie directly in manual_dir'
     )
     max_bad_fraction: float = _setting(0.02, 'share of files that may be unreadable')
-    num_procedural: int = _setting(
-        60_000, 'procedural training poses; a twentieth more held out'
-    )
+    num_procedural: int = _setting(60_000, 'procedural training poses; a twentieth more held out')
     seed: int = _setting(0, 'of the procedural motion')
 
     def __post_init__(self):

@@ -4,8 +4,10 @@ A name such as 'amass/CMU' means the split `CMU` of the dataset in `data_dir/ama
 dictionaries of NumPy arrays stacked over records; `key` names where each record came from.
 """
 
+import functools
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import grain
 import numpy as np
@@ -29,6 +31,13 @@ class Records:
             return self._source[index]
         except Exception as error:  # whatever the storage and the decoder raise
             raise ValueError(f'{self._name}: record {index} cannot be read ({error})') from error
+
+    def read(self, indices: Sequence[int]) -> list[dict]:
+        """Several records in one go, which takes a fraction of the time of one by one."""
+        try:
+            return list(self._source.__getitems__(indices)) if len(indices) > 0 else []
+        except Exception:  # find the broken one
+            return [self[index] for index in indices]
 
     def __repr__(self) -> str:
         return f'Records({self._name}, {len(self)})'
@@ -84,6 +93,7 @@ def train_batches(
     batch_size: int,
     seed: int,
     num_threads: int,
+    transform: Callable[[dict, np.random.Generator], dict] | None = None,
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.DatasetIterator:
@@ -94,12 +104,17 @@ def train_batches(
     depends on the seed alone: any number of hosts sees the same records in the same global batch.
     `get_state` and `set_state` of the iterator name a position, to resume at the exact record.
 
+    Each record also tells its `source`: int32, the place of its dataset's name in alphabetical
+    order, which is the order of a config's mixture.
+
     Args:
       data_dir: where prepared datasets lie.
       mixture: name to weight, summing to 1.
       batch_size: records in a global batch.
-      seed: of the shuffles.
-      num_threads: that read and decode.
+      seed: of the shuffles and transforms.
+      num_threads: that read, decode and transform.
+      transform: called with a record and a generator of random numbers, which the seed and the
+        record's position in the stream decide; returns what is batched.
       process_index: this host.
       process_count: number of hosts.
 
@@ -110,13 +125,24 @@ def train_batches(
     if batch_size % process_count:
         raise ValueError(f'batch_size={batch_size} does not divide over {process_count} hosts')
     names = sorted(mixture)
+    splits = [open_split(data_dir, name) for name in names]
+    # What flows is where each record lies; a batch's records are then read together.
     shuffled = [
-        grain.MapDataset.source(open_split(data_dir, name)).seed(seed + i).shuffle().repeat()
-        for i, name in enumerate(names)
+        grain.MapDataset.range(len(split)).seed(seed + source).shuffle().repeat()
+        for source, split in enumerate(splits)
     ]
-    mixed = grain.MapDataset.mix(shuffled, [mixture[name] for name in names])
-    ours = mixed[process_index::process_count]
-    batched = ours.batch(batch_size // process_count, drop_remainder=True, batch_fn=_stack)
+    placed = [each.map(functools.partial(_Place, source)) for source, each in enumerate(shuffled)]
+    mixed = grain.MapDataset.mix(placed, [mixture[name] for name in names])
+    ours = mixed.map_with_index(_at)[process_index::process_count]
+
+    def read(places: Sequence[_Place]) -> dict[str, np.ndarray]:
+        records = _read(splits, places)
+        if transform is not None:
+            draws = [np.random.default_rng((seed, place.position)) for place in places]
+            records = [transform(*pair) for pair in zip(records, draws, strict=True)]
+        return _stack(records) | {'source': np.array([p.source for p in places], np.int32)}
+
+    batched = ours.batch(batch_size // process_count, drop_remainder=True, batch_fn=read)
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
     return iter(batched.to_iter_dataset(options))
 
@@ -126,6 +152,7 @@ def eval_batches(
     *,
     batch_size: int,
     num_threads: int,
+    transform: Callable[[dict], dict] | None = None,
     limit: int | None = None,
     process_index: int = 0,
     process_count: int = 1,
@@ -135,7 +162,8 @@ def eval_batches(
     Args:
       records: of `open_split`.
       batch_size: records in a global batch.
-      num_threads: that read and decode.
+      num_threads: that read, decode and transform.
+      transform: called with a record; returns what is batched.
       limit: how many records at most, spread evenly over the split; None for all.
       process_index: this host.
       process_count: number of hosts.
@@ -147,16 +175,39 @@ def eval_batches(
     count = total if limit is None else min(limit, total)
     padded = -(-count // batch_size) * batch_size
 
-    def read(position: int) -> dict:
-        record = dict(records[min(position, count - 1) * total // count])
-        return record | {'valid': np.asarray(position < count)}
+    def read(positions: Sequence[int]) -> dict[str, np.ndarray]:
+        chosen = records.read([min(p, count - 1) * total // count for p in positions])
+        columns = _stack(chosen if transform is None else map(transform, chosen))
+        return columns | {'valid': np.asarray(positions) < count}
 
-    ours = grain.MapDataset.range(padded).map(read)[process_index::process_count]
-    batched = ours.batch(batch_size // process_count, batch_fn=_stack)
+    ours = grain.MapDataset.range(padded)[process_index::process_count]
+    batched = ours.batch(batch_size // process_count, batch_fn=read)
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
     for columns in batched.to_iter_dataset(options):
         yield columns, columns.pop('valid')
 
 
-def _stack(records) -> dict[str, np.ndarray]:
+class _Place(NamedTuple):
+    """Where a record of the mixture lies: which dataset, where in it; and its own place."""
+
+    source: int
+    index: int
+    position: int = 0
+
+
+def _at(position: int, place: _Place) -> _Place:
+    return place._replace(position=position)
+
+
+def _read(splits: Sequence[Records], places: Sequence[_Place]) -> list[dict]:
+    """The records at `places`, in their order."""
+    found = {}
+    for source, split in enumerate(splits):
+        ours = [place for place in places if place.source == source]
+        found |= zip(ours, split.read([place.index for place in ours]), strict=True)
+    return [found[place] for place in places]
+
+
+def _stack(records: Iterable[dict]) -> dict[str, np.ndarray]:
+    records = list(records)
     return {key: np.stack([record[key] for record in records]) for key in records[0]}
