@@ -27,6 +27,8 @@ TINY = {
     'model.size_div': 2,
     'codebook.num_codes': 32,
     'optimizer.learning_rate': 1e-3,
+    'optimizer.muon_learning_rate': 1e-3,
+    'loss_weights.vertices': 100.0,
     'optimizer.warmup_steps': 2,
     'eval.every': 6,
     'eval.batch_size': 64,
@@ -96,7 +98,7 @@ def prepared(tmp_path_factory) -> pathlib.Path:
     """A folder of prepared data: procedural poses, by the documented command."""
     folder = tmp_path_factory.mktemp('prepared')
     command(
-        'datasets/amass/amass_dataset_builder.py', f'--data_dir={folder}', '--num_procedural=2000'
+        'datasets/amass/amass_dataset_builder.py', f'--data_dir={folder}', '--num_procedural=3000'
     )
     return folder
 

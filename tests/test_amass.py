@@ -299,4 +299,4 @@ def test_command(tmp_path):
     for words in ('downloaded and prepared', 'already prepared'):
         done = run('--num_procedural=50')
         assert done.returncode == 0, done.stderr
-        assert words in done.stdout and 'procedural_heldout          5 records' in done.stdout
+        assert words in done.stdout and 'procedural_heldout          3 records' in done.stdout

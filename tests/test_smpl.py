@@ -84,6 +84,15 @@ def test_gradient_through_the_whole_body(random_body, rng):
         np.testing.assert_allclose(found, numeric, rtol=2e-3)
 
 
+def test_a_thin_body_is_every_nth_vertex_of_the_whole(random_body, rng):
+    pose = rotations.axis_angle_to_matrix(jnp.asarray(rng.normal(0, 0.5, (2, 24, 3)), jnp.float32))
+    betas = jnp.asarray(rng.normal(size=(2, 10)), jnp.float32)
+    params = SmplParams(pose[:, 0], pose[:, 1:], betas)
+    whole, thin = (smpl.forward(b, params) for b in (random_body, smpl.thin(random_body, 100)))
+    np.testing.assert_allclose(thin.vertices, whole.vertices[:, ::100], atol=1e-5)
+    np.testing.assert_allclose(thin.joints, whole.joints, atol=1e-6)
+
+
 def test_keypoints_take_landmarks_from_the_skin(random_body):
     rest = jnp.broadcast_to(jnp.eye(3), (24, 3, 3))
     output = smpl.forward(random_body, SmplParams(rest[0], rest[1:]))

@@ -6,7 +6,8 @@ dictionaries of NumPy arrays stacked over records; `key` names where each record
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import grain
 import numpy as np
@@ -30,6 +31,13 @@ class Records:
             return self._source[index]
         except Exception as error:  # whatever the storage and the decoder raise
             raise ValueError(f'{self._name}: record {index} cannot be read ({error})') from error
+
+    def read(self, indices: Sequence[int]) -> list[dict]:
+        """Several records in one go, which takes a fraction of the time of one by one."""
+        try:
+            return list(self._source.__getitems__(indices)) if len(indices) > 0 else []
+        except Exception:  # find the broken one
+            return [self[index] for index in indices]
 
     def __repr__(self) -> str:
         return f'Records({self._name}, {len(self)})'
@@ -117,16 +125,24 @@ def train_batches(
     if batch_size % process_count:
         raise ValueError(f'batch_size={batch_size} does not divide over {process_count} hosts')
     names = sorted(mixture)
+    splits = [open_split(data_dir, name) for name in names]
+    # What flows is where each record lies; a batch's records are then read together.
     shuffled = [
-        grain.MapDataset.source(open_split(data_dir, name)).seed(seed + i).shuffle().repeat()
-        for i, name in enumerate(names)
+        grain.MapDataset.range(len(split)).seed(seed + source).shuffle().repeat()
+        for source, split in enumerate(splits)
     ]
-    labelled = [each.map(functools.partial(_label, i)) for i, each in enumerate(shuffled)]
-    mixed = grain.MapDataset.mix(labelled, [mixture[name] for name in names])
-    if transform is not None:
-        mixed = mixed.random_map(functools.partial(_transform, transform), seed=seed)
-    ours = mixed[process_index::process_count]
-    batched = ours.batch(batch_size // process_count, drop_remainder=True, batch_fn=_stack)
+    placed = [each.map(functools.partial(_Place, source)) for source, each in enumerate(shuffled)]
+    mixed = grain.MapDataset.mix(placed, [mixture[name] for name in names])
+    ours = mixed.map_with_index(_at)[process_index::process_count]
+
+    def read(places: Sequence[_Place]) -> dict[str, np.ndarray]:
+        records = _read(splits, places)
+        if transform is not None:
+            draws = [np.random.default_rng((seed, place.position)) for place in places]
+            records = [transform(*pair) for pair in zip(records, draws, strict=True)]
+        return _stack(records) | {'source': np.array([p.source for p in places], np.int32)}
+
+    batched = ours.batch(batch_size // process_count, drop_remainder=True, batch_fn=read)
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
     return iter(batched.to_iter_dataset(options))
 
@@ -159,25 +175,39 @@ def eval_batches(
     count = total if limit is None else min(limit, total)
     padded = -(-count // batch_size) * batch_size
 
-    def read(position: int) -> dict:
-        record = records[min(position, count - 1) * total // count]
-        columns = transform(record) if transform else record
-        return columns | {'valid': np.asarray(position < count)}
+    def read(positions: Sequence[int]) -> dict[str, np.ndarray]:
+        chosen = records.read([min(p, count - 1) * total // count for p in positions])
+        columns = _stack(chosen if transform is None else map(transform, chosen))
+        return columns | {'valid': np.asarray(positions) < count}
 
-    ours = grain.MapDataset.range(padded).map(read)[process_index::process_count]
-    batched = ours.batch(batch_size // process_count, batch_fn=_stack)
+    ours = grain.MapDataset.range(padded)[process_index::process_count]
+    batched = ours.batch(batch_size // process_count, batch_fn=read)
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
     for columns in batched.to_iter_dataset(options):
         yield columns, columns.pop('valid')
 
 
-def _label(source: int, record: dict) -> dict:
-    return record | {'source': np.asarray(source, np.int32)}
+class _Place(NamedTuple):
+    """Where a record of the mixture lies: which dataset, where in it; and its own place."""
+
+    source: int
+    index: int
+    position: int = 0
 
 
-def _transform(transform: Callable, record: dict, rng: np.random.Generator) -> dict:
-    return transform(record, rng) | {'source': record['source']}
+def _at(position: int, place: _Place) -> _Place:
+    return place._replace(position=position)
 
 
-def _stack(records) -> dict[str, np.ndarray]:
+def _read(splits: Sequence[Records], places: Sequence[_Place]) -> list[dict]:
+    """The records at `places`, in their order."""
+    found = {}
+    for source, split in enumerate(splits):
+        ours = [place for place in places if place.source == source]
+        found |= zip(ours, split.read([place.index for place in ours]), strict=True)
+    return [found[place] for place in places]
+
+
+def _stack(records: Iterable[dict]) -> dict[str, np.ndarray]:
+    records = list(records)
     return {key: np.stack([record[key] for record in records]) for key in records[0]}
