@@ -3,8 +3,8 @@
     python -m tokenhmr_jax.train --config=configs/regressor.py --workdir=runs/regressor \
         --config.tokenizer.checkpoint=runs/tokenizer
 
-Variants: `paper`, as published; `release`, what the public PyTorch code does; `bedlam`, ground truth
-alone; `quickstart`, small, on pictures of the mannequin, for a laptop.
+Variants: `paper`, as published; `release`, what the public PyTorch code does; `bedlam`, ground
+truth alone; `quickstart`, small, on pictures of the mannequin, for a laptop.
 """
 
 import ml_collections

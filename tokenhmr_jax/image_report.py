@@ -13,6 +13,7 @@ from tokenhmr_jax.body import camera
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks.regressor import Frozen, RegressorTask, true_body, truth_points
 
+ROW = 'regressor'
 _TILE = 256  # pixels of a drawn crop
 _BATCH = 64
 

@@ -14,6 +14,7 @@ from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks.tokenizer import Frozen, TokenizerTask, pose_body
 from tokenhmr_jax.types import PoseBatch
 
+ROW = 'reconstruction'
 _SAND, _BLUE = (0.85, 0.75, 0.62), (0.45, 0.62, 0.85)
 _BODY = slice(1, 22)
 

@@ -16,9 +16,6 @@ from scipy.spatial.transform import Rotation
 from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.data import crops
 
-IMAGE_MEAN = (0.485, 0.456, 0.406)  # ImageNet's, RGB
-IMAGE_STD = (0.229, 0.224, 0.225)
-
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -246,7 +243,7 @@ def apply(
     Returns:
       `image` (S, S, 3) uint8 RGB, `keypoints2d` (44, 3) in crop units, `keypoints3d`,
       `global_orient`, `body_pose`, `betas`, `has_pose`, `has_betas`, `color` (3,) to be applied by
-      `normalize`, and `key`.
+      `jitter`, and `key`.
 
     Raises:
       ValueError: if the picture is corrupt, naming the record.
@@ -278,14 +275,9 @@ def random_crop(
     return apply(record, augmentation, crop_size, box_aspect)
 
 
-def normalize(image: jax.Array, color: jax.Array | None = None) -> jax.Array:
-    """What the network sees: (..., S, S, 3) float32, from uint8 RGB; runs on the device.
+def jitter(image: jax.Array, color: jax.Array) -> jax.Array:
+    """Images (B, S, S, 3) uint8 with their channels times the factors `color` (B, 3).
 
-    Args:
-      image: (..., S, S, 3) uint8.
-      color: (..., 3) factors of the channels, or None. What gets brighter than white is white.
+    It runs on the device. Returns float32 of 0 to 255: what gets brighter than white is white.
     """
-    values = image.astype(jnp.float32) / 255
-    if color is not None:
-        values = jnp.minimum(values * color[..., None, None, :], 1.0)
-    return (values - jnp.array(IMAGE_MEAN)) / jnp.array(IMAGE_STD)
+    return jnp.minimum(image * color[:, None, None], 255.0)

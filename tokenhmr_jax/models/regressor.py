@@ -148,7 +148,12 @@ def pixels(image: jax.Array) -> jax.Array:
             f'images of shape {image.shape}: expected (B, S, S, 3) with S a multiple of 8'
         )
     middle = image[:, :, width // 8 : width - width // 8]
-    return (middle.astype(jnp.float32) / 255 - _MEAN) / _STD
+    return normalize(middle)
+
+
+def normalize(image: jax.Array) -> jax.Array:
+    """Images (..., 3), RGB of 0 to 255, by ImageNet's mean and deviation, float32."""
+    return (image.astype(jnp.float32) / 255 - _MEAN) / _STD
 
 
 def upright_mean() -> dict[str, np.ndarray]:

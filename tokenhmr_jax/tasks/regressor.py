@@ -163,7 +163,7 @@ class RegressorTask:
         """The weighted loss of a batch, the frozen weights as they were, and what to log."""
         del step
         config = self.config
-        image = jnp.minimum(batch.image * batch.color[:, None, None], 255.0)
+        image = augment.jitter(batch.image, batch.color)
         prediction = self.model.apply(params, state, image, train_rng=rng)
         keypoints3d, keypoints2d = _keypoints(frozen, prediction.params, prediction.camera)
         truth = true_params(batch)
