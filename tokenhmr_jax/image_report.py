@@ -39,7 +39,11 @@ def report(
     training = [pipeline.open_split(data.data_dir, name) for name in names]
     limit = max(config.eval.baseline_records // len(training), 1)
     points = functools.partial(_points, task, frozen, convention)
-    seen = [points(b) for s in training for b, _ in _batches(task, s, data.num_threads, limit)]
+    seen = [
+        [np.asarray(p)[valid] for p in points(batch)]
+        for split in training
+        for batch, valid in _batches(task, split, data.num_threads, limit)
+    ]
     mean = [np.concatenate(p).mean(axis=0) for p in zip(*seen, strict=True)]
     errors = []
     for split in splits:
