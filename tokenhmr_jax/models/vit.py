@@ -61,8 +61,8 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.gelu(_dense(4 * self.width, 'in', self.dtype)(x), approximate=False)
-        return _dense(self.width, 'out', self.dtype)(x)
+        y = nn.gelu(_dense(4 * self.width, 'in', self.dtype)(x), approximate=False)
+        return _dense(self.width, 'out', self.dtype)(y)
 
 
 class Block(nn.Module):
@@ -85,6 +85,34 @@ class Block(nn.Module):
         first, second = (None, None) if drop is None else drop
         x = add_residual(x, lambda tokens: attention(norm1(tokens)), first)
         return add_residual(x, lambda tokens: mlp(norm2(tokens)), second), None
+
+
+class PatchEmbedding(nn.Module):
+    """Images (B, H, W, 3) to a vector for each patch, (B, H/patch * W/patch, width).
+
+    A convolution whose windows do not overlap, written as the matrix product that it is, which
+    is faster on CPUs. Windows begin `patch_size // 8` before the image (2 pixels at a
+    patch size of 16, as in ViTPose), so as many of its last rows and columns are not seen.
+    """
+
+    width: int
+    patch_size: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, image: jax.Array) -> jax.Array:
+        batch, height, width, channels = image.shape
+        size, border = self.patch_size, self.patch_size // 8
+        shape = (size, size, channels, self.width)
+        kernel = self.param('kernel', nn.initializers.lecun_normal(in_axis=(0, 1, 2)), shape)
+        bias = self.param('bias', nn.initializers.zeros, (self.width,))
+        shifted = jnp.pad(image.astype(self.dtype), ((0, 0), (border, 0), (border, 0), (0, 0)))
+        grid = shifted[:, :height, :width].reshape(
+            batch, height // size, size, width // size, size, channels
+        )
+        patches = jnp.swapaxes(grid, 2, 3).reshape(batch, -1, size * size * channels)
+        flat = kernel.reshape(-1, self.width).astype(self.dtype)
+        return patches @ flat + bias.astype(self.dtype)
 
 
 class ViT(nn.Module):
@@ -145,17 +173,7 @@ class ViT(nn.Module):
 
         The position embedding keeps the row of a class token that is no more: it is added to all.
         """
-        # 2 pixels at a patch size of 16, as in ViTPose; the number of patches stays H/patch.
-        padding = self.patch_size // 8
-        patches = nn.Conv(
-            self.width,
-            (self.patch_size, self.patch_size),
-            strides=(self.patch_size, self.patch_size),
-            padding=[(padding, padding)] * 2,
-            dtype=self.dtype,
-            name='patches',
-        )(image.astype(self.dtype))
-        x = patches.reshape(len(image), -1, self.width)
+        x = PatchEmbedding(self.width, self.patch_size, self.dtype, name='patches')(image)
         shape = (x.shape[1] + 1, self.width)
         position = self.param('position', nn.initializers.truncated_normal(0.02), shape)
         return x + (position[1:] + position[:1]).astype(self.dtype)
