@@ -103,14 +103,19 @@ def prepared(tmp_path_factory) -> pathlib.Path:
     return folder
 
 
-def tiny_config(prepared, **overrides):
-    """A config whose training takes seconds."""
-    spec = importlib.util.spec_from_file_location('tokenizer', ROOT / 'configs/tokenizer.py')
+def quickstart_config(name: str, settings: dict):
+    """The quickstart of configs/NAME.py with some settings."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f'configs/{name}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = module.get_config('variant=quickstart')
-    config.update_from_flattened_dict(TINY | {'data.data_dir': str(prepared)} | overrides)
+    config.update_from_flattened_dict(settings)
     return config
+
+
+def tiny_config(prepared, **overrides):
+    """A config of the tokenizer whose training takes seconds."""
+    return quickstart_config('tokenizer', TINY | {'data.data_dir': str(prepared)} | overrides)
 
 
 @pytest.fixture(scope='session')

@@ -14,7 +14,9 @@ import orbax.checkpoint as ocp
 from tokenhmr_jax import config_utils
 from tokenhmr_jax.types import TrainState
 
-_ARCHITECTURE = ('task', 'model', 'codebook.num_codes')
+_ARCHITECTURE = (
+    'task', 'model', 'codebook.num_codes', 'tokenizer.model', 'tokenizer.num_codes',
+)  # fmt: skip
 
 
 class Checkpoints:
@@ -112,6 +114,10 @@ class Checkpoints:
         abstract = {'params': params, 'state': state}
         model = self._restore(step, model=ocp.args.StandardRestore(abstract))['model']
         return model['params'], model['state']
+
+    def read_model(self, step: int) -> dict:
+        """Parameters and state, {'params', 'state'}, as plain containers of arrays."""
+        return self._restore(step, model=ocp.args.StandardRestore())['model']
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict]:
         """All of a step: the training state and the data's position."""

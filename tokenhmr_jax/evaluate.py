@@ -16,10 +16,12 @@ import ml_collections
 from absl import app, flags, logging
 from jax.sharding import Mesh
 
-from tokenhmr_jax import checkpoints, config_utils, pose_report, sharding
+from tokenhmr_jax import checkpoints, config_utils, image_report, pose_report, sharding
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks import TASKS, Task
+
+REPORTS = {'tokenizer': pose_report, 'regressor': image_report}
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "A run's workdir.")
 _STEP = flags.DEFINE_string('step', 'best', "Which step: 'best', 'last', or its number.")
@@ -50,6 +52,7 @@ class Evaluator:
             batch_size=config.eval.batch_size,
             limit=config.eval.limit,
             num_threads=config.data.num_threads,
+            transform=task.eval_transform,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
@@ -108,20 +111,22 @@ def evaluate(
     config.eval.limit = None
     names = splits or config.data.validation
     records = [pipeline.open_split(config.data.data_dir, name) for name in names]
-    rows = {'reconstruction': Evaluator(task, mesh, frozen, config)(params, state, records)}
-    poses = pose_report.read_poses(records, config.data.num_threads)
-    training = pose_report.training_poses(config)
-    rows |= pose_report.baselines(frozen, poses, training)
-    image = pose_report.picture(task, params, state, frozen, poses)
+    report = REPORTS[config.task]
+    rows = {report.ROW: Evaluator(task, mesh, frozen, config)(params, state, records)}
+    more, pictures = report.report(config, task, params, state, frozen, records)
+    rows |= more
 
-    table = f'{workdir}, step {number}, {len(poses)} poses of {", ".join(names)}\n\n{_table(rows)}'
+    count = sum(map(len, records))
+    title = f'{workdir}, step {number}, {count} records of {", ".join(names)}'
+    table = f'{title}\n\n{_table(rows)}'
     print(table)
     folder = pathlib.Path(out or pathlib.Path(workdir) / 'evaluation')
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'evaluation.md').write_text(table + '\n')
     (folder / 'evaluation.json').write_text(json.dumps(rows, indent=1) + '\n')
-    cv2.imwrite(str(folder / 'poses.png'), image[..., ::-1])
-    print(f'\npicture: {folder / "poses.png"}')
+    for name, image in pictures.items():
+        cv2.imwrite(str(folder / name), image[..., ::-1])
+        print(f'\npicture: {folder / name}')
     return rows
 
 

@@ -3,6 +3,11 @@
 import jax
 import jax.numpy as jnp
 
+from tokenhmr_jax.body import skeleton
+
+# Bodies are centred on it where their absolute place must not count.
+PELVIS = skeleton.KEYPOINTS.index('MPII Pelvis')
+
 
 def weighted_sum(terms: dict[str, jax.Array], weights: dict[str, float]) -> jax.Array:
     """Sum of named terms times their weights.
@@ -33,10 +38,10 @@ def vertex_weights(vertices: jax.Array, faces: jax.Array) -> jax.Array:
     return jnp.zeros(len(vertices)).at[faces].add(share[:, None])
 
 
-def check_distance(distance: str) -> None:
-    """Raise ValueError unless `distance` is 'squared' or 'l1'."""
+def check_distance(distance: str, name: str = 'loss_distance') -> None:
+    """Raise ValueError, with the setting's name, unless `distance` is 'squared' or 'l1'."""
     if distance not in ('squared', 'l1'):
-        raise ValueError(f"loss_distance={distance!r}: expected 'squared' or 'l1'")
+        raise ValueError(f"{name}={distance!r}: expected 'squared' or 'l1'")
 
 
 def tokenizer_terms(
@@ -67,4 +72,86 @@ def tokenizer_terms(
         'joints': jnp.mean(measure(joints - joints_gt)),
         'vertices': jnp.mean(weights[:, None] * measure(vertices - vertices_gt)),
         'commitment': commitment,
+    }
+
+
+def regressor_errors(
+    *,
+    keypoints2d: jax.Array,
+    keypoints2d_gt: jax.Array,
+    keypoints3d: jax.Array,
+    keypoints3d_gt: jax.Array,
+    rotation: jax.Array,
+    rotation_gt: jax.Array,
+    betas: jax.Array,
+    betas_gt: jax.Array,
+) -> dict[str, jax.Array]:
+    """What stage 2 penalises (TokenHMR), before it is decided what counts.
+
+    Args:
+      keypoints2d, keypoints2d_gt: (B, 44, 2) and, with confidence, (B, 44, 3), crop units.
+      keypoints3d, keypoints3d_gt: (B, 44, 3) and, with confidence, (B, 44, 4), metres, axes of the
+        crop camera, any origin: both are centred on the pelvis keypoint.
+      rotation, rotation_gt: (B, 24, 3, 3), the root's first.
+      betas, betas_gt: (B, 10).
+
+    Returns:
+      by the names of the loss terms: keypoints (B, 44), confidence times L1; rotations (B, 1) and
+      (B, 23), squared differences of matrices; betas (B, 10), squared differences.
+    """
+    offset2d = jnp.abs(keypoints2d - keypoints2d_gt[..., :2])
+    centred = keypoints3d - keypoints3d[:, PELVIS, None]
+    centred_gt = keypoints3d_gt[..., :3] - keypoints3d_gt[:, PELVIS, None, :3]
+    turned = jnp.sum(jnp.square(rotation - rotation_gt), axis=(-2, -1))
+    return {
+        'keypoints2d': keypoints2d_gt[..., 2] * jnp.sum(offset2d, axis=-1),
+        'keypoints3d': keypoints3d_gt[..., 3] * jnp.sum(jnp.abs(centred - centred_gt), axis=-1),
+        'global_orient': turned[:, :1],
+        'body_pose': turned[:, 1:],
+        'betas': jnp.square(betas - betas_gt),
+    }
+
+
+def label_weights(has_pose: jax.Array, has_betas: jax.Array) -> dict[str, jax.Array]:
+    """What counts of `regressor_errors` without TALS: labels that are to be trusted, in full.
+
+    Args:
+      has_pose, has_betas: (B,) 1 where the labels are to be trusted, else 0.
+
+    Returns:
+      by term: (B, 1).
+    """
+    has_pose, has_betas = has_pose[:, None], has_betas[:, None]
+    everything = jnp.ones_like(has_pose)
+    return {
+        'keypoints2d': everything,
+        'keypoints3d': everything,
+        'global_orient': has_pose,
+        'body_pose': has_pose,
+        'betas': has_betas,
+    }
+
+
+def regularized_betas(betas: jax.Array, has_betas: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Labels (B, 10) and their trust (B,) that draw betas to zero where nothing is known of them.
+
+    It matters without TALS only: with it, betas are learned from ground truth alone.
+    """
+    return jnp.where(has_betas[:, None] > 0, betas, 0.0), jnp.ones_like(has_betas)
+
+
+def batch_terms(
+    errors: dict[str, jax.Array], weights: dict[str, jax.Array], reference_batch: float
+) -> dict[str, jax.Array]:
+    """The loss terms: sums of weighted errors over what an example has, means over the batch.
+
+    Args:
+      errors: of `regressor_errors`.
+      weights: of `label_weights` or `tals.weights`.
+      reference_batch: what the means are multiplied by, so that weights meant for sums over batches
+        of that size apply to batches of any size. The release sums over the 48 of a GPU.
+    """
+    return {
+        name: reference_batch * jnp.mean(jnp.sum(weights[name] * error, axis=-1))
+        for name, error in errors.items()
     }

@@ -119,7 +119,9 @@ class Progress:
         for (step, keys, _), logs in zip(window, fetched, strict=True):
             self._count_skipped(step, keys, logs['skipped'])
         good = [logs for logs in fetched if not logs['skipped']]
-        scalars = {k: float(np.mean([logs[k] for logs in good])) for k in good[0]} if good else {}
+        scalars = {k: _mean([logs[k] for logs in good]) for k in good[0]} if good else {}
+        # A metric of a source that no batch of the window holds is not a number.
+        scalars = {k: v for k, v in scalars.items() if not np.isnan(v)}
         scalars['skipped'] = float(len(fetched) - len(good))
         scalars |= {'steps_per_second': rate, 'examples_per_second': rate * self._batch_size}
         self._writer.write(window[-1][0], scalars)
@@ -139,3 +141,9 @@ class Progress:
                 f'{len(steps)} times in a row (max_skipped_steps={self._max_skipped}). The last '
                 f'batch began with the records {self._skipped[-1][1][:4]}'
             )
+
+
+def _mean(values: list[np.ndarray]) -> float:
+    """Mean of the values that are numbers; NaN if none is."""
+    known = [v for v in values if not np.isnan(v)]
+    return float(np.mean(known)) if known else float('nan')

@@ -14,8 +14,23 @@ from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks.tokenizer import Frozen, TokenizerTask, pose_body
 from tokenhmr_jax.types import PoseBatch
 
+ROW = 'reconstruction'
 _SAND, _BLUE = (0.85, 0.75, 0.62), (0.45, 0.62, 0.85)
 _BODY = slice(1, 22)
+
+
+def report(
+    config: ml_collections.ConfigDict,
+    task: TokenizerTask,
+    params,
+    state,
+    frozen: Frozen,
+    splits: Sequence[pipeline.Records],
+) -> tuple[dict[str, dict], dict[str, np.ndarray]]:
+    """Rows to stand below the tokenizer's in the table, and pictures by file name."""
+    poses = read_poses(splits, config.data.num_threads)
+    rows = baselines(frozen, poses, training_poses(config))
+    return rows, {'poses.png': picture(task, params, state, frozen, poses)}
 
 
 def read_poses(splits: Sequence[pipeline.Records], num_threads: int) -> np.ndarray:

@@ -47,6 +47,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
         batch_size=config.batch_size,
         seed=config.seed,
         num_threads=config.data.num_threads,
+        transform=task.train_transform,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
@@ -62,6 +63,9 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
         state = initial_state(task, tx, mesh, config.seed)
         if saved.latest is not None:
             state = _go_on(state, data, saved, description, workdir)
+        else:
+            params, beside = task.warm_start(state.params, state.state)
+            state = state.replace(params=params, state=beside)
         first = int(state.step)
         with MetricWriter(workdir, first) as writer, Progress(writer, first, config) as progress:
             steps = range(first + 1, config.num_steps + 1)

@@ -52,6 +52,53 @@ class TokenizerOutput:
 
 
 @struct.dataclass
+class ImageBatch:
+    """What the regressor trains on: crops of persons and their labels.
+
+    image: (B, S, S, 3) uint8, RGB.
+    color: (B, 3) factors of the image's channels, applied on the device.
+    keypoints2d: (B, 44, 3) x and y as fractions of the crop's side from its centre, confidence.
+    keypoints3d: (B, 44, 4) metres, axes of the crop's camera, any origin; confidence.
+    global_orient: (B, 3) axis-angle, in the crop's camera.
+    body_pose: (B, 23, 3) axis-angle.
+    betas: (B, 10).
+    has_pose, has_betas: (B,) float32, 1 where the labels are to be trusted.
+    source: (B,) int32, position of the record's source among the config's.
+    """
+
+    image: jax.Array
+    color: jax.Array
+    keypoints2d: jax.Array
+    keypoints3d: jax.Array
+    global_orient: jax.Array
+    body_pose: jax.Array
+    betas: jax.Array
+    has_pose: jax.Array
+    has_betas: jax.Array
+    source: jax.Array
+
+
+@struct.dataclass
+class RegressorOutput:
+    """A body per crop.
+
+    params: 24 rotations and betas; global_orient as the crop's camera sees it.
+    camera: (B, 3) weak-perspective (s, tx, ty) of the crop.
+    body: vertices and joints of `params`, without translation.
+    keypoints3d: (B, 44, 3) metres, of `body`.
+    keypoints2d: (B, 44, 2) projected, fractions of the crop's side from its centre.
+    token_probs: (B, T, K) of the residual tokens, or None for the direct head.
+    """
+
+    params: SmplParams
+    camera: jax.Array
+    body: BodyOutput
+    keypoints3d: jax.Array
+    keypoints2d: jax.Array
+    token_probs: jax.Array | None
+
+
+@struct.dataclass
 class TrainState:
     """All that training changes.
 

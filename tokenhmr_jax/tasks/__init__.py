@@ -1,11 +1,13 @@
 """The tasks, one per stage: all that differs between them. One loop trains and evaluates both."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
 import ml_collections
 import numpy as np
 
+from tokenhmr_jax.tasks.regressor import RegressorTask
 from tokenhmr_jax.tasks.tokenizer import TokenizerTask
 
 
@@ -21,9 +23,17 @@ class Task(Protocol):
 
     def frozen(self) -> Any: ...
 
+    @property
+    def train_transform(self) -> Callable[[dict, np.random.Generator], dict] | None: ...
+
+    @property
+    def eval_transform(self) -> Callable[[dict], dict] | None: ...
+
     def batch(self, columns: dict[str, np.ndarray]) -> Any: ...
 
     def init(self, rng: jax.Array) -> tuple[Any, Any]: ...
+
+    def warm_start(self, params: Any, state: Any) -> tuple[Any, Any]: ...
 
     def loss(
         self, params: Any, state: Any, frozen: Any, batch: Any, rng: jax.Array, step: jax.Array
@@ -36,4 +46,4 @@ class Task(Protocol):
     def summarize(self, means: dict[str, np.ndarray]) -> dict[str, float]: ...
 
 
-TASKS: dict[str, type[Task]] = {'tokenizer': TokenizerTask}
+TASKS: dict[str, type[Task]] = {'tokenizer': TokenizerTask, 'regressor': RegressorTask}

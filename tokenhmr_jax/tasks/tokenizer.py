@@ -81,6 +81,16 @@ class TokenizerTask:
         weights = losses.vertex_weights(body.template.T, body.faces)
         return Frozen(body, smpl.thin(body, stride), weights[::stride], hands)
 
+    @property
+    def train_transform(self) -> None:
+        """Records are taken as they are."""
+        return None
+
+    @property
+    def eval_transform(self) -> None:
+        """Records are taken as they are."""
+        return None
+
     def batch(self, columns: dict[str, np.ndarray]) -> PoseBatch:
         """What goes to the devices of a batch of records."""
         return PoseBatch(body_pose=columns['body_pose'])
@@ -90,6 +100,10 @@ class TokenizerTask:
         pose = jnp.broadcast_to(jnp.eye(3), (1, skeleton.NUM_BODY_JOINTS, 3, 3))
         codebook = quantizer.empty(self.config.codebook.num_codes, self.model.code_dim)
         return self.model.init(rng, pose)['params'], codebook
+
+    def warm_start(self, params: dict, state: quantizer.Codebook):
+        """A tokenizer starts from nothing."""
+        return params, state
 
     def loss(
         self,

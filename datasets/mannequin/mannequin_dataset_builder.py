@@ -1,0 +1,178 @@
+"""Images of the mannequin, with everything that an image dataset holds, and fitted labels too.
+
+    python datasets/mannequin/mannequin_dataset_builder.py --data_dir=DATA --look=suit
+
+README.md beside this file says what is in the pictures.
+"""
+
+import dataclasses
+import itertools
+import os
+import re
+from typing import ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+import tqdm
+from etils import epath
+
+from tokenhmr_jax import pseudo_gt
+from tokenhmr_jax.data import amass, people, poses, prepare, records, scenes
+
+_TRAIN, _PSEUDO, _HELD_OUT = '', '_pseudo', '_heldout'
+_LEAST_SIZE = 32
+
+
+def _setting(default, text):
+    return dataclasses.field(default=default, metadata={'help': text})
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is prepared; each is a flag of the command.
+
+    Raises:
+      ValueError: naming the setting that makes no sense.
+    """
+
+    look: str = _setting('suit', 'suit, clothed, or both: suit,clothed')
+    num_train: int = _setting(20_000, 'people with true labels')
+    num_pseudo: int = _setting(2_000, 'other people, near the camera, with fitted labels')
+    num_heldout: int = _setting(1_000, 'people in held-out poses, with true labels')
+    image_size: int = _setting(160, 'height of a full image, pixels; it is 4:3')
+    motion_dir: str = _setting('', 'folder of motion files, as of AMASS; without: procedural')
+    stride: int = _setting(10, 'of motion files, every stride-th frame is taken')
+    held_out: str = _setting('', 'regular expression: motion files to hold out, by their name')
+    held_out_fraction: float = _setting(0.1, 'share of motion files to hold out without it')
+    num_processes: int = _setting(0, 'that draw; 0 for one per core')
+    seed: int = _setting(0, 'of everything')
+
+    def __post_init__(self):
+        if sorted(set(self.looks)) != sorted(self.looks) or set(self.looks) - set(people.LOOKS):
+            raise ValueError(f'look={self.look!r}: expected suit, clothed or suit,clothed')
+        for name, least in (
+            ('num_train', 1), ('num_pseudo', 0), ('num_heldout', 0), ('stride', 1),
+            ('num_processes', 0), ('seed', 0), ('image_size', _LEAST_SIZE),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise ValueError(f'{name}={getattr(self, name)}: expected at least {least}')
+        if not 0 < self.held_out_fraction < 1:
+            raise ValueError(f'held_out_fraction={self.held_out_fraction}: expected in (0, 1)')
+        try:
+            re.compile(self.held_out)
+        except re.error as error:
+            raise ValueError(f'held_out={self.held_out!r}: {error}') from None
+
+    @property
+    def looks(self) -> list[str]:
+        return self.look.split(',')
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """For each look the splits `<look>`, `<look>_pseudo` and `<look>_heldout`."""
+
+    name = 'mannequin'
+    pkg_dir_path = epath.Path(__file__).parent
+    VERSION = tfds.core.Version('1.0.0')
+    RELEASE_NOTES: ClassVar = {'1.0.0': 'First version.'}
+
+    def __init__(self, *, settings: Settings = Settings(), **kwargs):
+        self._settings = settings
+        self._frames = {}
+        self._skipped = []
+        self._label_errors = {}
+        self._pool = None
+        super().__init__(**kwargs)
+
+    def _info(self):
+        return self.dataset_info_from_configs(
+            features=records.features(),
+            metadata=tfds.core.MetadataDict(
+                settings=dataclasses.asdict(self._settings),
+                skipped=self._skipped,
+                label_errors=self._label_errors,
+            ),
+        )
+
+    def download_and_prepare(self, **kwargs):
+        """As TFDS does; a bad `motion_dir` raises before anything is written."""
+        if self.is_prepared():
+            return
+        if self._settings.motion_dir:
+            self._read_motion()
+        tfds.disable_progress_bar()  # ours knows the total
+        # Not before it is known that there is work: processes take seconds to start.
+        with people.workers(self._settings.num_processes or len(os.sched_getaffinity(0))) as pool:
+            self._pool = pool
+            super().download_and_prepare(**kwargs)
+        for split, errors in self._label_errors.items():
+            print(f'{split}: labels against the truth\n{pseudo_gt.describe(errors)}')
+
+    def _read_motion(self):
+        settings = self._settings
+        training, held_out = [], []
+        for clips in amass.find_clips(settings.motion_dir).values():
+            names = amass.hold_out(clips, settings.held_out, settings.held_out_fraction)
+            for clip in clips:
+                (held_out if clip.name in names else training).append(clip)
+        for stream, clips in ((_TRAIN, training), (_HELD_OUT, held_out)):
+            self._frames[stream], skipped = poses.read_frames(clips, settings.stride)
+            self._skipped += skipped
+            if not self._frames[stream] and (stream == _TRAIN or settings.num_heldout):
+                raise ValueError(
+                    f'{settings.motion_dir}: no motion to {"train on" if clips else "hold out"} '
+                    f'among {len(training)} + {len(held_out)} files; choose files by --held_out'
+                )
+        self._frames[_PSEUDO] = self._frames[_TRAIN]
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        settings = self._settings
+        counts = {
+            _TRAIN: settings.num_train,
+            _PSEUDO: settings.num_pseudo,
+            _HELD_OUT: settings.num_heldout,
+        }
+        return {
+            look + stream: self._generate_examples(look, stream, count)
+            for look, (stream, count) in itertools.product(settings.looks, counts.items())
+            if count
+        }
+
+    def _jobs(self, look, stream, count):
+        """The work of a split. Streams share no seed: other clips, cameras, shapes and lights."""
+        settings = self._settings
+        seed = (settings.seed, (_TRAIN, _PSEUDO, _HELD_OUT).index(stream))
+        if settings.motion_dir:
+            drawn = poses.recorded(self._frames[stream], (*seed, 0), count)
+        else:
+            drawn = poses.procedural((*seed, 0), count)
+        for start in range(0, count, people.JOB_SIZE):
+            chunk = list(itertools.islice(drawn, people.JOB_SIZE))
+            yield people.Job(
+                look=look,
+                views=scenes.CLOSE if stream == _PSEUDO else scenes.EVERYWHERE,
+                image_size=(round(settings.image_size * 4 / 3), settings.image_size),
+                seed=(*seed, 1),
+                start=start,
+                keys=[f'{look}{stream}/{start + i}/{pose.key}' for i, pose in enumerate(chunk)],
+                global_orient=np.stack([pose.global_orient for pose in chunk]),
+                body_pose=np.stack([pose.body_pose for pose in chunk]),
+                pseudo=stream == _PSEUDO,
+            )
+
+    def _generate_examples(self, look, stream, count):
+        errors = []
+        with tqdm.tqdm(total=count, desc=look + stream, unit='image') as bar:
+            for result in people.run_all(self._jobs(look, stream, count), self._pool):
+                if result.errors is not None:
+                    errors.append(result.errors)
+                for record in result.records:
+                    yield record['key'], record
+                    bar.update()
+        if errors:
+            self._label_errors[look + stream] = pseudo_gt.mean_errors(errors)
+
+
+if __name__ == '__main__':
+    prepare.run(Builder, Settings)

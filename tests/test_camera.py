@@ -1,0 +1,130 @@
+"""Crop camera and full-image camera: by hand, against each other, and there and back."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+from scipy.spatial.transform import Rotation
+
+from tokenhmr_jax.body import camera
+
+BOX_CENTER = np.array([[900.0, 400.0], [200.0, 500.0]], np.float32)
+BOX_SIZE = np.array([300.0, 180.0], np.float32)
+PRINCIPAL_POINT = np.array([[640.0, 360.0]] * 2, np.float32)
+FOCAL_LENGTH = np.array([1400.0, 900.0], np.float32)
+CAMERA = np.array([[0.9, 0.1, -0.2], [1.1, -0.05, 0.3]], np.float32)
+
+
+@pytest.fixture
+def bodies(rng):
+    """Points of the size of people, around the origin."""
+    return rng.uniform([-0.4, -0.9, -0.3], [0.4, 0.9, 0.3], (2, 44, 3)).astype(np.float32)
+
+
+def test_two_metres_fill_the_crop_at_scale_one():
+    translation = camera.crop_translation(jnp.array([1.0, 0.0, 0.0]))
+    np.testing.assert_allclose(translation, [0, 0, 2 * 5000 / 256], rtol=1e-6)
+    points = jnp.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 5.0]])
+    expected = [[0.5, 0], [0, 0.5], [0, 0]]
+    np.testing.assert_allclose(camera.project_crop(points, translation), expected, atol=1e-6)
+
+
+def test_crop_camera_there_and_back():
+    np.testing.assert_allclose(
+        camera.crop_camera(camera.crop_translation(CAMERA)), CAMERA, rtol=1e-6
+    )
+
+
+def test_full_camera_there_and_back():
+    place = (BOX_CENTER, BOX_SIZE, FOCAL_LENGTH, PRINCIPAL_POINT)
+    translation = camera.full_translation(CAMERA, *place)
+    assert (translation[:, 2] > 5).all()
+    np.testing.assert_allclose(camera.camera_from_full(translation, *place), CAMERA, atol=1e-6)
+
+
+def test_full_translation_puts_the_body_where_the_crop_shows_it(bodies):
+    """Exactly so in the plane of the body's origin, and nearly for all of a far body."""
+    flat = bodies * np.array([1, 1, 0], np.float32)
+    for points, tolerance in ((flat, 2e-3), (bodies, 20.0)):
+        seen = camera.project_crop(points, camera.crop_translation(CAMERA))
+        expected = camera.to_full_pixels(seen, BOX_CENTER, BOX_SIZE)
+        translation = camera.full_translation(
+            CAMERA, BOX_CENTER, BOX_SIZE, FOCAL_LENGTH, PRINCIPAL_POINT
+        )
+        found = camera.project_full(points + translation[:, None], FOCAL_LENGTH, PRINCIPAL_POINT)
+        np.testing.assert_allclose(found, expected, atol=tolerance)
+
+
+def test_crop_units_there_and_back(rng):
+    pixels = rng.uniform(0, 1000, (2, 7, 2)).astype(np.float32)
+    units = camera.to_crop_units(pixels, BOX_CENTER, BOX_SIZE)
+    np.testing.assert_allclose(units[0, 0], (pixels[0, 0] - [900, 400]) / 300, rtol=1e-5)
+    np.testing.assert_allclose(
+        camera.to_full_pixels(units, BOX_CENTER, BOX_SIZE), pixels, rtol=1e-5
+    )
+
+
+def test_the_crop_camera_is_a_perspective_camera_of_the_crop(bodies):
+    translation = camera.crop_translation(CAMERA)
+    zero = jnp.zeros((2, 2))
+    found = camera.project_full_to_crop(
+        bodies + translation[:, None], jnp.full(2, 5000.0), zero, zero, jnp.full(2, 256.0)
+    )
+    np.testing.assert_allclose(found, camera.project_crop(bodies, translation), atol=1e-6)
+
+
+def test_off_the_axis_a_body_is_seen_from_the_side_of_its_ray(bodies):
+    """Far away at angle a, what is seen sideways is the body turned by a about the vertical."""
+    angle, distance, focal_length = 0.4, 1e4, 1e6
+    place = distance * np.array([np.tan(angle), 0, 1])
+    points = bodies[0].astype(np.float64)
+    pixels = focal_length * (points + place)[:, 0] / (points + place)[:, 2]
+    turned = Rotation.from_rotvec([0, -angle, 0]).apply(points)
+    width = (pixels - pixels.mean()) / (turned[:, 0] - turned[:, 0].mean())
+    np.testing.assert_allclose(width, focal_length / distance / np.cos(angle), rtol=1e-2)
+
+
+def test_assumed_focal_length_follows_the_longer_side():
+    size = jnp.array([[1280, 720], [480, 640]])
+    expected = [25000, 12500]
+    np.testing.assert_allclose(camera.full_focal_length(size), expected)
+
+
+def test_fit_recovers_the_camera_from_any_origin(bodies, rng):
+    translation = camera.crop_translation(CAMERA)
+    seen = camera.project_crop(bodies, translation)
+    origin = np.array([[3.0, -2.0, 7.0]], np.float32)
+    # Points of weight 0 may be anywhere.
+    weights = (rng.random((2, 44)) < 0.7).astype(np.float32)
+    seen = jnp.where(weights[..., None] > 0, seen, 99.0)
+    found = camera.fit_crop_translation(bodies + origin, seen, weights)
+    np.testing.assert_allclose(found + origin, translation, rtol=1e-3, atol=1e-4)
+
+
+def test_fit_is_as_good_as_minimising_the_projected_error(bodies):
+    """Real perspective at 2 m: the closed form against an optimiser of squared errors."""
+    points = bodies + np.array([0.1, 0.2, 2.0], np.float32)
+    seen = camera.project_full_to_crop(
+        points, np.ones(2), np.zeros((2, 2)), np.zeros((2, 2)), np.ones(2)
+    )
+    found = camera.fit_crop_translation(bodies, seen, jnp.ones((2, 44)))
+
+    def residual(translation, i):
+        moved = bodies[i].astype(np.float64) + translation
+        return (5000 / 256 * moved[:, :2] / moved[:, 2:] - np.asarray(seen[i])).ravel()
+
+    for i in range(2):
+        best = scipy.optimize.least_squares(residual, found[i], x_scale=[0.1, 0.1, 10], args=(i,))
+        ours = np.sum(residual(np.asarray(found[i], np.float64), i) ** 2)
+        assert ours < 1.02 * 2 * best.cost
+        assert ours > 0.01, 'the wrong camera must leave an error'
+
+
+def test_gradients_are_finite_where_the_scale_is_zero():
+    points = jnp.array([[0.1, 0.2, 0.3]])
+
+    def loss(three):
+        return jnp.sum(jnp.abs(camera.project_crop(points, camera.crop_translation(three))))
+
+    assert np.isfinite(jax.grad(loss)(jnp.zeros(3))).all()

@@ -1,0 +1,283 @@
+"""Random changes of a person's crop, applied to the picture and all its labels alike.
+
+The values of the defaults are those of the paper's supplement. Colour is drawn here and applied on
+the device: pictures travel as uint8.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.data import crops
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How much is changed how often. z is a normal deviate, clipped.
+
+    flip: probability of mirroring left and right.
+    scale: the crop's side is multiplied by 1 + scale * z, |z| <= 1.
+    rotation: probability of turning.
+    rotation_degrees: times z, |z| <= 2.
+    translation: times z, |z| <= 1, in sides of the crop, along each axis.
+    color: each channel is multiplied by a factor from 1 - color to 1 + color.
+    extreme_crop: probability of cropping to a part of the body.
+
+    Raises:
+      ValueError: naming the field whose value makes no sense.
+    """
+
+    flip: float = 0.5
+    scale: float = 0.3
+    rotation: float = 0.6
+    rotation_degrees: float = 30.0
+    translation: float = 0.02
+    color: float = 0.2
+    extreme_crop: float = 0.1
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value, most = getattr(self, field.name), 1.0
+            if field.name == 'rotation_degrees':
+                most = 90.0
+            if not 0 <= value <= most or (field.name == 'scale' and value == 1):
+                raise ValueError(f'augment.{field.name}={value}: expected from 0 to {most}')
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """One draw; the defaults change nothing.
+
+    scale: of the crop's side: above 1 shows more.
+    rotation: radians, of what is seen, counter-clockwise.
+    flip: mirror left and right.
+    translation: (x, y) of the crop's centre, in sides of the box.
+    color: factor of each channel, RGB.
+    extreme_crop: a name in `EXTREME_CROPS`, or None.
+    """
+
+    scale: float = 1.0
+    rotation: float = 0.0
+    flip: bool = False
+    translation: tuple[float, float] = (0.0, 0.0)
+    color: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    extreme_crop: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtremeCrop:
+    """A crop to a part of the body.
+
+    parts: keypoints to keep, named without the convention that they come from.
+    margin: how much larger the crop's box is than theirs.
+    needs: parts that must be seen.
+    weight: how often it is taken, relative to the others.
+    """
+
+    parts: tuple[str, ...]
+    margin: float
+    needs: tuple[str, ...]
+    weight: int = 1
+
+
+def _arm(side):
+    return (f'{side}Shoulder', f'{side}Elbow', f'{side}Wrist')
+
+
+def _leg(side):
+    return tuple(f'{side}{p}' for p in ('Hip', 'Knee', 'Ankle', 'BigToe', 'SmallToe', 'Heel'))
+
+
+_HEAD = ('Nose', 'REye', 'LEye', 'REar', 'LEar', 'Head Top', 'Jaw', 'Head', 'Neck', 'Thorax')
+_SHOULDERS = ('RShoulder', 'LShoulder')
+_HIPS = ('RHip', 'LHip', 'MidHip', 'Pelvis')
+_LEGS = (*_leg('R'), *_leg('L'), 'MidHip', 'Pelvis')
+_TORSO = ('Neck', 'Thorax', *_SHOULDERS, 'Spine', *_HIPS)
+
+# A box of keypoints grows by 1.2, and that of a crop by another 1.1, 1.2 or 1.3.
+EXTREME_CROPS = {
+    'hips': ExtremeCrop((*_HEAD, *_TORSO, *_arm('R'), *_arm('L')), 1.32, ('RKnee', 'LKnee'), 2),
+    'shoulders': ExtremeCrop((*_HEAD, *_SHOULDERS), 1.44, ('Neck', *_SHOULDERS)),
+    'head': ExtremeCrop(_HEAD, 1.56, ('Neck', *_SHOULDERS)),
+    'torso': ExtremeCrop(_TORSO, 1.32, (*_SHOULDERS, 'RHip', 'LHip')),
+    'right_arm': ExtremeCrop(_arm('R'), 1.32, _arm('R')),
+    'left_arm': ExtremeCrop(_arm('L'), 1.32, _arm('L')),
+    'legs': ExtremeCrop(_LEGS, 1.32, ('RKnee', 'LKnee', 'RAnkle', 'LAnkle')),
+    'right_leg': ExtremeCrop(_leg('R'), 1.32, ('RHip', 'RKnee', 'RAnkle')),
+    'left_leg': ExtremeCrop(_leg('L'), 1.32, ('LHip', 'LKnee', 'LAnkle')),
+}
+# What is left of the person must not be a speck: sides of a crop in those of the person's box.
+_LEAST_SIDE = 0.1
+
+_PART_OF_KEYPOINT = np.array([name.split(' ', 1)[1] for name in skeleton.KEYPOINTS])
+
+
+def extreme_box(name: str, keypoints2d: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Centre (2,) and size (2,) of the box of a part of the body.
+
+    Args:
+      name: in `EXTREME_CROPS`.
+      keypoints2d: (44, 3) px and confidence; those without confidence do not count.
+
+    Returns:
+      None if what the crop needs is not seen.
+    """
+    crop, seen = EXTREME_CROPS[name], keypoints2d[:, 2] > 0
+    if not set(crop.needs) <= set(_PART_OF_KEYPOINT[seen]):
+        return None
+    points = keypoints2d[seen & np.isin(_PART_OF_KEYPOINT, crop.parts), :2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    return (low + high) / 2, crop.margin * (high - low)
+
+
+def draw(
+    rng: np.random.Generator, settings: Settings, keypoints2d: np.ndarray, box_size
+) -> Augmentation:
+    """One random augmentation for a person.
+
+    Args:
+      rng: what decides.
+      settings: how much.
+      keypoints2d: (44, 3) px and confidence: which parts of the body can be cropped to.
+      box_size: (2,) px, of the person.
+    """
+    scale_z, x_z, y_z = np.clip(rng.standard_normal(3), -1, 1)
+    turn_z = np.clip(rng.standard_normal(), -2, 2)
+    turned, flipped, cropped = rng.random(3) < (
+        settings.rotation, settings.flip, settings.extreme_crop
+    )  # fmt: skip
+    color = rng.uniform(1 - settings.color, 1 + settings.color, 3)
+    return Augmentation(
+        scale=1 + settings.scale * scale_z,
+        rotation=math.radians(settings.rotation_degrees * turn_z) if turned else 0.0,
+        flip=bool(flipped),
+        translation=(settings.translation * x_z, settings.translation * y_z),
+        color=tuple(color),
+        extreme_crop=_draw_extreme_crop(rng, keypoints2d, max(box_size)) if cropped else None,
+    )
+
+
+def _draw_extreme_crop(rng, keypoints2d, side) -> str | None:
+    weights = {}
+    for name, crop in EXTREME_CROPS.items():
+        box = extreme_box(name, keypoints2d)
+        if box is not None and box[1].max() >= _LEAST_SIDE * side:
+            weights[name] = crop.weight
+    if not weights:
+        return None
+    share = np.array(list(weights.values())) / sum(weights.values())
+    return str(rng.choice(list(weights), p=share))
+
+
+def matrix(
+    record: Mapping,
+    augmentation: Augmentation,
+    crop_size: int,
+    box_aspect: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """The map (2, 3) from full-image pixels to those of a record's augmented crop."""
+    center, size = record['box_center'], record['box_size']
+    if augmentation.extreme_crop:
+        center, size = extreme_box(augmentation.extreme_crop, record['keypoints2d'])
+    side = crops.grow_box(size, box_aspect).max()
+    return crops.crop_matrix(
+        center + side * np.asarray(augmentation.translation),
+        side * augmentation.scale,
+        crop_size,
+        rotation=augmentation.rotation,
+        flip=augmentation.flip,
+    )
+
+
+def augment_labels(labels: Mapping, augmentation: Augmentation) -> dict[str, np.ndarray]:
+    """The labels of a person seen mirrored and turned.
+
+    Args:
+      labels: `keypoints3d` (44, 4), `global_orient` (3,) of the camera's axes, `body_pose` (23, 3),
+        `betas` (10,); what else it holds is left out.
+      augmentation: of which flip and rotation matter.
+
+    Returns:
+      the same four.
+    """
+    keypoints3d = labels['keypoints3d']
+    orient, pose = labels['global_orient'], labels['body_pose']
+    if augmentation.flip:
+        # The mirror image of a rotation about (x, y, z) turns about (x, -y, -z); the body's left
+        # limbs become its right ones. Shape directions are symmetric: betas stay.
+        mirror = np.array([1, -1, -1], np.float32)
+        keypoints3d = keypoints3d[skeleton.KEYPOINT_TWINS] * np.array([-1, 1, 1, 1], np.float32)
+        orient = orient * mirror
+        pose = pose[skeleton.JOINT_TWINS[1:] - 1] * mirror
+    if augmentation.rotation:
+        turn = np.eye(3)
+        turn[:2, :2] = crops.in_plane(augmentation.rotation, flip=False)
+        xyz = keypoints3d[:, :3] @ turn.T
+        keypoints3d = np.concatenate([xyz, keypoints3d[:, 3:]], axis=1)
+        orient = (Rotation.from_matrix(turn) * Rotation.from_rotvec(orient)).as_rotvec()
+    changed = {'keypoints3d': keypoints3d, 'global_orient': orient, 'body_pose': pose}
+    changed['betas'] = labels['betas']
+    return {name: np.asarray(value, np.float32) for name, value in changed.items()}
+
+
+def apply(
+    record: Mapping,
+    augmentation: Augmentation,
+    crop_size: int,
+    box_aspect: tuple[float, float] | None = None,
+) -> dict:
+    """The crop and labels of a record.
+
+    Args:
+      record: of an image dataset.
+      augmentation: `Augmentation()` for the plain crop of evaluation.
+      crop_size: S, px.
+      box_aspect: width and height to whose proportion the box grows first, or None.
+
+    Returns:
+      `image` (S, S, 3) uint8 RGB, `keypoints2d` (44, 3) in crop units, `keypoints3d`,
+      `global_orient`, `body_pose`, `betas`, `has_pose`, `has_betas`, `color` (3,) to be applied by
+      `jitter`, and `key`.
+
+    Raises:
+      ValueError: if the picture is corrupt, naming the record.
+    """
+    to_crop = matrix(record, augmentation, crop_size, box_aspect)
+    keypoints2d = record['keypoints2d']
+    if augmentation.flip:
+        keypoints2d = keypoints2d[skeleton.KEYPOINT_TWINS]
+    return augment_labels(record, augmentation) | {
+        'image': crops.crop_record(record, to_crop, crop_size),
+        'keypoints2d': crops.keypoints_in_crop(to_crop, keypoints2d, crop_size),
+        'color': np.asarray(augmentation.color, np.float32),
+        'has_pose': record['has_pose'],
+        'has_betas': record['has_betas'],
+        'key': record['key'],
+    }
+
+
+def random_crop(
+    record: Mapping,
+    rng: np.random.Generator,
+    *,
+    settings: Settings,
+    crop_size: int,
+    box_aspect: tuple[float, float] | None = None,
+) -> dict:
+    """`apply` with an augmentation drawn: what training sees of a record."""
+    augmentation = draw(rng, settings, record['keypoints2d'], record['box_size'])
+    return apply(record, augmentation, crop_size, box_aspect)
+
+
+def jitter(image: jax.Array, color: jax.Array) -> jax.Array:
+    """Images (B, S, S, 3) uint8 with their channels times the factors `color` (B, 3).
+
+    It runs on the device. Returns float32 of 0 to 255: what gets brighter than white is white.
+    """
+    return jnp.minimum(image * color[:, None, None], 255.0)

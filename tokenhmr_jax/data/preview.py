@@ -1,0 +1,144 @@
+"""Look at the data before training: augmented crops with their labels drawn on them.
+
+    python -m tokenhmr_jax.data.preview --config=configs/regressor.py --out=preview.png
+
+For each dataset of the config's mixture some crops, twice each: with keypoints, and with the body
+of the augmented labels, placed by the record's own camera. Skeleton and body must lie on the
+person; left limbs are blue, right ones red.
+"""
+
+import pathlib
+from collections.abc import Mapping
+
+import cv2
+import jax
+import ml_collections
+import numpy as np
+from absl import app, flags
+from ml_collections import config_flags
+
+from tokenhmr_jax import config_utils, draw, render
+from tokenhmr_jax.body import rotations, smpl
+from tokenhmr_jax.data import augment, crops, pipeline
+from tokenhmr_jax.tasks.tokenizer import load_body
+from tokenhmr_jax.types import SmplParams
+
+_TILE = 256  # pixels, at least, of a drawn crop
+_CAPTION = 24  # pixels
+_COLUMNS = 4
+
+
+def preview(config: ml_collections.ConfigDict, num: int) -> np.ndarray:
+    """A contact sheet (H, W, 3) uint8 with `num` augmented crops of each dataset.
+
+    Args:
+      config: `seed`, `body`, and `data` with `data_dir`, `mixture`, `augment`, `crop_size`,
+        `box_aspect`.
+      num: crops per dataset.
+
+    Raises:
+      FileNotFoundError, ValueError: for data or a body model that cannot be read.
+    """
+    pipeline.check_mixture(config.data.mixture)
+    settings = augment.Settings(**config.data.augment)
+    body = load_body(config.body)
+    tiles, labels = [], []
+    for source, name in enumerate(sorted(config.data.mixture)):
+        split = pipeline.open_split(config.data.data_dir, name)
+        order = np.random.default_rng((config.seed, source)).permutation(len(split))[:num]
+        for index in order:
+            record = split[int(index)]
+            rng = np.random.default_rng((config.seed, source, index))
+            drawn = augment.draw(rng, settings, record['keypoints2d'], record['box_size'])
+            tile = draw_record(record, drawn, body, config.data.crop_size, config.data.box_aspect)
+            tiles.append(np.pad(tile, ((_CAPTION, 0), (0, 0), (0, 0)), constant_values=255))
+            labels.append(f'{name} {drawn.extreme_crop or ""}')
+    return render.contact_sheet(tiles, _COLUMNS, labels)
+
+
+def draw_record(
+    record: dict,
+    augmentation: augment.Augmentation,
+    body: smpl.BodyModel,
+    crop_size: int,
+    box_aspect: tuple[float, float] | None,
+) -> np.ndarray:
+    """A record's augmented crop with keypoints, and beside it with the body, RGB uint8."""
+    columns = augment.apply(record, augmentation, crop_size, box_aspect)
+    zoom = -(-_TILE // crop_size)
+    image = np.minimum(columns['image'] * columns['color'], 255).astype(np.uint8)
+    image = draw.enlarge(image, zoom)
+    to_tile = zoom * augment.matrix(record, augmentation, crop_size, box_aspect)
+    to_tile[:, 2] += (zoom - 1) / 2
+    points = columns['keypoints2d'].copy()
+    points[:, :2] = (points[:, :2] + 0.5) * crop_size * zoom + (zoom - 1) / 2
+    pictures = [draw.keypoints(image, points), image]
+    if record['has_pose']:
+        focal, principal = crops.camera_in_crop(
+            to_tile, record['focal_length'], record['principal_point']
+        )
+        vertices = place(body, columns, record['transl'], augmentation)
+        faces = np.asarray(body.faces)
+        pictures[1] = draw.mesh(image, vertices, faces, (focal, focal, *principal))
+    return draw.side_by_side(pictures)
+
+
+def place(
+    body: smpl.BodyModel,
+    labels: Mapping,
+    transl: np.ndarray,
+    augmentation: augment.Augmentation,
+) -> np.ndarray:
+    """The body of augmented labels, where the turned and mirrored person is.
+
+    Args:
+      body: the model.
+      labels: `global_orient`, `body_pose` and `betas` after the augmentation.
+      transl: (3,) before it, metres, in the camera.
+      augmentation: of which flip and rotation matter.
+
+    Returns:
+      vertices (V, 3), metres, in the frame of the camera that sees the crop.
+    """
+    # SMPL turns about the pelvis, which therefore goes where the person's pelvis goes.
+    pelvis = np.asarray(body.joint_template[0] + labels['betas'] @ body.joint_dirs[:, 0])
+    moved = pelvis + transl
+    moved[:2] = crops.in_plane(augmentation.rotation, augmentation.flip) @ moved[:2]
+    pose = (labels[name] for name in ('global_orient', 'body_pose', 'betas'))
+    return np.asarray(_forward(body, *pose, moved - pelvis))
+
+
+@jax.jit
+def _forward(body, global_orient, body_pose, betas, transl) -> jax.Array:
+    params = SmplParams(
+        rotations.axis_angle_to_matrix(global_orient),
+        rotations.axis_angle_to_matrix(body_pose),
+        betas,
+        transl,
+    )
+    return smpl.forward(body, params).vertices
+
+
+def main() -> None:
+    config = config_flags.DEFINE_config_file('config', None, 'Config file.', lock_config=True)
+    out = flags.DEFINE_string('out', 'preview.png', 'The picture to write.')
+    num = flags.DEFINE_integer('num', 16, 'Crops per dataset.', lower_bound=1)
+    flags.mark_flag_as_required('config')
+
+    def run(argv):
+        if len(argv) > 1:
+            raise app.UsageError(f'unknown arguments: {argv[1:]}')
+        with config_utils.clear_errors():
+            path = pathlib.Path(out.value)
+            if path.suffix not in ('.png', '.jpg'):
+                raise ValueError(f'--out={path}: expected a picture, .png or .jpg')
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sheet = preview(config.value, num.value)
+            cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+            print(f'{path}: {sheet.shape[1]} x {sheet.shape[0]}')
+
+    app.run(run)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,146 @@
+"""Derive thresholds for TALS from data (TokenHMR, supplement, section 2.2).
+
+    python -m tokenhmr_jax.tals --data_dir=DATA --split=mannequin/suit_heldout --out=thresholds.csv
+
+The 2D thresholds are the mean L1 errors of *true* bodies seen by the crop camera that fits each of
+them best: what the made-up focal length alone does to a perfect body. They need records whose 2D
+keypoints are true projections of their 3D ones. The angles are the mean errors of a trained
+network's predictions; without one, those of another table are kept.
+"""
+
+import argparse
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tokenhmr_jax import config_utils, tals
+from tokenhmr_jax.body import camera, rotations, skeleton
+from tokenhmr_jax.data import pipeline
+
+# Fewer points than this do not hold a camera.
+_MIN_POINTS = 12
+_CHUNK = 256
+
+
+def crop_camera_errors(keypoints3d: jax.Array, keypoints2d: jax.Array) -> jax.Array:
+    """L1 errors (B, 44) in crop units of true bodies under the crop camera that fits each best.
+
+    Args:
+      keypoints3d: (B, 44, 4) metres, axes of the camera, any origin; confidence.
+      keypoints2d: (B, 44, 3) crop units, as the true camera sees them; confidence.
+    """
+    points, seen = keypoints3d[..., :3], keypoints2d[..., :2]
+    counted = counted_keypoints(keypoints3d, keypoints2d)
+    translation = camera.fit_crop_translation(points, seen, counted.astype(points.dtype))
+    return jnp.sum(jnp.abs(camera.project_crop(points, translation) - seen), axis=-1)
+
+
+def counted_keypoints(keypoints3d: jax.Array, keypoints2d: jax.Array) -> jax.Array:
+    """Which keypoints (B, 44) are known in 3D and in 2D: both confidences above 0."""
+    return (keypoints3d[..., 3] > 0) & (keypoints2d[..., 2] > 0)
+
+
+def keypoint_thresholds(
+    bodies: Iterable[tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, int]:
+    """The mean of `crop_camera_errors` over bodies.
+
+    Args:
+      bodies: pairs of its arguments. Bodies with fewer than 12 known keypoints are left out.
+
+    Returns:
+      (44,) crop units, and how many bodies counted.
+
+    Raises:
+      ValueError: if a keypoint is known of no body, or an error is not finite.
+    """
+    errors_of = jax.jit(crop_camera_errors)
+    total, count, used = np.zeros(44), np.zeros(44), 0
+    for keypoints3d, keypoints2d in bodies:
+        known = np.asarray(counted_keypoints(keypoints3d, keypoints2d))
+        known &= (known.sum(axis=1) >= _MIN_POINTS)[:, None]
+        errors = np.asarray(errors_of(keypoints3d, keypoints2d), np.float64)
+        total += np.where(known, errors, 0).sum(axis=0)
+        count += known.sum(axis=0)
+        used += int(known.any(axis=1).sum())
+    unknown = [name for name, n in zip(skeleton.KEYPOINTS, count, strict=True) if n == 0]
+    if unknown:
+        raise ValueError(f'no body shows the keypoints {unknown}: no threshold follows for them')
+    if not np.isfinite(total).all():
+        raise ValueError('keypoints that are not finite, or coincide: no threshold follows')
+    return total / count, used
+
+
+def angle_thresholds(rotation_pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Mean angle (24,), radians, between predicted and true rotations.
+
+    Args:
+      rotation_pairs: batches of (B, 24, 3, 3) predicted and true, the root's first, without
+        padding.
+
+    Raises:
+      ValueError: if there is none.
+    """
+    angles_of = jax.jit(rotations.geodesic_angle)
+    total, count = np.zeros(skeleton.NUM_JOINTS), 0
+    for predicted, true in rotation_pairs:
+        total += np.asarray(angles_of(predicted, true), np.float64).sum(axis=0)
+        count += len(true)
+    if not count:
+        raise ValueError('no predictions to take angles from')
+    return total / count
+
+
+def bodies_of(
+    records: pipeline.Records, limit: int | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What `keypoint_thresholds` takes, from image records: each cropped to its box's larger side.
+
+    Args:
+      records: with `keypoints2d` in full-image pixels, `keypoints3d`, `box_center`, `box_size`.
+      limit: how many at most, spread evenly; None for all.
+    """
+    count = len(records) if limit is None else min(limit, len(records))
+    positions = (i * len(records) // count for i in range(count))
+    fields = ('keypoints3d', 'keypoints2d', 'box_center', 'box_size')
+    while chunk := [records[i] for i in itertools.islice(positions, _CHUNK)]:
+        columns = {f: np.stack([np.asarray(r[f], np.float32) for r in chunk]) for f in fields}
+        side = columns['box_size'].max(axis=-1)
+        keypoints2d = columns['keypoints2d'].copy()
+        keypoints2d[..., :2] = camera.to_crop_units(
+            keypoints2d[..., :2], columns['box_center'], side
+        )
+        yield columns['keypoints3d'], keypoints2d
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; `arguments` are the process's own by default."""
+    # Not absl's flags, which are global: this module's would meet those of other commands.
+    parser = argparse.ArgumentParser(
+        prog='python -m tokenhmr_jax.tals',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--data_dir', required=True, help='where prepared datasets lie')
+    parser.add_argument(
+        '--split', required=True, action='append', help='with true labels; repeatable'
+    )
+    parser.add_argument('--out', required=True, help='the table to write, a CSV file')
+    parser.add_argument('--limit', type=int, help='records per split at most; default all')
+    parser.add_argument(
+        '--angles', default='release', help="the table to take angles from; default 'release'"
+    )
+    options = parser.parse_args(arguments)
+    with config_utils.clear_errors():
+        if options.limit is not None and options.limit < 1:
+            raise ValueError(f'--limit={options.limit}: expected at least 1')
+        angles = tals.load(options.angles).angles
+        splits = [pipeline.open_split(options.data_dir, name) for name in options.split]
+        bodies = itertools.chain.from_iterable(bodies_of(s, options.limit) for s in splits)
+        keypoints2d, count = keypoint_thresholds(bodies)
+        tals.save(tals.Thresholds(keypoints2d, angles), options.out)
+        print(f'{options.out}: 2D thresholds of {count} bodies, mean {keypoints2d.mean():.4f}')
+        print(f'of the crop; angles of {options.angles}')

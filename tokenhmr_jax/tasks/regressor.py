@@ -1,0 +1,318 @@
+"""Stage 2: from the picture of a person to a body, judged by keypoints, rotations and shape."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from flax import struct
+
+from tokenhmr_jax import checkpoints, losses, metrics, tals
+from tokenhmr_jax.body import camera, keypoint_body, rotations, skeleton, smpl
+from tokenhmr_jax.data import augment
+from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, upright_mean
+from tokenhmr_jax.models.token_head import DirectHead, QueryDecoder, TokenHead, TokenMixer
+from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
+from tokenhmr_jax.models.vit import ViT
+from tokenhmr_jax.tasks.tokenizer import load_body
+from tokenhmr_jax.types import BodyOutput, ImageBatch, RegressorOutput, SmplParams
+
+
+@struct.dataclass
+class Frozen:
+    """What a step reads and training never changes.
+
+    body: SMPL, with the regressor of the extra keypoints.
+    keypoint_body: the same, reduced to what the losses look at.
+    thresholds: of TALS.
+    is_ground_truth: (S,) bool, of each source of the mixture in alphabetical order.
+    """
+
+    body: smpl.BodyModel
+    keypoint_body: keypoint_body.KeypointBody
+    thresholds: tals.Thresholds
+    is_ground_truth: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class RegressorTask:
+    """The regressor's losses and metrics. `config` is that of configs/regressor.py.
+
+    The state beside the parameters is the `FrozenWeights`: stage 1's decoder and codebook travel in
+    the checkpoint, and no gradient or optimizer touches them.
+    """
+
+    config: ml_collections.FrozenConfigDict
+    model: Regressor
+
+    @classmethod
+    def from_config(cls, config: ml_collections.ConfigDict) -> 'RegressorTask':
+        """Raises ValueError where the config's values do not go together."""
+        losses.check_distance(config.tals.distance, 'tals.distance')
+        unknown = set(config.data.ground_truth) - set(config.data.mixture)
+        if unknown:
+            raise ValueError(
+                f'data.ground_truth names {sorted(unknown)}, which data.mixture does not: '
+                f'expected some of {sorted(config.data.mixture)}'
+            )
+        if config.model.body_mean not in ('rest', 'none'):
+            raise ValueError(f"model.body_mean={config.model.body_mean!r}: expected 'rest', 'none'")
+        config = ml_collections.FrozenConfigDict(config)
+        return cls(config, _regressor(config.model, config.tokenizer))
+
+    def frozen(self) -> Frozen:
+        """Load the body model and the thresholds.
+
+        Raises:
+          FileNotFoundError, ValueError: as `smpl.load` and `tals.load`, or if the body model has no
+            regressor for the extra keypoints.
+        """
+        body = load_body(self.config.body)
+        sources = sorted(self.config.data.mixture)
+        return Frozen(
+            body=body,
+            keypoint_body=keypoint_body.reduce(body),
+            thresholds=tals.load(self.config.tals.thresholds),
+            is_ground_truth=jnp.array([s in self.config.data.ground_truth for s in sources]),
+        )
+
+    @property
+    def train_transform(self) -> Callable[[dict, np.random.Generator], dict]:
+        """From a record to an augmented crop."""
+        data = self.config.data
+        return functools.partial(
+            augment.random_crop,
+            settings=augment.Settings(**data.augment),
+            crop_size=data.crop_size,
+            box_aspect=data.box_aspect,
+        )
+
+    @property
+    def eval_transform(self) -> Callable[[dict], dict]:
+        """From a record to its plain crop, of the box grown as the network's input is shaped."""
+        data = self.config.data
+        return functools.partial(
+            augment.apply,
+            augmentation=augment.Augmentation(),
+            crop_size=data.crop_size,
+            box_aspect=data.eval_box_aspect,
+        )
+
+    def batch(self, columns: dict[str, np.ndarray]) -> ImageBatch:
+        """What goes to the devices of a batch of crops."""
+        names = [field.name for field in dataclasses.fields(ImageBatch) if field.name != 'source']
+        source = columns.get('source', np.zeros(len(columns['image']), np.int32))
+        return ImageBatch(source=source, **{name: columns[name] for name in names})
+
+    def init(self, rng: jax.Array) -> tuple[dict, FrozenWeights]:
+        """Fresh parameters; the frozen weights as `warm_start` will fill them."""
+        size = self.config.data.crop_size
+        params = self.model.init(rng, jnp.zeros((1, size, size, 3), jnp.uint8))
+        mean = upright_mean()
+        if self.config.model.body_mean == 'none':
+            mean['mean_pose'][1 : 1 + skeleton.NUM_BODY_JOINTS] = 0
+        if self.model.tokenizer is None:
+            return params, FrozenWeights(**mean)
+        tokenizer = self.config.tokenizer
+        pose = jnp.broadcast_to(jnp.eye(3), (1, skeleton.NUM_BODY_JOINTS, 3, 3))
+        decoder = self.model.tokenizer.init(rng, pose)['params']['decoder']
+        codes = jnp.zeros((tokenizer.num_codes, tokenizer.model.code_dim))
+        return params, FrozenWeights(**mean, tokenizer={'decoder': decoder}, codes=codes)
+
+    def warm_start(self, params: dict, state: FrozenWeights) -> tuple[dict, FrozenWeights]:
+        """Put stage 1's decoder and codebook into the state of a run that begins.
+
+        Raises:
+          FileNotFoundError, ValueError: if `tokenizer.checkpoint` is none, or of other sizes than
+            `tokenizer.model` and `tokenizer.num_codes`.
+        """
+        if self.model.tokenizer is None:
+            return params, state
+        workdir, config = self.config.tokenizer.checkpoint, self.config.tokenizer
+        if not workdir:
+            raise ValueError('tokenizer.checkpoint is empty: expected the workdir of a tokenizer')
+        with checkpoints.Checkpoints(workdir, create=False) as saved:
+            step = saved.find(config.step)
+            stored = saved.read_config(step)['config']
+            ours = {'model': config.model.to_dict(), 'num_codes': config.num_codes}
+            theirs = {name: stored.get(name) for name in ('task', 'model', 'codebook')}
+            if theirs['task'] != 'tokenizer':
+                raise ValueError(f'{workdir}: a checkpoint of {theirs["task"]!r}, not a tokenizer')
+            theirs = {'model': theirs['model'], 'num_codes': theirs['codebook']['num_codes']}
+            if ours != theirs:
+                raise ValueError(
+                    f'{workdir}, step {step}: a tokenizer with {theirs}, this run has {ours}'
+                )
+            model = saved.read_model(step)
+        decoder = jax.tree.map(_like, state.tokenizer['decoder'], model['params']['decoder'])
+        codes = _like(state.codes, model['state']['codes'])
+        return params, state.replace(tokenizer={'decoder': decoder}, codes=codes)
+
+    def loss(
+        self,
+        params: dict,
+        state: FrozenWeights,
+        frozen: Frozen,
+        batch: ImageBatch,
+        rng: jax.Array,
+        step: jax.Array,
+    ) -> tuple[jax.Array, tuple[FrozenWeights, dict[str, jax.Array]]]:
+        """The weighted loss of a batch, the frozen weights as they were, and what to log."""
+        del step
+        config = self.config
+        image = augment.jitter(batch.image, batch.color)
+        prediction = self.model.apply(params, state, image, train_rng=rng)
+        keypoints3d, keypoints2d = _keypoints(frozen, prediction.params, prediction.camera)
+        truth = true_params(batch)
+        has_betas, betas = batch.has_betas, batch.betas
+        if config.betas_reg:
+            betas, has_betas = losses.regularized_betas(betas, has_betas)
+        rotation, rotation_gt = _rotations(prediction.params), _rotations(truth)
+        errors = losses.regressor_errors(
+            keypoints2d=keypoints2d,
+            keypoints2d_gt=batch.keypoints2d,
+            keypoints3d=keypoints3d,
+            keypoints3d_gt=batch.keypoints3d,
+            rotation=rotation,
+            rotation_gt=rotation_gt,
+            betas=prediction.params.betas,
+            betas_gt=betas,
+        )
+        below = tals.compare(
+            frozen.thresholds,
+            keypoints2d=keypoints2d,
+            keypoints2d_gt=batch.keypoints2d,
+            rotation=rotation,
+            rotation_gt=rotation_gt,
+            distance=config.tals.distance,
+        )
+        confidence = batch.keypoints2d[..., 2]
+        if config.tals.enabled:
+            weights = tals.weights(
+                below,
+                confidence2d=confidence,
+                has_pose=batch.has_pose,
+                has_betas=has_betas,
+                is_ground_truth=frozen.is_ground_truth[batch.source],
+                loose=config.tals.loose_weight,
+            )
+        else:
+            weights = losses.label_weights(batch.has_pose, has_betas)
+        terms = losses.batch_terms(errors, weights, config.reference_batch)
+        sources = sorted(config.data.mixture)
+        shares = tals.shares_below(below, confidence, batch.has_pose, batch.source, len(sources))
+        logs = {f'loss/{name}': term for name, term in terms.items()}
+        logs |= {
+            f'below/{kind}/{source}': share[i]
+            for kind, share in shares.items()
+            for i, source in enumerate(sources)
+        }
+        logs['mpjpe_mm'] = jnp.mean(_keypoint_error(keypoints3d, batch.keypoints3d))
+        return losses.weighted_sum(terms, config.loss_weights), (state, logs)
+
+    def predict(
+        self, params: dict, state: FrozenWeights, frozen: Frozen, batch: ImageBatch
+    ) -> RegressorOutput:
+        """The bodies in the crops."""
+        prediction = self.model.apply(params, state, batch.image)
+        body = smpl.forward(frozen.body, prediction.params)
+        keypoints3d = smpl.keypoints(frozen.body, body)
+        translation = camera.crop_translation(prediction.camera)
+        return RegressorOutput(
+            params=prediction.params,
+            camera=prediction.camera,
+            body=body,
+            keypoints3d=keypoints3d,
+            keypoints2d=camera.project_crop(keypoints3d, translation),
+            token_probs=prediction.token_probs,
+        )
+
+    def metrics(
+        self, output: RegressorOutput, frozen: Frozen, batch: ImageBatch
+    ) -> dict[str, jax.Array]:
+        """Per example: the errors of `metrics.body_errors`, and that of the 2D keypoints, px of
+        256."""
+        errors = body_errors(self.config.eval.convention, frozen, output.body, batch)
+        offset = metrics.distances(output.keypoints2d, batch.keypoints2d[..., :2])
+        confidence = batch.keypoints2d[..., 2]
+        share = confidence / jnp.maximum(jnp.sum(confidence, -1, keepdims=True), 1e-9)
+        return errors | {'keypoints2d_px': camera.CROP_SIZE * jnp.sum(share * offset, axis=-1)}
+
+    def summarize(self, means: dict[str, np.ndarray]) -> dict[str, float]:
+        """Scalars to report from the metrics' means over examples."""
+        return {name: float(value) for name, value in means.items() if np.ndim(value) == 0}
+
+
+def body_errors(
+    convention: str, frozen: Frozen, body: BodyOutput, batch: ImageBatch
+) -> dict[str, jax.Array]:
+    """`metrics.body_errors` of bodies against those of a batch's labels."""
+    ours = evaluation_points(convention, frozen, body)
+    theirs = truth_points(convention, frozen, batch)
+    return metrics.body_errors(ours[0], theirs[0], ours[1], theirs[1])
+
+
+def evaluation_points(
+    convention: str, frozen: Frozen, body: BodyOutput
+) -> tuple[jax.Array, jax.Array]:
+    """`metrics.evaluation_points` of bodies."""
+    keypoints3d = smpl.keypoints(frozen.body, body)
+    regressor = frozen.body.joint_regressor
+    return metrics.evaluation_points(convention, keypoints3d, body.vertices, regressor)
+
+
+def truth_points(convention: str, frozen: Frozen, batch: ImageBatch) -> tuple[jax.Array, jax.Array]:
+    """`metrics.evaluation_points` of the bodies of a batch's labels."""
+    return evaluation_points(convention, frozen, true_body(frozen, batch))
+
+
+def true_body(frozen: Frozen, batch: ImageBatch) -> BodyOutput:
+    """The bodies of a batch's labels."""
+    return smpl.forward(frozen.body, true_params(batch))
+
+
+def _regressor(model: ml_collections.FrozenConfigDict, tokenizer) -> Regressor:
+    backbone, decoder = ViT(**model.backbone), QueryDecoder(**model.decoder)
+    if model.head == 'direct':
+        return Regressor(backbone, DirectHead(decoder), None, model.rotation_6d)
+    if model.head != 'tokens':
+        raise ValueError(f"model.head={model.head!r}: expected 'tokens' or 'direct'")
+    mixer = TokenMixer(num_tokens(tokenizer.model.size_mul), tokenizer.num_codes, **model.mixer)
+    stage1 = Tokenizer(**tokenizer.model)
+    return Regressor(backbone, TokenHead(decoder, mixer), stage1, model.rotation_6d)
+
+
+def _keypoints(frozen: Frozen, params: SmplParams, weak) -> tuple[jax.Array, jax.Array]:
+    """Keypoints in 3D, (B, 44, 3) metres, and as the crop's camera sees them, (B, 44, 2)."""
+    points = keypoint_body.keypoints(frozen.keypoint_body, params)
+    return points, camera.project_crop(points, camera.crop_translation(weak))
+
+
+def true_params(batch: ImageBatch) -> SmplParams:
+    """The labels of a batch, as rotation matrices."""
+    return SmplParams(
+        rotations.axis_angle_to_matrix(batch.global_orient),
+        rotations.axis_angle_to_matrix(batch.body_pose),
+        batch.betas,
+    )
+
+
+def _rotations(params: SmplParams) -> jax.Array:
+    return jnp.concatenate([params.global_orient[:, None], params.body_pose], axis=1)
+
+
+def _keypoint_error(points, points_gt) -> jax.Array:
+    """Mean distance (B,) in mm of 3D keypoints, both centred on the pelvis keypoint."""
+    centre = losses.PELVIS
+    ours = points - points[:, centre, None]
+    theirs = points_gt[..., :3] - points_gt[:, centre, None, :3]
+    return metrics.mean_distance_mm(ours, theirs)
+
+
+def _like(ours: jax.Array, theirs) -> jax.Array:
+    if ours.shape != theirs.shape:
+        raise ValueError(f'a stage 1 array of shape {theirs.shape}, expected {ours.shape}')
+    return jax.device_put(jnp.asarray(theirs, ours.dtype), ours.sharding)
