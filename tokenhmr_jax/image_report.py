@@ -45,12 +45,12 @@ def report(
         for batch, valid in _batches(task, split, data.num_threads, limit)
     ]
     mean = [np.concatenate(p).mean(axis=0) for p in zip(*seen, strict=True)]
-    errors = []
+    errors_of, errors = jax.jit(metrics.body_errors), []
     for split in splits:
         for batch, valid in _batches(task, split, data.num_threads):
             truth = points(batch)
             guess = [np.broadcast_to(m, t.shape) for m, t in zip(mean, truth, strict=True)]
-            error = metrics.body_errors(guess[0], truth[0], guess[1], truth[1])
+            error = errors_of(guess[0], truth[0], guess[1], truth[1])
             errors.append({k: np.asarray(v)[valid] for k, v in error.items() if v.ndim == 1})
     row = {k: float(np.concatenate([e[k] for e in errors]).mean()) for k in errors[0]}
     pictures = gallery(task, params, state, frozen, splits, config.eval.gallery, data.num_threads)
