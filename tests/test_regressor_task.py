@@ -211,7 +211,8 @@ def test_batches_that_are_not_finite_are_named_and_stop_the_run(trained, tmp_pat
     image_records.prepare(tmp_path, 'mannequin', splits)
     workdir = tmp_path / 'run'
     printed = command(*arguments(tmp_path, trained, workdir, max_skipped_steps=2), expect=1)
-    assert 'steps 1 to 3: the loss or its gradient was not finite 3 times in a row' in printed
+    message = 'error: steps 1 to 3: the loss or its gradient was not finite 3 times in a row'
+    assert printed.splitlines()[-1].startswith(message)
     lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
     skipped = {line['step']: line['skipped_keys'] for line in lines if 'skipped_keys' in line}
     assert list(skipped) == [1, 2, 3]

@@ -22,10 +22,9 @@ from tokenhmr_jax import config_utils, image_report, pose_report, sharding, trai
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks import Task
 
-# Of each task: ROW, its name in the tables; `baselines` and `pictures`, what stands beside it; and
-# `bodies` and `sheet`, which draw examples.
+# Of each task: ROW, its name in the tables; `baselines` and `pictures`, what stands beside it;
+# `bodies` and `sheet`, which draw a batch; and EXAMPLES, how many of a batch to watch in training.
 REPORTS = {'tokenizer': pose_report, 'regressor': image_report}
-_EXAMPLES = 8
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "A run's workdir.")
 _STEP = flags.DEFINE_string('step', 'best', "Which step: 'best', 'last', or its number.")
@@ -110,7 +109,7 @@ class Examples:
         self._report = REPORTS[config.task]
         self._frozen = frozen
         total = sum(map(len, splits))
-        chosen = np.linspace(0, total - 1, min(_EXAMPLES, total)).astype(int)
+        chosen = np.linspace(0, total - 1, min(self._report.EXAMPLES, total)).astype(int)
         self._batch = task.batch(pipeline.take(splits, chosen, task.eval_transform))
         bodies = functools.partial(self._report.bodies, task)
         self._bodies = jax.jit(bodies, out_shardings=sharding.replicated(mesh))

@@ -19,6 +19,7 @@ from tokenhmr_jax.trained import Trained
 from tokenhmr_jax.types import PoseBatch
 
 ROW = 'reconstruction'
+EXAMPLES = 3  # of four bodies each, which take longer to draw than to compute
 _SAND, _BLUE = (0.85, 0.75, 0.62), (0.45, 0.62, 0.85)
 _BODY = slice(1, 22)
 _COLUMNS = 6
