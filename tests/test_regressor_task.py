@@ -55,11 +55,20 @@ def images(tmp_path_factory) -> pathlib.Path:
         'datasets/mannequin/mannequin_dataset_builder.py', f'--data_dir={folder}',
         '--num_train=16', '--num_pseudo=8', '--num_heldout=8', '--num_processes=1',
     )  # fmt: skip
+    write_mocap(folder)
     return folder
 
 
+def write_mocap(folder):
+    """Bodies for the adversarial prior to take for real."""
+    rng = np.random.default_rng(0)
+    pose, betas = rng.normal(0, 0.2, (20, 72)), rng.normal(0, 1, (20, 10))
+    np.savez(folder / 'mocap.npz', body_pose=pose, betas=betas)
+
+
 def arguments(images, tokenizer, workdir, **overrides) -> list[str]:
-    settings = SIZES | {'data.data_dir': images, 'tokenizer.checkpoint': tokenizer} | overrides
+    settings = SIZES | {'data.data_dir': images, 'tokenizer.checkpoint': tokenizer}
+    settings |= {'adversarial.weight': 0.01, 'adversarial.mocap': images / 'mocap.npz'} | overrides
     return [
         '-m', 'tokenhmr_jax.train', '--config=configs/regressor.py:variant=quickstart',
         f'--workdir={workdir}', f'--config.data.mixture={MIXTURE}',
@@ -81,6 +90,17 @@ def test_a_run_reports_what_is_below_the_thresholds_of_each_source(run):
     kinds = ('keypoints2d', 'angles')
     assert seen == {f'below/{kind}/{source}' for kind in kinds for source in MIXTURE}
     assert all(0 <= line[name] <= 1 for line in lines for name in seen & line.keys())
+
+
+def test_the_loss_is_the_weighted_sum_of_its_terms(run):
+    """With the adversarial prior, whose other side counts in full."""
+    weights = {'keypoints2d': 0.01, 'keypoints3d': 0.05, 'global_orient': 0.001}
+    weights |= {'body_pose': 0.001, 'betas': 0.0005, 'adversarial': 0.01, 'discriminator': 1.0}
+    line = json.loads((run / 'metrics.jsonl').read_text().splitlines()[0])
+    total = sum(weight * line[f'loss/{name}'] for name, weight in weights.items())
+    assert line['loss'] == pytest.approx(total, rel=1e-5)
+    with checkpoints.Checkpoints(run, create=False) as saved:
+        assert 'discriminator' in saved.read_model(6)['params']
 
 
 def test_frozen_weights_are_those_of_the_tokenizer_to_the_bit(run, trained):
@@ -209,6 +229,7 @@ def test_batches_that_are_not_finite_are_named_and_stop_the_run(trained, tmp_pat
         record['betas'][3] = 1e30
     splits = {name.split('/')[1]: records for name in (*MIXTURE, 'mannequin/suit_heldout')}
     image_records.prepare(tmp_path, 'mannequin', splits)
+    write_mocap(tmp_path)
     workdir = tmp_path / 'run'
     printed = command(*arguments(tmp_path, trained, workdir, max_skipped_steps=2), expect=1)
     message = 'error: steps 1 to 3: the loss or its gradient was not finite 3 times in a row'
@@ -256,6 +277,7 @@ def test_the_direct_head_needs_no_tokenizer(trained):
     task = TASKS['regressor'].from_config(config)
     params, state = jax.jit(task.init)(jax.random.key(0))
     assert task.warm_start(params, state)[1].codes is None
+    assert set(params) == {'backbone', 'head'}  # and no prior, unless it is asked for
 
 
 def regressor_config(trained, **overrides):
