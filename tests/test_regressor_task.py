@@ -197,7 +197,7 @@ def test_the_mean_body_is_the_mean_of_the_training_bodies(evaluation, images):
 
 def test_thresholds_of_angles_are_the_mean_errors_of_predictions(run, images, tmp_path):
     """Against SciPy's angles, for the labels as the records hold them."""
-    loaded = trained_run.load(str(run), 'last', sharding.make_mesh())
+    loaded = trained_run.load(str(run), 'last', sharding.make_mesh(jax.devices()[:1]))
     records = pipeline.open_split(str(images), 'mannequin/suit_heldout')
     ((predicted, true),) = tals_derivation.predictions_of(loaded, records)
     labels = [np.r_[r['global_orient'][None], r['body_pose']] for r in records.read(range(8))]

@@ -110,7 +110,6 @@ def predictions_of(
       records: of an image dataset; each is cropped as in an evaluation.
       limit: how many at most, spread evenly; None for all.
     """
-    rotations_of = jax.jit(functools.partial(_rotations, run.task))
     for columns, valid in pipeline.eval_batches(
         records,
         batch_size=run.config.eval.batch_size,
@@ -119,11 +118,12 @@ def predictions_of(
         limit=limit,
     ):
         batch = run.task.batch(columns)
-        pair = rotations_of(run.params, run.state, run.frozen, batch)
+        pair = _rotations(run.task, run.params, run.state, run.frozen, batch)
         known = valid & (batch.has_pose > 0)
         yield tuple(np.asarray(each)[known] for each in pair)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _rotations(task, params, state, frozen, batch: ImageBatch) -> tuple[jax.Array, jax.Array]:
     """Predicted and true rotations (B, 24, 3, 3)."""
     predicted = task.predict(params, state, frozen, batch).params
@@ -172,7 +172,7 @@ def derive(
     if checkpoint is None:
         values = tals.load(angles).angles
     else:
-        run = trained.load(checkpoint, step, sharding.make_mesh())
+        run = trained.load(checkpoint, step, sharding.make_mesh(jax.devices()[:1]))
         if run.config.task != 'regressor':
             raise ValueError(f'{checkpoint}: a checkpoint of {run.config.task!r}, not a regressor')
         values = angle_thresholds(
