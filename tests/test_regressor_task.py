@@ -94,13 +94,14 @@ def test_a_run_reports_what_is_below_the_thresholds_of_each_source(run):
 
 def test_the_loss_is_the_weighted_sum_of_its_terms(run):
     """With the adversarial prior, whose other side counts in full."""
-    weights = {'keypoints2d': 0.01, 'keypoints3d': 0.05, 'global_orient': 0.001}
-    weights |= {'body_pose': 0.001, 'betas': 0.0005, 'adversarial': 0.01, 'discriminator': 1.0}
+    with checkpoints.Checkpoints(run, create=False) as saved:
+        config = saved.read_config(6)['config']
+        assert 'discriminator' in saved.read_model(6)['params']
+    weights = config['loss_weights'] | {'adversarial': 0.01, 'discriminator': 1.0}
     line = json.loads((run / 'metrics.jsonl').read_text().splitlines()[0])
+    assert {name for name in line if name.startswith('loss/')} == {f'loss/{n}' for n in weights}
     total = sum(weight * line[f'loss/{name}'] for name, weight in weights.items())
     assert line['loss'] == pytest.approx(total, rel=1e-5)
-    with checkpoints.Checkpoints(run, create=False) as saved:
-        assert 'discriminator' in saved.read_model(6)['params']
 
 
 def test_frozen_weights_are_those_of_the_tokenizer_to_the_bit(run, trained):
