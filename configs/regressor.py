@@ -101,6 +101,11 @@ def paper() -> ml_collections.ConfigDict:
     config.loss_weights.betas = 0.0005
     # Draws betas to zero where they are not to be trusted; it matters without TALS only.
     config.betas_reg = False
+    # HMR's adversarial prior. Every published weight is 0, which trains none. Above 0, bodies are
+    # judged against those of `mocap`, 4D-Humans' cmu_mocap.npz or a file like it.
+    config.adversarial = ml_collections.ConfigDict()
+    config.adversarial.weight = 0.0
+    config.adversarial.mocap = ''
     config.tals = ml_collections.ConfigDict()
     config.tals.enabled = True
     config.tals.loose_weight = 0.01
