@@ -5,13 +5,13 @@ checks run on it too. Tolerances are those stated with the numbers: 1e-4 relativ
 rotations, indices equal.
 """
 
-import collections
-import pathlib
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden import DATA, assert_close, fixture, read_torch
 from random_body import random_smpl
 
 from tokenhmr_jax import convert, losses
@@ -19,52 +19,34 @@ from tokenhmr_jax.body import rotations, smpl
 from tokenhmr_jax.models import quantizer, tokenizer
 from tokenhmr_jax.types import SmplParams
 
-SHIPPED = pathlib.Path(__file__).parent / 'data/golden_stage1.npz'
-
-
-def assert_close(found, expected):
-    """1e-4 relative to the array's largest value."""
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * scale)
-
-
-@pytest.fixture(scope='module', params=['shipped', 'shared'])
-def golden(request):
-    if request.param == 'shipped':
-        return dict(np.load(SHIPPED))
-    folder = request.getfixturevalue('shared') / 'golden'
-    return dict(np.load(folder / 'golden.npz')) | dict(np.load(folder / 'golden_more.npz'))
+golden = fixture('golden_stage1.npz', 'golden.npz', 'golden_more.npz')
+# Of the size of the weights; compiled once for all sets of numbers.
+MODEL = tokenizer.Tokenizer(width=32, code_dim=16, size_mul=1, size_div=2, depth=2, dilation_rate=3)
+encode, decode = (
+    jax.jit(functools.partial(MODEL.apply, method=name)) for name in ('encode', 'decode')
+)
+forward = jax.jit(smpl.forward)
 
 
 @pytest.fixture(scope='module', params=['shipped', 'shared'])
 def weights(request):
     """The original's stage 1 state dict."""
     if request.param == 'shipped':
-        shipped = np.load(SHIPPED)
+        shipped = np.load(DATA / 'golden_stage1.npz')
         return {k.removeprefix('net.'): shipped[k] for k in shipped if k.startswith('net.')}
-    torch = pytest.importorskip('torch')
-    path = request.getfixturevalue('shared') / 'golden/tokenizer.pth'
-    # The file's config is of a class that need not exist here: plain containers stand in for it.
-    stand_in = (collections.OrderedDict, 'yacs.config.CfgNode')
-    with torch.serialization.safe_globals([stand_in]):
-        checkpoint = torch.load(path, weights_only=True)
-    return {k: v.numpy() for k, v in checkpoint['net'].items()}
+    return read_torch(request.getfixturevalue('shared') / 'golden/tokenizer.pth', 'net')
 
 
 @pytest.fixture(scope='module')
-def model_and_codes(weights):
-    params, codes = convert.tokenizer_params(weights, size_mul=1, size_div=2, depth=2)
-    model = tokenizer.Tokenizer(
-        width=32, code_dim=16, size_mul=1, size_div=2, depth=2, dilation_rate=3
-    )
-    return model.bind({'params': jax.tree.map(jnp.asarray, params)}), codes
+def params_and_codes(weights):
+    return convert.tokenizer_params(weights, size_mul=1, size_div=2, depth=2)
 
 
 def test_smpl_vertices_and_keypoints(golden, random_body):
-    rotation = rotations.axis_angle_to_matrix(golden['smpl_axis_angle'])
+    rotation = np.asarray(jax.jit(rotations.axis_angle_to_matrix)(golden['smpl_axis_angle']))
     np.testing.assert_allclose(rotation, golden['smpl_rotmat'], atol=1e-5)
     params = SmplParams(rotation[:, 0], rotation[:, 1:], golden['smpl_betas'])
-    output = smpl.forward(random_body, params)
+    output = forward(random_body, params)
     assert_close(output.vertices[:, ::100], golden['smpl_vertices_every_100'])
     assert_close(smpl.keypoints(random_body, output), golden['smpl_joints44'])
 
@@ -82,20 +64,20 @@ def test_axis_angle_up_to_full_turns(golden):
     expected = golden['rotmat_to_aa'].astype(np.float64)
     angle = np.linalg.norm(expected, axis=-1, keepdims=True)
     expected = np.where(angle > np.pi, expected * (angle - 2 * np.pi) / angle, expected)
-    found = rotations.matrix_to_axis_angle(golden['smpl_rotmat'][0])
+    found = jax.jit(rotations.matrix_to_axis_angle)(golden['smpl_rotmat'][0])
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_tokenizer_forward(golden, model_and_codes):
-    model, codes = model_and_codes
-    latents = model.encode(golden['tok_pose_rotmat'])
+def test_tokenizer_forward(golden, params_and_codes):
+    params, codes = params_and_codes
+    latents = encode({'params': params}, golden['tok_pose_rotmat'])
     assert_close(latents, golden['tok_latents'])
     quantized, tokens, commitment = quantizer.quantize(codes, latents)
     np.testing.assert_array_equal(tokens, golden['tok_indices'])
     assert_close(commitment, golden['tok_commit'])
     usage = quantizer.usage(tokens, len(codes))
     assert_close(quantizer.perplexity(usage), golden['tok_perplexity'])
-    decoded = model.decode(quantized)
+    decoded = decode({'params': params}, quantized)
     assert_close(decoded, golden['tok_recon_6d'])
     rotation = rotations.rotation_6d_to_matrix(decoded)
     np.testing.assert_allclose(rotation, golden['tok_recon_rotmat'], atol=1e-5)

@@ -4,33 +4,20 @@ A small part of the numbers ships with the project; where the full set lies besi
 same checks run on it too. Tolerances are those stated with the numbers.
 """
 
-import pathlib
-
 import jax
 import numpy as np
 import pytest
+from golden import assert_close, fixture
 
 from tokenhmr_jax import losses, metrics, tals
 from tokenhmr_jax.body import camera, rotations, smpl
 from tokenhmr_jax.types import SmplParams
 
-SHIPPED = pathlib.Path(__file__).parent / 'data/golden_stage2_losses.npz'
 # The release's sources of ground truth.
 TRUE_SOURCES = ('H36M', 'BEDLAM')
 
 
-def assert_close(found, expected):
-    """1e-4 relative to the array's largest value."""
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * scale)
-
-
-@pytest.fixture(scope='module', params=['shipped', 'shared'])
-def golden(request):
-    if request.param == 'shipped':
-        return dict(np.load(SHIPPED))
-    folder = request.getfixturevalue('shared') / 'golden'
-    return dict(np.load(folder / 'golden.npz')) | dict(np.load(folder / 'golden_more.npz'))
+golden = fixture('golden_stage2_losses.npz', 'golden.npz', 'golden_more.npz')
 
 
 @pytest.fixture(scope='module')
