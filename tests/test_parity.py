@@ -26,6 +26,9 @@ encode, decode = (
     jax.jit(functools.partial(MODEL.apply, method=name)) for name in ('encode', 'decode')
 )
 forward = jax.jit(smpl.forward)
+quantize, perplexity = jax.jit(quantizer.quantize), jax.jit(quantizer.perplexity)
+pick_seeds = jax.jit(quantizer.pick_seeds, static_argnums=(1, 3))
+update = jax.jit(quantizer.update, static_argnames='reset_on_reseed')
 
 
 @pytest.fixture(scope='module', params=['shipped', 'shared'])
@@ -48,11 +51,11 @@ def test_smpl_vertices_and_keypoints(golden, random_body):
     params = SmplParams(rotation[:, 0], rotation[:, 1:], golden['smpl_betas'])
     output = forward(random_body, params)
     assert_close(output.vertices[:, ::100], golden['smpl_vertices_every_100'])
-    assert_close(smpl.keypoints(random_body, output), golden['smpl_joints44'])
+    assert_close(jax.jit(smpl.keypoints)(random_body, output), golden['smpl_joints44'])
 
 
 def test_rotation_conventions(golden):
-    found = rotations.rotation_6d_to_matrix(golden['rot6d'])
+    found = jax.jit(rotations.rotation_6d_to_matrix)(golden['rot6d'])
     np.testing.assert_allclose(found, golden['rot6d_rotmat'], atol=1e-5)
     matrices = golden['smpl_rotmat'][0]
     found = rotations.matrix_to_rotation_6d(matrices)
@@ -72,11 +75,11 @@ def test_tokenizer_forward(golden, params_and_codes):
     params, codes = params_and_codes
     latents = encode({'params': params}, golden['tok_pose_rotmat'])
     assert_close(latents, golden['tok_latents'])
-    quantized, tokens, commitment = quantizer.quantize(codes, latents)
+    quantized, tokens, commitment = quantize(codes, latents)
     np.testing.assert_array_equal(tokens, golden['tok_indices'])
     assert_close(commitment, golden['tok_commit'])
     usage = quantizer.usage(tokens, len(codes))
-    assert_close(quantizer.perplexity(usage), golden['tok_perplexity'])
+    assert_close(perplexity(usage), golden['tok_perplexity'])
     decoded = decode({'params': params}, quantized)
     assert_close(decoded, golden['tok_recon_6d'])
     rotation = rotations.rotation_6d_to_matrix(decoded)
@@ -85,7 +88,7 @@ def test_tokenizer_forward(golden, params_and_codes):
 
 def test_codebook_initialisation(golden):
     latents = golden['tok_latents'].reshape(-1, 16)
-    seeds = quantizer.pick_seeds(latents, 64, jax.random.key(0), 'first')
+    seeds = pick_seeds(latents, 64, jax.random.key(0), 'first')
     codebook = quantizer.initialize(quantizer.empty(64, 16), seeds)
     assert_close(codebook.codes, golden['vq_init_codebook'])
 
@@ -95,13 +98,13 @@ def test_codebook_update(golden):
         golden['vq_codebook'], golden['vq_code_sum'], golden['vq_code_count'], jnp.array(True)
     )
     latents = golden['vq_in']
-    output, tokens, commitment = quantizer.quantize(before.codes, latents)
+    output, tokens, commitment = quantize(before.codes, latents)
     assert_close(output, golden['vq_out'])
     assert_close(commitment, golden['vq_commit'])
     usage = quantizer.usage(tokens, 64)
-    assert_close(quantizer.perplexity(usage), golden['vq_perplexity'])
-    seeds = quantizer.pick_seeds(latents, 64, jax.random.key(0), 'first')
-    after = quantizer.update(before, latents, tokens, seeds, decay=0.99, reset_on_reseed=False)
+    assert_close(perplexity(usage), golden['vq_perplexity'])
+    seeds = pick_seeds(latents, 64, jax.random.key(0), 'first')
+    after = update(before, latents, tokens, seeds, decay=0.99, reset_on_reseed=False)
     assert (np.asarray(after.ema_count) < 1).any(), 'the numbers must exercise re-seeding'
     assert_close(after.codes, golden['vq_codebook_after'])
     assert_close(after.ema_sum, golden['vq_code_sum_after'])
@@ -117,14 +120,14 @@ def test_nearest_resizing(golden):
 
 def test_stage1_losses(golden):
     arrays = random_smpl(1)
-    weights = losses.vertex_weights(
-        jnp.asarray(arrays['v_template'], jnp.float32), arrays['f'].astype(int)
+    weights = jax.jit(losses.vertex_weights)(
+        arrays['v_template'].astype(np.float32), arrays['f'].astype(int)
     )
     assert_close(
         weights[golden['stage1_vertex_weight_indices']], golden['stage1_vertex_weights_nonzero']
     )
     vertices = np.stack([arrays['v_template']] * 2).astype(np.float32)
-    terms = losses.tokenizer_terms(
+    terms = jax.jit(losses.tokenizer_terms, static_argnames='distance')(
         rotation=golden['tok_recon_rotmat'],
         rotation_gt=golden['tok_pose_rotmat'],
         joints=golden['stage1_joints_pred'][:, 1:22],

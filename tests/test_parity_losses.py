@@ -17,13 +17,18 @@ from tokenhmr_jax.types import SmplParams
 TRUE_SOURCES = ('H36M', 'BEDLAM')
 
 
+# Compiled: run as they stand, every operation in them is compiled on its own.
+axis_angle_to_matrix = jax.jit(rotations.axis_angle_to_matrix)
+evaluation_points = jax.jit(metrics.evaluation_points, static_argnums=0)
+body_errors = jax.jit(metrics.body_errors)
+
 golden = fixture('golden_stage2_losses.npz', 'golden.npz', 'golden_more.npz')
 
 
 @pytest.fixture(scope='module')
 def bodies(golden, random_body):
     """The predicted and the true bodies."""
-    rotation = np.asarray(rotations.axis_angle_to_matrix(golden['gt_axis_angle']))
+    rotation = np.asarray(axis_angle_to_matrix(golden['gt_axis_angle']))
     predicted = SmplParams(
         golden['pred_global_orient'][:, 0], golden['pred_body_pose'], golden['pred_betas']
     )
@@ -40,13 +45,13 @@ def pairs(golden):
         'keypoints2d': golden['pred_keypoints2d'],
         'keypoints2d_gt': golden['gt_keypoints2d'],
         'rotation': np.concatenate(parts, axis=1),
-        'rotation_gt': np.asarray(rotations.axis_angle_to_matrix(golden['gt_axis_angle'])),
+        'rotation_gt': np.asarray(axis_angle_to_matrix(golden['gt_axis_angle'])),
     }
 
 
 @pytest.fixture(scope='module')
 def errors(golden, pairs):
-    return losses.regressor_errors(
+    return jax.jit(losses.regressor_errors)(
         **pairs,
         keypoints3d=golden['pred_joints44'],
         keypoints3d_gt=golden['gt_keypoints3d'],
@@ -57,12 +62,12 @@ def errors(golden, pairs):
 
 def sums(errors, weights):
     """The original's terms are sums over its batch of three."""
-    return losses.batch_terms(errors, weights, reference_batch=3)
+    return jax.jit(losses.batch_terms)(errors, weights, reference_batch=3)
 
 
 def test_predicted_keypoints(golden, bodies, random_body):
     assert_close(bodies[0].vertices[:, ::100], golden['pred_vertices_every_100'])
-    points = smpl.keypoints(random_body, bodies[0])
+    points = jax.jit(smpl.keypoints)(random_body, bodies[0])
     assert_close(points, golden['pred_joints44'])
     translation = camera.crop_translation(golden['pred_cam'])
     assert_close(translation, golden['pred_cam_t'])
@@ -93,7 +98,8 @@ def test_plain_terms(golden, errors):
     'prefix, has_pose', [('tals', 'has_pose'), ('tals_has0', 'has_pose_zero_on_gt')]
 )
 def test_tals_terms(golden, pairs, errors, prefix, has_pose):
-    below = tals.compare(tals.load('release'), **pairs, distance='squared')
+    compare = jax.jit(tals.compare, static_argnames='distance')
+    below = compare(tals.load('release'), **pairs, distance='squared')
     weights = tals.weights(
         below,
         confidence2d=golden['gt_keypoints2d'][..., 2],
@@ -108,22 +114,22 @@ def test_tals_terms(golden, pairs, errors, prefix, has_pose):
 
 def test_metrics_of_14_keypoints(golden, bodies, random_body):
     points, points_gt = (
-        metrics.evaluation_points('lsp14', keypoints, body.vertices, random_body.joint_regressor)[0]
+        evaluation_points('lsp14', keypoints, body.vertices, random_body.joint_regressor)[0]
         for keypoints, body in (
             (golden['pred_joints44'], bodies[0]),
             (golden['gt_keypoints3d'][..., :3], bodies[1]),
         )
     )
-    found = metrics.body_errors(points, points_gt, bodies[0].vertices, bodies[1].vertices)
+    found = body_errors(points, points_gt, bodies[0].vertices, bodies[1].vertices)
     assert_close(found['mpjpe_mm'], golden['metric_mpjpe_mm'])
     assert_close(found['pa_mpjpe_mm'], golden['metric_pa_mpjpe_mm'])
 
 
 def test_metrics_of_24_joints(golden, bodies, random_body):
     (points, mesh), (points_gt, mesh_gt) = (
-        metrics.evaluation_points('smpl24', None, body.vertices, random_body.joint_regressor)
+        evaluation_points('smpl24', None, body.vertices, random_body.joint_regressor)
         for body in bodies
     )
-    found = metrics.body_errors(points, points_gt, mesh, mesh_gt)
+    found = body_errors(points, points_gt, mesh, mesh_gt)
     for name in ('mpjpe_mm', 'pa_mpjpe_mm', 'pve_mm'):
         assert_close(found[name], golden[f'emdb_{name}'])
