@@ -42,6 +42,11 @@ def paper() -> ml_collections.ConfigDict:
     config.seed = 0
     config.num_steps = 100_000
     config.batch_size = 256
+    # How many parts of a batch to compute one after the other, where its memory is too much.
+    config.accumulation_steps = 1
+    # Of how many devices each group shares one copy of parameters and optimizer state.
+    config.mesh = ml_collections.ConfigDict()
+    config.mesh.fsdp = 1
     # Loss terms are means over the batch times this: the release sums over 48 images.
     config.reference_batch = 48.0
 

@@ -72,7 +72,7 @@ def test_any_number_of_hosts_sees_the_same_global_batches(prepared, hosts):
     for step, batch in enumerate(alone):
         parts = [share[step] for share in shares]
         assert {len(part) for part in parts} == {32 // hosts}
-        assert sorted(itertools.chain(*parts)) == sorted(batch)
+        assert list(itertools.chain(*parts)) == batch
 
 
 def test_a_position_is_restored_to_the_record(prepared):
@@ -84,6 +84,11 @@ def test_a_position_is_restored_to_the_record(prepared):
     take(fresh, 1)
     fresh.set_state(position)
     assert take(fresh, 3) == expected
+
+
+def test_a_batch_that_hosts_cannot_share_is_refused(prepared):
+    with pytest.raises(ValueError, match='batch_size=32 does not divide over 3 hosts'):
+        stream(prepared, process_count=3)
 
 
 @pytest.mark.parametrize('hosts', [1, 2])

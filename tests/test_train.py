@@ -126,16 +126,22 @@ def random_batch(size=16):
     return PoseBatch(body_pose=rng.normal(0, 0.4, (size, 21, 3)).astype(np.float32))
 
 
-def run_steps(devices, batches, **overrides):
-    """The states after each batch, and the logs, of a run on that many devices."""
+def run_steps(devices, batches, start=None, **overrides):
+    """The states after each batch, and the logs, of a run on that many devices.
+
+    It goes on from the state `start`, or begins.
+    """
     settings = {'optimizer.warmup_steps': 0, 'codebook.num_codes': 200} | overrides
     config = tiny_config('/nowhere', **settings)
-    mesh = sharding.make_mesh(jax.devices()[:devices])
+    mesh = sharding.make_mesh(jax.devices()[:devices], config.mesh.fsdp)
     task = TASKS[config.task].from_config(config)
     frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
     tx = optimizer.make(config.optimizer, config.num_steps)
-    state = train.initial_state(task, tx, mesh, config.seed)
-    step = train.make_train_step(task, tx, mesh, config.seed)
+    if start is None:
+        state = train.initial_state(task, tx, mesh, config.seed)
+    else:
+        state = jax.device_put(start, sharding.by_rules(start, mesh))
+    step = train.make_train_step(task, tx, mesh, config.seed, config.accumulation_steps)
     states, logs = [], []
     for batch in batches:
         state, log = step(state, frozen, sharding.put_batch(batch, mesh))
@@ -153,9 +159,11 @@ def on_one():
     return run_steps(1, [random_batch()] * 3 + [bad])
 
 
-def test_steps_on_eight_devices_equal_steps_on_one(on_one):
+@pytest.mark.parametrize('fsdp', [1, 4])
+def test_steps_on_eight_devices_equal_steps_on_one(on_one, fsdp):
+    """Whether each device holds all parameters, or groups of four share them."""
     (_, _, one, _), (*logs_one, _) = on_one
-    (_, _, eight), logs_eight = run_steps(8, [random_batch()] * 3)
+    (_, _, eight), logs_eight = run_steps(8, [random_batch()] * 3, **{'mesh.fsdp': fsdp})
     # 320 tokens a batch for 200 codes: some are re-seeded in every step.
     assert (one.state.ema_count <= 1).any()
     for a, b in zip(logs_one, logs_eight, strict=True):
@@ -164,6 +172,19 @@ def test_steps_on_eight_devices_equal_steps_on_one(on_one):
     for a, b in zip(jax.tree.leaves(one.state), jax.tree.leaves(eight.state), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(eight.params), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_a_step_in_parts_equals_the_whole(on_one):
+    """From a state whose codebook is frozen: one that learns does so with each part."""
+    (_, start, *_), _ = on_one
+    settings = {'codebook.freeze_step': 1, 'mesh.fsdp': 2}
+    (whole,), (logs,) = run_steps(2, [random_batch()], start, **settings)
+    settings['accumulation_steps'] = 4
+    (parts,), (logs_of_parts,) = run_steps(2, [random_batch()], start, **settings)
+    for name in ('loss', 'grad_norm', 'loss/vertices', 'mpjpe_mm'):
+        np.testing.assert_allclose(logs[name], logs_of_parts[name], rtol=1e-5, err_msg=name)
+    for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(parts.params), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 

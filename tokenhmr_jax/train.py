@@ -4,8 +4,9 @@ Run again with the same workdir, it goes on exactly where it stopped.
 """
 
 import collections
+import functools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grain
@@ -37,8 +38,9 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
         config, before any compute is spent.
       FloatingPointError: after too many batches in a row whose loss or gradient is not finite.
     """
-    mesh = sharding.make_mesh()
-    sharding.check_batch_size(config.batch_size, mesh, 'batch_size')
+    mesh = sharding.make_mesh(fsdp=config.mesh.fsdp)
+    parts = config.accumulation_steps
+    sharding.check_batch_size(config.batch_size, mesh, 'batch_size', parts)
     sharding.check_batch_size(config.eval.batch_size, mesh, 'eval.batch_size')
     task = TASKS[config.task].from_config(config)
     data = pipeline.train_batches(
@@ -55,7 +57,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
     frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
     description = checkpoints.describe(config, smpl.topology(frozen.body))
     tx = optimizer.make(config.optimizer, config.num_steps)
-    train_step = make_train_step(task, tx, mesh, config.seed)
+    train_step = make_train_step(task, tx, mesh, config.seed, parts)
     evaluator = evaluate.Evaluator(task, mesh, frozen, config)
     examples = evaluate.Examples(task, mesh, frozen, config, validation)
 
@@ -97,31 +99,46 @@ def _go_on(state, data, saved, description, workdir) -> TrainState:
     return state
 
 
+def abstract_state(task: Task, tx: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """The shapes of a training state, each with its place on the mesh."""
+    return sharding.placed(jax.eval_shape(functools.partial(_fresh_state, task, tx, 0)), mesh)
+
+
 def initial_state(
     task: Task, tx: optax.GradientTransformation, mesh: Mesh, seed: int
 ) -> TrainState:
-    """Fresh parameters, state and optimizer, on every device of the mesh."""
-
-    def init():
-        params, state = task.init(jax.random.key(seed))
-        return TrainState(jnp.zeros((), jnp.int32), params, state, tx.init(params))
-
-    return jax.jit(init, out_shardings=sharding.replicated(mesh))()
+    """Fresh parameters, state and optimizer, placed by `sharding.RULES`."""
+    places = jax.tree.map(lambda x: x.sharding, abstract_state(task, tx, mesh))
+    return jax.jit(functools.partial(_fresh_state, task, tx, seed), out_shardings=places)()
 
 
-def make_train_step(task: Task, tx: optax.GradientTransformation, mesh: Mesh, seed: int):
+def _fresh_state(task: Task, tx: optax.GradientTransformation, seed: int) -> TrainState:
+    params, state = task.init(jax.random.key(seed))
+    return TrainState(jnp.zeros((), jnp.int32), params, state, tx.init(params))
+
+
+def make_train_step(
+    task: Task, tx: optax.GradientTransformation, mesh: Mesh, seed: int, parts: int = 1
+):
     """The compiled step: (state, frozen, batch) -> (state, logs). The state given is consumed.
 
     A batch whose loss or gradient is not finite changes nothing but the step count, and is
     reported in `logs['skipped']`.
+
+    The gradient is the mean over `parts` parts of the batch, one after the other, which need as
+    much less memory; what a task keeps beside its parameters, it updates with each part.
     """
 
     def train_step(old: TrainState, frozen: Any, batch: Any):
         rng = jax.random.fold_in(jax.random.key(seed), old.step)
-        grad = jax.value_and_grad(task.loss, has_aux=True)
-        (loss, (state, logs)), grads = grad(old.params, old.state, frozen, batch, rng, old.step)
+        loss = functools.partial(_loss, task, frozen, old.step)
+        if parts == 1:
+            grads, (state, logs) = jax.grad(loss, has_aux=True)(old.params, old.state, batch, rng)
+        else:
+            batches = sharding.split_batch(batch, mesh, parts)
+            grads, state, logs = _accumulate(loss, old, batches, jax.random.split(rng, parts))
         grad_norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        finite = jnp.isfinite(logs['loss']) & jnp.isfinite(grad_norm)
 
         def update():
             updates, opt_state = tx.update(grads, old.opt_state, old.params)
@@ -130,16 +147,38 @@ def make_train_step(task: Task, tx: optax.GradientTransformation, mesh: Mesh, se
 
         # A branch: choosing between old and new arrays would cost more than the whole update.
         new = jax.lax.cond(finite, update, lambda: old)
-        logs |= {'loss': loss, 'grad_norm': grad_norm, 'skipped': 1.0 - finite}
+        logs |= {'grad_norm': grad_norm, 'skipped': 1.0 - finite}
         return new.replace(step=old.step + 1), logs
 
     everywhere = sharding.replicated(mesh)
+    places = jax.tree.map(lambda x: x.sharding, abstract_state(task, tx, mesh))
     return jax.jit(
         train_step,
-        in_shardings=(everywhere, everywhere, sharding.batch(mesh)),
-        out_shardings=(everywhere, everywhere),
+        in_shardings=(places, everywhere, sharding.batch(mesh)),
+        out_shardings=(places, everywhere),
         donate_argnums=0,
     )
+
+
+def _loss(task: Task, frozen: Any, step: jax.Array, params: Any, state: Any, batch: Any, rng):
+    loss, (state, logs) = task.loss(params, state, frozen, batch, rng, step)
+    return loss, (state, logs | {'loss': loss})
+
+
+def _accumulate(loss: Callable, old: TrainState, batches: Any, rngs: jax.Array):
+    """Mean gradient, state and mean logs over parts (N, B / N, ...) of a batch."""
+
+    def part(carry, batch_and_rng):
+        total, state = carry
+        grads, (state, logs) = jax.grad(loss, has_aux=True)(old.params, state, *batch_and_rng)
+        return (jax.tree.map(jnp.add, total, grads), state), logs
+
+    start = jax.tree.map(jnp.zeros_like, old.params), old.state
+    (total, state), logs = jax.lax.scan(part, start, (batches, rngs))
+    grads = jax.tree.map(lambda x: x / len(rngs), total)
+    # A metric that a part has no examples for is not a number there; a loss must not be.
+    means = jax.tree.map(jnp.nanmean, logs) | {'loss': jnp.mean(logs['loss'])}
+    return grads, state, means
 
 
 def device_batches(
