@@ -20,12 +20,11 @@ import torch
 import torch_regressor
 from smpl_forward import torch_body
 
-from tokenhmr_jax import optimizer, sharding
+from tokenhmr_jax import optimizer, sharding, train_step
 from tokenhmr_jax.body import mannequin
 from tokenhmr_jax.models import vit
 from tokenhmr_jax.models.regressor import upright_mean
 from tokenhmr_jax.tasks.regressor import Frozen, RegressorTask
-from tokenhmr_jax.train import make_train_step
 from tokenhmr_jax.types import ImageBatch, TrainState
 
 CONFIG = Path(__file__).parent.parent / 'configs/regressor.py'
@@ -86,7 +85,7 @@ def compare(config: ml_collections.ConfigDict, options: argparse.Namespace) -> N
     state = jax.device_put(state, sharding.replicated(mesh))
     their_batch = torch_regressor.tensors(batch, device)
     their_batch = their_batch.replace(image=their_batch.image.movedim(-1, 1).contiguous())
-    step = make_train_step(task, tx, mesh, config.seed)
+    step = train_step.make(task, tx, mesh, config.seed)
     batch = sharding.put_batch(batch, mesh)
 
     state, logs = step(state, frozen, batch)

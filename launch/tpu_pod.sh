@@ -2,10 +2,10 @@
 # Train on a slice of TPUs, spot by default, and start again after every preemption:
 #
 #     launch/tpu_pod.sh --name=hmr --zone=us-central1-a --type=v5litepod-32 -- \
-#         --config=configs/regressor.py --workdir=gs://BUCKET/runs/regressor
+#         --config=configs/regressor.py --workdir=/data/runs/regressor
 #
-# Needs gcloud, and this checkout as the current folder; the data and the workdir lie where every
-# worker sees them. --on-demand asks for what is not taken back; --dry-run prints what would be done.
+# Needs gcloud, and this checkout as the current folder; the data and the workdir lie on a file
+# system that every worker mounts. --on-demand asks for what is not taken back; --dry-run prints what would be done.
 # Ends with the training's exit code, 0 or 1, and deletes the slice.
 set -euo pipefail
 

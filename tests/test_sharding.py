@@ -6,7 +6,7 @@ import pytest
 from conftest import tiny_config
 from jax.sharding import PartitionSpec
 
-from tokenhmr_jax import checkpoints, optimizer, sharding, train
+from tokenhmr_jax import checkpoints, optimizer, sharding, train_step
 from tokenhmr_jax.tasks import TASKS
 from tokenhmr_jax.types import TrainState
 
@@ -59,7 +59,7 @@ def test_rows_of_a_split_batch_stay_on_their_devices():
 def test_a_checkpoint_goes_on_on_other_devices_to_the_bit(tmp_path):
     """From eight devices that share parameters by fours to two that do not, and back."""
     task, tx, eight = placed(8, 4)
-    first = train.initial_state(task, tx, eight, 0)
+    first = train_step.initial_state(task, tx, eight, 0)
     kernel = first.params['encoder']['conv_in']['kernel']
     assert kernel.addressable_shards[0].data.size * 4 == kernel.size
     state = first
@@ -69,7 +69,7 @@ def test_a_checkpoint_goes_on_on_other_devices_to_the_bit(tmp_path):
         with checkpoints.Checkpoints(str(workdir), 'mpjpe_mm') as saved:
             saved.save(state, {'next': step}, {}, None)
         _, _, mesh = placed(devices, fsdp)
-        like = train.initial_state(task, tx, mesh, 1)
+        like = train_step.initial_state(task, tx, mesh, 1)
         with checkpoints.Checkpoints(str(workdir), create=False) as saved:
             state, position = saved.restore(step, like)
         assert position == {'next': step}

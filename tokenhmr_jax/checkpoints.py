@@ -1,26 +1,33 @@
 """Checkpoints: everything a run needs to go on, and everything a reader needs to use it.
 
 One step's folder holds `model` (parameters and state), `optimizer`, `data` (position in the data)
-and `config` (the whole config and the body's topology), written by Orbax.
+and `config` (the whole config and the body's topology), written by Orbax, and the SHA-256 sums of
+all its files.
 """
 
 import pathlib
+import time
 from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
+from etils import epath
+from jax.experimental import multihost_utils
 
-from tokenhmr_jax import config_utils
+from tokenhmr_jax import checksums, config_utils
 from tokenhmr_jax.types import TrainState
 
+_NONE, _NONE_GOOD = -1, -2
 _ARCHITECTURE = (
     'task', 'model', 'codebook.num_codes', 'tokenizer.model', 'tokenizer.num_codes',
 )  # fmt: skip
 
 
 class Checkpoints:
-    """The checkpoints of one run: the newest, and the one with the lowest `metric`.
+    """The checkpoints of one run: the newest two, and the one with the lowest `metric`.
 
     Args:
       workdir: the run's folder; checkpoints lie in its `checkpoints`.
@@ -46,8 +53,12 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             create=create,
             best_fn=lambda metrics: metrics[metric],  # only so that metrics are stored
-            preservation_policy=managers.AnyPreservationPolicy([managers.LatestN(n=1), best]),
+            # Two, for one may turn out to be broken.
+            preservation_policy=managers.AnyPreservationPolicy([managers.LatestN(n=2), best]),
+            cleanup_tmp_directories=create,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._sum_up),
         )
+        self._folder = epath.Path(folder)
         self._manager = ocp.CheckpointManager(folder, options=options)
 
     def __enter__(self) -> 'Checkpoints':
@@ -58,10 +69,50 @@ class Checkpoints:
         self._manager.wait_until_finished()
         self._manager.close()
 
-    @property
-    def latest(self) -> int | None:
-        """The newest step, or None."""
-        return self._manager.latest_step()
+    def _sum_up(self) -> None:
+        """All files of the step being saved are there, and it is about to get its name."""
+        for folder in self._folder.glob('*.orbax-checkpoint-tmp*'):
+            checksums.write(folder)
+
+    def newest_good(self) -> int | None:
+        """The newest step that can be trusted to the byte; None if there is no step at all.
+
+        Broken ones that are newer are set aside, in `broken` beside the checkpoints, with a
+        warning.
+
+        Raises:
+          ValueError: if there are steps, and all are broken.
+        """
+        step, problems = self._sift() if jax.process_index() == 0 else (0, [])
+        # All processes go on from the step that the first one found.
+        step = int(multihost_utils.broadcast_one_to_all(np.int32(step)))
+        if step == _NONE_GOOD:
+            raise ValueError(f'{self._folder}: every checkpoint is broken: {"; ".join(problems)}')
+        self._manager.reload()
+        return None if step == _NONE else step
+
+    def _sift(self) -> tuple[int, list[str]]:
+        """The newest good step, after setting newer ones aside, and what is wrong with them."""
+        names = [path.name for path in self._folder.iterdir()]
+        steps = sorted((int(name) for name in names if name.isdigit()), reverse=True)
+        problems = []
+        for step in steps:
+            try:
+                checksums.check(self._folder / str(step))
+            except ValueError as error:
+                problems.append(str(error))
+                continue
+            for bad, problem in zip(steps, problems, strict=False):
+                aside = self._folder.parent / 'broken' / f'{bad}-{time.time_ns()}'
+                aside.parent.mkdir(exist_ok=True)
+                (self._folder / str(bad)).rename(aside)
+                logging.warning('going on from step %d: %s (set aside: %s)', step, problem, aside)
+            return step, problems
+        return (_NONE_GOOD if steps else _NONE), problems
+
+    def has_scores(self, step: int) -> bool:
+        """Whether a step was evaluated."""
+        return bool(self._manager.metrics(step))
 
     def find(self, step: str) -> int:
         """The step that a user means by 'best', 'last', or a number.
@@ -69,8 +120,14 @@ class Checkpoints:
         'best' is the newest step where none was evaluated.
 
         Raises:
-          ValueError: if there is no such step.
+          ValueError: if there is no such step, or what a reader needs of it is not as written.
         """
+        found = self._find(step)
+        if (self._folder / str(found) / checksums.NAME).exists():
+            checksums.check(self._folder / str(found), parts=('model', 'config'))
+        return found
+
+    def _find(self, step: str) -> int:
         steps = self._manager.all_steps()
         if step == 'last':
             return max(steps)

@@ -54,5 +54,5 @@ def clear_errors() -> Iterator[None]:
     """In a command: what the user can mend ends it with one line instead of a traceback."""
     try:
         yield
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f'error: {error}')

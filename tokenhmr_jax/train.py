@@ -1,25 +1,36 @@
 """Training, of either stage: `python -m tokenhmr_jax.train --config=FILE --workdir=DIR`.
 
 Run again with the same workdir, it goes on exactly where it stopped.
+
+Exit codes: 0, done. 75, told to stop by SIGTERM, saved: run the same command again. 1, failed, with
+one line that says why: running it again would fail again. Any other, such as that of a signal, of a
+machine or of another process that died: run it again, all that was saved is there.
 """
 
 import collections
-import functools
-import pathlib
-from collections.abc import Callable, Iterator
+import contextlib
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import grain
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import optax
 from absl import app, flags, logging
 from jax.sharding import Mesh
 from ml_collections import config_flags
 
-from tokenhmr_jax import checkpoints, config_utils, evaluate, optimizer, sharding
+from tokenhmr_jax import (
+    checkpoints,
+    config_utils,
+    evaluate,
+    optimizer,
+    preemption,
+    sharding,
+    train_step,
+)
+from tokenhmr_jax import workdir as workdirs
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.metric_writer import MetricWriter, Progress
@@ -29,14 +40,22 @@ from tokenhmr_jax.types import TrainState
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file.', lock_config=True)
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints and metrics.')
 
+_DISTRIBUTED = flags.DEFINE_bool(
+    'distributed', False, 'Join the other processes of this run, on TPU pods, Slurm or Kubernetes.'
+)
+_HEARTBEAT = flags.DEFINE_integer(
+    'heartbeat', 100, 'Seconds without a sign of life after which another process counts as dead.'
+)
+
 
 def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
-    """Train until `config.num_steps`, from the newest checkpoint in `workdir` if there is one.
+    """Train until `config.num_steps`, from the newest good checkpoint in `workdir` if there is one.
 
     Raises:
       FileNotFoundError, ValueError: for data, body model or checkpoint that do not fit the
         config, before any compute is spent.
       FloatingPointError: after too many batches in a row whose loss or gradient is not finite.
+      preemption.Preempted: when told to stop, once all that has been done is saved.
     """
     mesh = sharding.make_mesh(fsdp=config.mesh.fsdp)
     parts = config.accumulation_steps
@@ -57,38 +76,52 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
     frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
     description = checkpoints.describe(config, smpl.topology(frozen.body))
     tx = optimizer.make(config.optimizer, config.num_steps)
-    train_step = make_train_step(task, tx, mesh, config.seed, parts)
+    step_once = train_step.make(task, tx, mesh, config.seed, parts)
     evaluator = evaluate.Evaluator(task, mesh, frozen, config)
     examples = evaluate.Examples(task, mesh, frozen, config, validation)
 
-    pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
-    with checkpoints.Checkpoints(workdir, config.eval.best_metric) as saved:
-        state = initial_state(task, tx, mesh, config.seed)
-        if saved.latest is not None:
-            state = _go_on(state, data, saved, description, workdir)
-        else:
-            params, beside = task.warm_start(state.params, state.state)
-            state = state.replace(params=params, state=beside)
-        first = int(state.step)
-        with MetricWriter(workdir, first) as writer, Progress(writer, first, config) as progress:
-            steps = range(first + 1, config.num_steps + 1)
-            batches = device_batches(data, task, mesh)
-            for step, (batch, keys, position) in zip(steps, batches, strict=False):
-                state, logs = train_step(state, frozen, batch)
-                progress.add(step, keys, logs)
-                scores, last = None, step == config.num_steps
-                if step % config.eval.every == 0 or last:
-                    progress.flush()
-                    scores = evaluator(state.params, state.state, validation)
-                    progress.show(step, scores, examples(state.params, state.state))
-                if step % config.checkpoint_every == 0 or scores:
-                    saved.save(state, position, description, scores)
+    with contextlib.ExitStack() as stack:
+        told = stack.enter_context(preemption.Preemption())
+        stack.enter_context(workdirs.locked(workdir))
+        saved = stack.enter_context(checkpoints.Checkpoints(workdir, config.eval.best_metric))
+        state, first = _begin(config, task, tx, mesh, data, saved, description, workdir)
+        writer = stack.enter_context(MetricWriter(workdir, first))
+        progress = stack.enter_context(Progress(writer, first, config))
+
+        def evaluated(step: int, state: TrainState) -> dict[str, float] | None:
+            """Scores of a step that is to be evaluated, unless told to stop meanwhile."""
+            if not step or (step % config.eval.every and step != config.num_steps):
+                return None
+            progress.flush()
+            scores = evaluator(state.params, state.state, validation, told.reached)
+            if scores:
+                progress.show(step, scores, examples(state.params, state.state))
+            return scores
+
+        if first and not saved.has_scores(first):
+            evaluated(first, state)  # which was told to stop before it was done
+        batches = device_batches(data, task, mesh)
+        for step in range(first + 1, config.num_steps + 1):
+            batch, keys, position = next(batches)
+            state, logs = step_once(state, frozen, batch)
+            progress.add(step, keys, logs)
+            scores = evaluated(step, state)
+            stop, last = told.reached(), step == config.num_steps
+            if step % config.checkpoint_every == 0 or scores or stop or last:
+                progress.flush()
+                saved.save(state, position, description, scores)
+            if stop and not (last and scores):
+                raise preemption.Preempted(f'{workdir}: told to stop, saved at step {step}')
     return state
 
 
-def _go_on(state, data, saved, description, workdir) -> TrainState:
-    """Restore the newest checkpoint, and put the data where it was."""
-    step = saved.latest
+def _begin(config, task, tx, mesh, data, saved, description, workdir) -> tuple[TrainState, int]:
+    """The state to go on from, that of the newest good checkpoint or a fresh one; and its step."""
+    state = train_step.initial_state(task, tx, mesh, config.seed)
+    step = saved.newest_good()
+    if step is None:
+        params, beside = task.warm_start(state.params, state.state)
+        return state.replace(params=params, state=beside), 0
     stored = saved.read_config(step)
     checkpoints.check_same(stored, description, f'{workdir}, step {step}')
     for key in config_utils.differences(stored['config'], description['config']):
@@ -96,89 +129,7 @@ def _go_on(state, data, saved, description, workdir) -> TrainState:
     state, position = saved.restore(step, state)
     data.set_state(position)
     print(f'going on from step {step}', flush=True)
-    return state
-
-
-def abstract_state(task: Task, tx: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """The shapes of a training state, each with its place on the mesh."""
-    return sharding.placed(jax.eval_shape(functools.partial(_fresh_state, task, tx, 0)), mesh)
-
-
-def initial_state(
-    task: Task, tx: optax.GradientTransformation, mesh: Mesh, seed: int
-) -> TrainState:
-    """Fresh parameters, state and optimizer, placed by `sharding.RULES`."""
-    places = jax.tree.map(lambda x: x.sharding, abstract_state(task, tx, mesh))
-    return jax.jit(functools.partial(_fresh_state, task, tx, seed), out_shardings=places)()
-
-
-def _fresh_state(task: Task, tx: optax.GradientTransformation, seed: int) -> TrainState:
-    params, state = task.init(jax.random.key(seed))
-    return TrainState(jnp.zeros((), jnp.int32), params, state, tx.init(params))
-
-
-def make_train_step(
-    task: Task, tx: optax.GradientTransformation, mesh: Mesh, seed: int, parts: int = 1
-):
-    """The compiled step: (state, frozen, batch) -> (state, logs). The state given is consumed.
-
-    A batch whose loss or gradient is not finite changes nothing but the step count, and is
-    reported in `logs['skipped']`.
-
-    The gradient is the mean over `parts` parts of the batch, one after the other, which need as
-    much less memory; what a task keeps beside its parameters, it updates with each part.
-    """
-
-    def train_step(old: TrainState, frozen: Any, batch: Any):
-        rng = jax.random.fold_in(jax.random.key(seed), old.step)
-        loss = functools.partial(_loss, task, frozen, old.step)
-        if parts == 1:
-            grads, (state, logs) = jax.grad(loss, has_aux=True)(old.params, old.state, batch, rng)
-        else:
-            batches = sharding.split_batch(batch, mesh, parts)
-            grads, state, logs = _accumulate(loss, old, batches, jax.random.split(rng, parts))
-        grad_norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(logs['loss']) & jnp.isfinite(grad_norm)
-
-        def update():
-            updates, opt_state = tx.update(grads, old.opt_state, old.params)
-            params = optax.apply_updates(old.params, updates)
-            return TrainState(old.step, params, state, opt_state)
-
-        # A branch: choosing between old and new arrays would cost more than the whole update.
-        new = jax.lax.cond(finite, update, lambda: old)
-        logs |= {'grad_norm': grad_norm, 'skipped': 1.0 - finite}
-        return new.replace(step=old.step + 1), logs
-
-    everywhere = sharding.replicated(mesh)
-    places = jax.tree.map(lambda x: x.sharding, abstract_state(task, tx, mesh))
-    return jax.jit(
-        train_step,
-        in_shardings=(places, everywhere, sharding.batch(mesh)),
-        out_shardings=(places, everywhere),
-        donate_argnums=0,
-    )
-
-
-def _loss(task: Task, frozen: Any, step: jax.Array, params: Any, state: Any, batch: Any, rng):
-    loss, (state, logs) = task.loss(params, state, frozen, batch, rng, step)
-    return loss, (state, logs | {'loss': loss})
-
-
-def _accumulate(loss: Callable, old: TrainState, batches: Any, rngs: jax.Array):
-    """Mean gradient, state and mean logs over parts (N, B / N, ...) of a batch."""
-
-    def part(carry, batch_and_rng):
-        total, state = carry
-        grads, (state, logs) = jax.grad(loss, has_aux=True)(old.params, state, *batch_and_rng)
-        return (jax.tree.map(jnp.add, total, grads), state), logs
-
-    start = jax.tree.map(jnp.zeros_like, old.params), old.state
-    (total, state), logs = jax.lax.scan(part, start, (batches, rngs))
-    grads = jax.tree.map(lambda x: x / len(rngs), total)
-    # A metric that a part has no examples for is not a number there; a loss must not be.
-    means = jax.tree.map(jnp.nanmean, logs) | {'loss': jnp.mean(logs['loss'])}
-    return grads, state, means
+    return state, step
 
 
 def device_batches(
@@ -203,7 +154,13 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f'unknown arguments: {argv[1:]}')
     logging.set_verbosity(logging.WARNING)  # Orbax reports every file it renames
     with config_utils.clear_errors():
-        train(_CONFIG.value, _WORKDIR.value)
+        if _DISTRIBUTED.value:
+            jax.distributed.initialize(heartbeat_timeout_seconds=_HEARTBEAT.value)
+        try:
+            train(_CONFIG.value, _WORKDIR.value)
+        except preemption.Preempted as stopped:
+            print(stopped, file=sys.stderr)
+            sys.exit(preemption.EXIT_CODE)
 
 
 if __name__ == '__main__':
