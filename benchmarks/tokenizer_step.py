@@ -22,7 +22,7 @@ from smpl_forward import torch_body
 from torch import nn
 from torch_tokenizer import Step, Tokenizer
 
-from tokenhmr_jax import convert, optimizer, sharding
+from tokenhmr_jax import optimizer, sharding, weight_names
 from tokenhmr_jax.body import mannequin, rotations
 from tokenhmr_jax.tasks.tokenizer import Frozen, TokenizerTask
 from tokenhmr_jax.train import initial_state, make_train_step
@@ -102,7 +102,7 @@ def torch_model(config: ml_collections.ConfigDict, state: TrainState) -> Tokeniz
     model = Tokenizer(config)
     size = config.model
     # Both lists are in the order in which the network applies its layers.
-    paths = convert.tokenizer_names(size.size_mul, size.size_div, size.depth).values()
+    paths = weight_names.tokenizer_names(size.size_mul, size.size_div, size.depth).values()
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv1d)]
     with torch.no_grad():
         for path, layer in zip(paths, layers, strict=True):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from random_body import random_smpl
 
-from tokenhmr_jax import convert, losses
+from tokenhmr_jax import losses, weight_names
 from tokenhmr_jax.body import rotations, smpl
 from tokenhmr_jax.models import quantizer, tokenizer
 from tokenhmr_jax.types import SmplParams
@@ -53,7 +53,7 @@ def weights(request):
 
 @pytest.fixture(scope='module')
 def model_and_codes(weights):
-    params, codes = convert.tokenizer_params(weights, size_mul=1, size_div=2, depth=2)
+    params, codes = weight_names.tokenizer_params(weights, size_mul=1, size_div=2, depth=2)
     model = tokenizer.Tokenizer(
         width=32, code_dim=16, size_mul=1, size_div=2, depth=2, dilation_rate=3
     )
@@ -162,7 +162,7 @@ def test_weights_that_do_not_fit_are_named(weights):
     with pytest.raises(
         ValueError, match=r'missing.*encoder\.encoder\.9\.weight.*unknown.*\.5\.0\.weight'
     ):
-        convert.tokenizer_params(weights, size_mul=2, size_div=2, depth=2)
+        weight_names.tokenizer_params(weights, size_mul=2, size_div=2, depth=2)
     extra = weights | {'encoder.surprise': np.zeros(1)}
     with pytest.raises(ValueError, match='surprise'):
-        convert.tokenizer_params(extra, size_mul=1, size_div=2, depth=2)
+        weight_names.tokenizer_params(extra, size_mul=1, size_div=2, depth=2)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from tokenhmr_jax import convert
+from tokenhmr_jax import weight_names
 from tokenhmr_jax.models import token_head, vit
 from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, pixels
 from tokenhmr_jax.models.tokenizer import Tokenizer
@@ -52,8 +52,8 @@ def read(shared):
 def converted(read):
     """Parameters and frozen weights."""
     state_dict = read('tokenhmr.ckpt', 'state_dict')
-    params, mean = convert.regressor_params(state_dict, 2, 2, 4)
-    tokenizer, codes = convert.tokenizer_params(read('tokenizer.pth', 'net'), 1, 2, 2)
+    params, mean = weight_names.regressor_params(state_dict, 2, 2, 4)
+    tokenizer, codes = weight_names.tokenizer_params(read('tokenizer.pth', 'net'), 1, 2, 2)
     return params, FrozenWeights(**mean, tokenizer=tokenizer, codes=codes)
 
 
@@ -101,10 +101,10 @@ def test_pose_shape_and_camera(golden, prediction):
 
 def test_converted_weights_fill_the_model(golden, model, converted):
     expected = jax.eval_shape(model.init, jax.random.key(0), golden['image'])
-    convert.check_shapes(converted[0], expected, 'tokenhmr.ckpt')
+    weight_names.check_shapes(converted[0], expected, 'tokenhmr.ckpt')
 
 
 def test_backbone_alone_fills_the_model(read, model, golden):
-    found = convert.backbone_params(read('vitpose_backbone.pth', 'state_dict'), 2, '')
+    found = weight_names.backbone_params(read('vitpose_backbone.pth', 'state_dict'), 2, '')
     expected = jax.eval_shape(model.init, jax.random.key(0), golden['image'])
-    convert.check_shapes(found, expected['backbone'], 'vitpose_backbone.pth')
+    weight_names.check_shapes(found, expected['backbone'], 'vitpose_backbone.pth')

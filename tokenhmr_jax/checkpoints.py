@@ -1,19 +1,22 @@
 """Checkpoints: everything a run needs to go on, and everything a reader needs to use it.
 
 One step's folder holds `model` (parameters and state), `optimizer`, `data` (position in the data)
-and `config` (the whole config and the body's topology), written by Orbax.
+and `config` (the whole config and the body's topology), written by Orbax. Converted weights have no
+`optimizer` and no `data`.
 """
 
-import pathlib
 from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
 from tokenhmr_jax import config_utils
 from tokenhmr_jax.types import TrainState
 
+_FILE_SIZE = 64 * 2**20  # bytes
 _ARCHITECTURE = (
     'task', 'model', 'codebook.num_codes', 'tokenizer.model', 'tokenizer.num_codes',
 )  # fmt: skip
@@ -23,7 +26,7 @@ class Checkpoints:
     """The checkpoints of one run: the newest, and the one with the lowest `metric`.
 
     Args:
-      workdir: the run's folder; checkpoints lie in its `checkpoints`.
+      workdir: the run's folder, here or gs://...; checkpoints lie in its `checkpoints`.
       metric: name of the evaluation metric that decides which step is best and is kept; not
         needed for reading.
       create: whether to make the folder, or fail where there is none.
@@ -33,7 +36,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: str, metric: str | None = None, create: bool = True):
-        folder = pathlib.Path(workdir).absolute() / 'checkpoints'
+        folder = epath.Path(workdir).absolute() / 'checkpoints'
         if not create and not any(folder.glob('[0-9]*')):
             raise FileNotFoundError(f'{workdir}: no checkpoints in {folder}')
         managers = ocp.checkpoint_managers
@@ -75,10 +78,11 @@ class Checkpoints:
         if step == 'last':
             return max(steps)
         if step == 'best':
+            scores = {s: metrics for s in steps if (metrics := self._manager.metrics(s))}
+            if not scores:
+                return max(steps)
             metric = self.read_config(max(steps))['config']['eval']['best_metric']
-            scores = {s: (self._manager.metrics(s) or {}).get(metric) for s in steps}
-            scores = {s: score for s, score in scores.items() if score is not None}
-            return min(scores, key=scores.get) if scores else max(steps)
+            return min(scores, key=lambda s: scores[s][metric])
         if step.isdigit() and int(step) in steps:
             return int(step)
         raise ValueError(f"step {step!r}: expected 'best', 'last' or one of {sorted(steps)}")
@@ -105,6 +109,21 @@ class Checkpoints:
             metrics=metrics,
         )
 
+    def save_converted(self, step: int, params: Any, state: Any, config: dict) -> None:
+        """Write weights that come from elsewhere; `config` as for `save`.
+
+        Arrays may be mapped files: written in small files, each as soon as it is compressed, they
+        need not fit into memory together.
+        """
+        model = {'params': params, 'state': state}
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                model=ocp.args.PyTreeSave(model, ocdbt_target_data_file_size=_FILE_SIZE),
+                config=ocp.args.JsonSave(config),
+            ),
+        )
+
     def read_config(self, step: int) -> dict:
         """What `describe` gave when this step was saved."""
         return self._restore(step, config=ocp.args.JsonRestore())['config']
@@ -116,11 +135,23 @@ class Checkpoints:
         return model['params'], model['state']
 
     def read_model(self, step: int) -> dict:
-        """Parameters and state, {'params', 'state'}, as plain containers of arrays."""
-        return self._restore(step, model=ocp.args.StandardRestore())['model']
+        """Parameters and state, {'params', 'state'}, as plain containers of NumPy arrays."""
+        tree = self._manager.item_metadata(step)['model'].tree
+        # Targets take no memory; being NumPy's, they leave aside on what devices arrays once lay.
+        target = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), tree)
+        return self._restore(step, model=ocp.args.StandardRestore(target))['model']
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict]:
-        """All of a step: the training state and the data's position."""
+        """All of a step: the training state and the data's position.
+
+        Raises:
+          ValueError: if the step is of converted weights, which begin a run but cannot go on.
+        """
+        if self._manager.item_metadata(step).get('optimizer') is None:
+            raise ValueError(
+                f'step {step} holds converted weights, without an optimizer: expected their folder '
+                'as config.warm_start.checkpoint of a run in another one'
+            )
         params, state = self.restore_model(step, like.params, like.state)
         rest = self._restore(
             step,

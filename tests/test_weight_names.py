@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from tokenhmr_jax import convert
+from tokenhmr_jax import weight_names
 from tokenhmr_jax.models import regressor, token_head, vit
 
 DECODER = token_head.QueryDecoder(width=12, depth=2, heads=2, head_dim=4, mlp_dim=10)
@@ -28,8 +28,8 @@ def state_dict(expected):
     found = {f'smpl_head.{k}': v for k, v in mean.items()}
     found['smpl_head.init_cam'] = np.array([[0.9, 0.1, 0.2]])
     found['smpl.faces_tensor'] = np.zeros((4, 3))
-    names = {f'backbone.{k}': ('backbone', *v) for k, v in convert.backbone_names(3).items()}
-    names |= {f'smpl_head.{k}': ('head', *v) for k, v in convert.head_names(2, None).items()}
+    names = {f'backbone.{k}': ('backbone', *v) for k, v in weight_names.backbone_names(3).items()}
+    names |= {f'smpl_head.{k}': ('head', *v) for k, v in weight_names.head_names(2, None).items()}
     for i, (name, path) in enumerate(names.items()):
         shape = expected
         for part in path:
@@ -40,8 +40,8 @@ def state_dict(expected):
 
 
 def test_hmr2_fills_the_direct_head(state_dict, expected):
-    params, mean = convert.regressor_params(state_dict, 3, 2, None)
-    convert.check_shapes(params, expected, 'HMR2.0')
+    params, mean = weight_names.regressor_params(state_dict, 3, 2, None)
+    weight_names.check_shapes(params, expected, 'HMR2.0')
     np.testing.assert_array_equal(mean['mean_camera'], [0.9, 0.1, 0.2])
     assert mean['mean_pose'].shape == (24, 6)
     numbers = [np.unique(x) for x in jax.tree.leaves(params)]
@@ -55,23 +55,23 @@ def test_layouts_by_hand(state_dict):
     patches = np.random.default_rng(1).normal(size=(8, 3, 8, 8))
     state_dict['smpl_head.decshape.weight'] = linear
     state_dict['backbone.patch_embed.proj.weight'] = patches
-    params, _ = convert.regressor_params(state_dict, 3, 2, None)
+    params, _ = weight_names.regressor_params(state_dict, 3, 2, None)
     assert params['head']['betas']['kernel'][3, 7] == linear[7, 3]
     assert params['backbone']['patches']['kernel'][5, 6, 2, 4] == patches[4, 2, 5, 6]
 
 
 def test_weights_that_do_not_fit_are_named(state_dict, expected):
     with pytest.raises(ValueError, match=r'depth=4: missing.*blocks\.3\.attn'):
-        convert.regressor_params(state_dict, 4, 2, None)
+        weight_names.regressor_params(state_dict, 4, 2, None)
     with pytest.raises(ValueError, match=r'depth=2: missing \[\], unknown.*blocks\.2\.attn'):
-        convert.backbone_params(state_dict, 2, 'backbone.')
+        weight_names.backbone_params(state_dict, 2, 'backbone.')
     with pytest.raises(ValueError, match=r'mixer_depth=4: missing.*decpose\.class_pred_layer'):
-        convert.regressor_params(state_dict, 3, 2, 4)
-    params, _ = convert.regressor_params(state_dict, 3, 2, None)
+        weight_names.regressor_params(state_dict, 3, 2, 4)
+    params, _ = weight_names.regressor_params(state_dict, 3, 2, None)
     params['head']['camera']['bias'] = np.zeros(4)
     del params['backbone']['norm']['scale']
     with pytest.raises(ValueError) as error:
-        convert.check_shapes(params, expected, 'model.ckpt')
+        weight_names.check_shapes(params, expected, 'model.ckpt')
     message = str(error.value)
     assert 'model.ckpt' in message
     assert 'backbone/norm/scale is missing, expected (8,)' in message
