@@ -158,11 +158,11 @@ class RegressorTask:
         image = augment.jitter(batch.image, batch.color)
         prediction = self.model.apply(params, state, image, train_rng=rng)
         keypoints3d, keypoints2d = _keypoints(frozen, prediction.params, prediction.camera)
-        truth = true_params(batch)
+        truth = true_params(batch.global_orient, batch.body_pose, batch.betas)
         has_betas, betas = batch.has_betas, batch.betas
         if config.betas_reg:
             betas, has_betas = losses.regularized_betas(betas, has_betas)
-        rotation, rotation_gt = _rotations(prediction.params), _rotations(truth)
+        rotation, rotation_gt = all_rotations(prediction.params), all_rotations(truth)
         errors = losses.regressor_errors(
             keypoints2d=keypoints2d,
             keypoints2d_gt=batch.keypoints2d,
@@ -240,8 +240,11 @@ class RegressorTask:
         return errors | {'keypoints2d_px': camera.CROP_SIZE * jnp.sum(share * offset, axis=-1)}
 
     def summarize(self, means: dict[str, np.ndarray]) -> dict[str, float]:
-        """Scalars to report from the metrics' means over examples."""
-        return {name: float(value) for name, value in means.items() if np.ndim(value) == 0}
+        """Scalars to report from the metrics' means over examples; `joint_mm` by joint."""
+        joints = metrics.CONVENTIONS[self.config.eval.convention]
+        per_joint = zip(joints, means['joint_mm'], strict=True)
+        scalars = {name: float(value) for name, value in means.items() if name != 'joint_mm'}
+        return scalars | {f'joint_mm/{joint}': float(value) for joint, value in per_joint}
 
 
 def body_errors(
@@ -249,7 +252,7 @@ def body_errors(
 ) -> dict[str, jax.Array]:
     """`metrics.body_errors` of bodies against those of a batch's labels."""
     ours = evaluation_points(convention, frozen, body)
-    theirs = truth_points(convention, frozen, batch)
+    theirs = evaluation_points(convention, frozen, true_body(frozen, batch))
     return metrics.body_errors(ours[0], theirs[0], ours[1], theirs[1])
 
 
@@ -262,14 +265,10 @@ def evaluation_points(
     return metrics.evaluation_points(convention, keypoints3d, body.vertices, regressor)
 
 
-def truth_points(convention: str, frozen: Frozen, batch: ImageBatch) -> tuple[jax.Array, jax.Array]:
-    """`metrics.evaluation_points` of the bodies of a batch's labels."""
-    return evaluation_points(convention, frozen, true_body(frozen, batch))
-
-
 def true_body(frozen: Frozen, batch: ImageBatch) -> BodyOutput:
     """The bodies of a batch's labels."""
-    return smpl.forward(frozen.body, true_params(batch))
+    params = true_params(batch.global_orient, batch.body_pose, batch.betas)
+    return smpl.forward(frozen.body, params)
 
 
 def _regressor(model: ml_collections.FrozenConfigDict, tokenizer) -> Regressor:
@@ -289,16 +288,17 @@ def _keypoints(frozen: Frozen, params: SmplParams, weak) -> tuple[jax.Array, jax
     return points, camera.project_crop(points, camera.crop_translation(weak))
 
 
-def true_params(batch: ImageBatch) -> SmplParams:
-    """The labels of a batch, as rotation matrices."""
+def true_params(global_orient: jax.Array, body_pose: jax.Array, betas: jax.Array) -> SmplParams:
+    """Labels, (B, 3) and (B, 23, 3) axis-angle and betas (B, 10), as bodies."""
     return SmplParams(
-        rotations.axis_angle_to_matrix(batch.global_orient),
-        rotations.axis_angle_to_matrix(batch.body_pose),
-        batch.betas,
+        rotations.axis_angle_to_matrix(global_orient),
+        rotations.axis_angle_to_matrix(body_pose),
+        betas,
     )
 
 
-def _rotations(params: SmplParams) -> jax.Array:
+def all_rotations(params: SmplParams) -> jax.Array:
+    """The 24 rotations (B, 24, 3, 3), the root's first."""
     return jnp.concatenate([params.global_orient[:, None], params.body_pose], axis=1)
 
 
