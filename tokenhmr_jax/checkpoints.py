@@ -136,7 +136,7 @@ class Checkpoints:
 
     def read_model(self, step: int) -> dict:
         """Parameters and state, {'params', 'state'}, as plain containers of NumPy arrays."""
-        tree = self._manager.item_metadata(step)['model'].tree
+        tree = ocp.StandardCheckpointHandler().metadata(self._folder(step) / 'model').tree
         # Targets take no memory; being NumPy's, they leave aside on what devices arrays once lay.
         target = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), tree)
         return self._restore(step, model=ocp.args.StandardRestore(target))['model']
@@ -147,7 +147,7 @@ class Checkpoints:
         Raises:
           ValueError: if the step is of converted weights, which begin a run but cannot go on.
         """
-        if self._manager.item_metadata(step).get('optimizer') is None:
+        if not (self._folder(step) / 'optimizer').exists():
             raise ValueError(
                 f'step {step} holds converted weights, without an optimizer: expected their folder '
                 'as config.warm_start.checkpoint of a run in another one'
@@ -161,6 +161,9 @@ class Checkpoints:
         count = jax.device_put(jax.numpy.asarray(step, like.step.dtype), like.step.sharding)
         opt_state = rest['optimizer']['opt_state']
         return TrainState(count, params, state, opt_state), rest['data']
+
+    def _folder(self, step: int) -> epath.Path:
+        return self._manager.directory / str(step)
 
     def _restore(self, step: int, **items):
         return self._manager.restore(step, args=ocp.args.Composite(**items))

@@ -38,12 +38,6 @@ from tokenhmr_jax.models.regressor import FrozenWeights
 from tokenhmr_jax.tasks import TASKS
 from tokenhmr_jax.torch_files import TorchFile
 
-_SOURCE = flags.DEFINE_string('source', None, 'PyTorch checkpoint.')
-_TOKENIZER = flags.DEFINE_string('tokenizer', None, "tokenizer.pth that goes with TokenHMR's.")
-_BACKBONE = flags.DEFINE_bool('backbone', False, 'Take the backbone alone.')
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file.', lock_config=True)
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder to write; must not exist yet.')
-
 # What converted weights do not need: buffers of the body model, which comes from its own file; of
 # the codebook's running mean, which training restarts; and networks that only train.
 _UNUSED = ('smpl.', 'initialized', 'discriminator.', 'keypoint_head.', 'decoder.body_model.')
@@ -57,7 +51,14 @@ def convert(
     tokenizer: str | None = None,
     backbone: bool = False,
 ) -> list[str]:
-    """Convert a checkpoint; for the arguments see the flags.
+    """Convert a checkpoint.
+
+    Args:
+      source: the original's file.
+      workdir: folder to write; there must be none of this name.
+      config: what weights do not say; its sizes are replaced. Not needed for a backbone.
+      tokenizer: stage 1's file, for TokenHMR's.
+      backbone: whether to take the backbone alone of whatever `source` holds.
 
     Returns:
       names of the source's tensors that are deliberately not used.
@@ -220,18 +221,25 @@ def _new_folder(workdir: str) -> Iterator[str]:
         os.rename(partial, target)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f'unknown arguments: {argv[1:]}')
-    logging.set_verbosity(logging.ERROR)  # Orbax reports every file, and that there are no metrics
-    with config_utils.clear_errors():
-        unused = convert(
-            _SOURCE.value, _WORKDIR.value, _CONFIG.value, _TOKENIZER.value, _BACKBONE.value
-        )
-    print(f'wrote {_WORKDIR.value}')
-    print(f'deliberately not used: {", ".join(unused) or "nothing"}')
+def main() -> None:
+    source = flags.DEFINE_string('source', None, 'PyTorch checkpoint.', required=True)
+    tokenizer = flags.DEFINE_string('tokenizer', None, "tokenizer.pth that goes with TokenHMR's.")
+    backbone = flags.DEFINE_bool('backbone', False, 'Take the backbone alone.')
+    config = config_flags.DEFINE_config_file('config', None, 'Config file.', lock_config=True)
+    workdir = flags.DEFINE_string('workdir', None, 'Folder to write; a new one.', required=True)
+
+    def run(argv):
+        if len(argv) > 1:
+            raise app.UsageError(f'unknown arguments: {argv[1:]}')
+        logging.set_verbosity(logging.ERROR)  # Orbax reports every file it writes
+        with config_utils.clear_errors():
+            unused = convert(
+                source.value, workdir.value, config.value, tokenizer.value, backbone.value
+            )
+        print(f'wrote {workdir.value}; not used, on purpose: {", ".join(unused) or "nothing"}')
+
+    app.run(run)
 
 
 if __name__ == '__main__':
-    flags.mark_flags_as_required(['source', 'workdir'])
-    app.run(main)
+    main()

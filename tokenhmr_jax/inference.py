@@ -7,14 +7,14 @@ import jax
 import ml_collections
 import numpy as np
 
-from tokenhmr_jax import checkpoints, config_utils, sharding
+from tokenhmr_jax import checkpoints, sharding, trained
 from tokenhmr_jax.body import camera, files, smpl
 from tokenhmr_jax.data import crops
 from tokenhmr_jax.models.regressor import FrozenWeights
 from tokenhmr_jax.pose_tokenizer import PoseTokenizer
 from tokenhmr_jax.tasks import TASKS
 from tokenhmr_jax.tasks.regressor import RegressorTask
-from tokenhmr_jax.types import ImagePrediction
+from tokenhmr_jax.types import ImagePrediction, RegressorOutput
 
 
 def load(path: str, step: str = 'best') -> 'Model':
@@ -44,23 +44,16 @@ def load_tokenizer(path: str, step: str = 'best') -> PoseTokenizer:
 
 def _restore(path: str, step: str, kind: str) -> tuple:
     """Config, task, parameters and state, and the body model, on the first device."""
-    place = sharding.replicated(sharding.make_mesh(jax.devices()[:1]))
+    mesh = sharding.make_mesh(jax.devices()[:1])
     with checkpoints.Checkpoints(path, create=False) as saved:
-        number = saved.find(step)
-        stored = saved.read_config(number)
-        config = config_utils.from_json(stored['config'])
+        number, config, topology = trained.describe(saved, path, step)
         if config.task != kind:
-            other = {'tokenizer': 'load_tokenizer', 'regressor': 'load'}.get(config.task)
-            hint = f'tokenhmr_jax.{other}' if other else 'config.warm_start of a training run'
-            raise ValueError(f'{path}: a {config.task}, expected a {kind}: it is for {hint}')
-        files.use_kept(path, config)
-        body = jax.device_put(files.load(config), place)
-        current = checkpoints.describe(config, smpl.topology(body))
-        checkpoints.check_same(stored, current, f'{path}, step {number}')
+            other = {'tokenizer': 'load_tokenizer', 'regressor': 'load'}[config.task]
+            raise ValueError(f'{path} is a {config.task}, not a {kind}: use tokenhmr_jax.{other}')
+        body = jax.device_put(files.load(config), sharding.replicated(mesh))
+        trained.check_body(body, topology, path)
         task = TASKS[kind].from_config(config)
-        shapes = jax.eval_shape(task.init, jax.random.key(0))
-        like = sharding.placed(shapes, place)
-        params, state = saved.restore_model(number, *like)
+        params, state = trained.weights(saved, number, task, mesh)
     return config, task, params, state, body
 
 
@@ -115,7 +108,7 @@ class Model:
                 for image, c, s in zip(images, center, side, strict=True)
             ]
         )
-        output = jax.device_get(self._bodies(self.params, self.state, self.body, picture))
+        output = self.predict_crops(picture)
         image_size = np.array([image.shape[1::-1] for image in images], np.float32)
         if focal_length is None:
             focal_length = camera.full_focal_length(image_size)
@@ -137,6 +130,13 @@ class Model:
             principal_point=middle,
             residual_token_probs=output.token_probs,
         )
+
+    def predict_crops(self, images: np.ndarray) -> RegressorOutput:
+        """The bodies in square crops (B, S, S, 3), RGB of 0 to 255, of the config's crop size."""
+        size = self.config.data.crop_size
+        if images.shape[1:] != (size, size, 3):
+            raise ValueError(f'crops of shape {images.shape}: expected (B, {size}, {size}, 3)')
+        return jax.device_get(self._bodies(self.params, self.state, self.body, images))
 
     def _squares(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Centres (N, 2) and sides (N,) of the squares that the network sees, float32 pixels."""

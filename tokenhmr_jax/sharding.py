@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -21,11 +21,6 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def batch(mesh: Mesh) -> NamedSharding:
     """Arrays split over devices along their first axis."""
     return NamedSharding(mesh, PartitionSpec('data'))
-
-
-def placed(shapes: Any, place: Sharding) -> Any:
-    """Shapes of arrays with a place, for a checkpoint to be restored to."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes)
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, name: str) -> None:

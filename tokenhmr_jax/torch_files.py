@@ -196,5 +196,6 @@ def write(path: str | os.PathLike, content: dict[str, Any]) -> None:
             return {key: convert(item) for key, item in value.items()}
         return value
 
-    pickler = types.SimpleNamespace(Pickler=_Pickler)
-    torch.save(convert(content), path, pickle_module=pickler, pickle_protocol=2)
+    module = types.ModuleType('pickle_of_configs')
+    module.Pickler = _Pickler
+    torch.save(convert(content), path, pickle_module=module, pickle_protocol=2)
