@@ -72,7 +72,10 @@ def test_the_original_can_read_its_settings(converted, tmp_path):
     """Its code unpickles yacs' class and asks it for attributes."""
 
     class CfgNode(dict):
-        __getattr__ = dict.__getitem__
+        def __getattr__(self, name):
+            if name in self:
+                return self[name]
+            raise AttributeError(name)
 
     _, path = export(str(converted / 'tokenhmr'), str(tmp_path))
     module = types.ModuleType('yacs.config')

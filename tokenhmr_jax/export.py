@@ -37,8 +37,7 @@ def export(workdir: str, out: str, step: str = 'best') -> list[pathlib.Path]:
         number = saved.find(step)
         config = saved.read_config(number)['config']
         model = saved.read_model(number)
-    contents = {'tokenizer': _tokenizer, 'regressor': _regressor, 'backbone': _backbone}
-    files = contents[config['task']](config, model, number)
+    files = contents(config, model, number)
     paths = [pathlib.Path(out) / name for name in files]
     for path in paths:
         if path.exists():
@@ -49,6 +48,18 @@ def export(workdir: str, out: str, step: str = 'best') -> list[pathlib.Path]:
         torch_files.write(partial, content)
         partial.rename(path)
     return paths
+
+
+def contents(config: dict, model: dict, step: int) -> dict[str, dict]:
+    """What the original's files hold, by file name.
+
+    Args:
+      config: of the checkpoint, as plain containers.
+      model: 'params' and 'state', as plain containers of arrays.
+      step: steps done.
+    """
+    kinds = {'tokenizer': _tokenizer, 'regressor': _regressor, 'backbone': _backbone}
+    return kinds[config['task']](config, model, step)
 
 
 def _tokenizer(config: dict, model: dict, step: int) -> dict[str, dict]:
