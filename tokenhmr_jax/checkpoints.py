@@ -5,6 +5,10 @@ and `config` (the whole config and the body's topology), written by Orbax. Conve
 `optimizer` and no `data`.
 """
 
+import contextlib
+import ctypes
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -16,7 +20,7 @@ from etils import epath
 from tokenhmr_jax import config_utils
 from tokenhmr_jax.types import TrainState
 
-_FILE_SIZE = 64 * 2**20  # bytes
+_FILE_SIZE, _PIECE = 64 * 2**20, 16 * 2**20  # bytes
 _ARCHITECTURE = (
     'task', 'model', 'codebook.num_codes', 'tokenizer.model', 'tokenizer.num_codes',
 )  # fmt: skip
@@ -98,10 +102,11 @@ class Checkpoints:
           config: of `describe`.
           metrics: of an evaluation at this step, if there was one.
         """
+        model = {'params': state.params, 'state': state.state}
         self._manager.save(
             int(state.step),
             args=ocp.args.Composite(
-                model=ocp.args.StandardSave({'params': state.params, 'state': state.state}),
+                model=ocp.args.StandardSave(model, save_args=_in_pieces(model)),
                 optimizer=ocp.args.StandardSave({'opt_state': state.opt_state}),
                 data=ocp.args.JsonSave(data),
                 config=ocp.args.JsonSave(config),
@@ -119,7 +124,9 @@ class Checkpoints:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                model=ocp.args.PyTreeSave(model, ocdbt_target_data_file_size=_FILE_SIZE),
+                model=ocp.args.PyTreeSave(
+                    model, save_args=_in_pieces(model), ocdbt_target_data_file_size=_FILE_SIZE
+                ),
                 config=ocp.args.JsonSave(config),
             ),
         )
@@ -130,8 +137,7 @@ class Checkpoints:
 
     def restore_model(self, step: int, params: Any, state: Any) -> tuple[Any, Any]:
         """Parameters and state, placed as the arrays or shapes given say."""
-        abstract = {'params': params, 'state': state}
-        model = self._restore(step, model=ocp.args.StandardRestore(abstract))['model']
+        model = self._restore_model(step, {'params': params, 'state': state})
         return model['params'], model['state']
 
     def read_model(self, step: int) -> dict:
@@ -139,7 +145,7 @@ class Checkpoints:
         tree = ocp.StandardCheckpointHandler().metadata(self._folder(step) / 'model').tree
         # Targets take no memory; being NumPy's, they leave aside on what devices arrays once lay.
         target = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), tree)
-        return self._restore(step, model=ocp.args.StandardRestore(target))['model']
+        return self._restore_model(step, target)
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict]:
         """All of a step: the training state and the data's position.
@@ -162,11 +168,48 @@ class Checkpoints:
         opt_state = rest['optimizer']['opt_state']
         return TrainState(count, params, state, opt_state), rest['data']
 
+    def _restore_model(self, step: int, target: Any) -> Any:
+        """The model, as arrays like those of `target`, in little more memory than these take."""
+        largest = max(x.size * x.dtype.itemsize for x in jax.tree.leaves(target))
+        # As much as is read at once; Orbax wants it above any single array.
+        handler = ocp.StandardCheckpointHandler(restore_concurrent_gb=2 * largest / 1e9 + 0.1)
+        with _whole_arrays(), ocp.Checkpointer(handler) as reader:
+            restored = reader.restore(
+                self._folder(step) / 'model', args=ocp.args.StandardRestore(target)
+            )
+            return jax.block_until_ready(restored)
+
     def _folder(self, step: int) -> epath.Path:
         return self._manager.directory / str(step)
 
     def _restore(self, step: int, **items):
         return self._manager.restore(step, args=ocp.args.Composite(**items))
+
+
+def _in_pieces(tree: Any) -> Any:
+    """Arrays are compressed in pieces: reading one needs memory for a piece beside the array."""
+    return jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=_PIECE), tree)
+
+
+@contextlib.contextmanager
+def _whole_arrays() -> Iterator[None]:
+    """While arrays are read, the C library takes each from the system and gives each back.
+
+    By itself, glibc soon keeps arrays of up to 32 MB in heaps of 64 MB, which few of them fill: up
+    to half as much again as a network of hundreds of arrays needs.
+    """
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
+    if mallopt is None:
+        yield
+        return
+    trim_threshold, mmap_threshold, megabyte = -1, -3, 2**20
+    mallopt(mmap_threshold, megabyte)
+    try:
+        yield
+    finally:
+        # Where glibc's own adaptation ends; it does not go on after it was set once.
+        mallopt(mmap_threshold, 32 * megabyte)
+        mallopt(trim_threshold, 64 * megabyte)
 
 
 def describe(config: ml_collections.ConfigDict, topology: dict) -> dict:
