@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ORIGINAL_SIZES, quickstart_config
+from golden import assert_close
 
 import tokenhmr_jax
 from tokenhmr_jax import checkpoints, train
@@ -16,12 +17,6 @@ from tokenhmr_jax.tasks import TASKS
 
 torch = pytest.importorskip('torch')
 original_format = pytest.importorskip('original_format')
-
-
-def assert_close(found, expected):
-    """1e-4 relative to the array's largest value."""
-    expected = np.asarray(expected)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
 def test_golden_files_give_golden_numbers(shared, configs, tmp_path):

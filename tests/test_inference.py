@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import ORIGINAL_SIZES
+from golden import assert_close
 
 import tokenhmr_jax
 from tokenhmr_jax import checkpoints
@@ -14,12 +15,6 @@ from tokenhmr_jax.types import PoseTokens
 
 torch = pytest.importorskip('torch')
 original_format = pytest.importorskip('original_format')
-
-
-def assert_close(found, expected):
-    """1e-4 relative to the array's largest value."""
-    expected = np.asarray(expected)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.fixture(scope='module')

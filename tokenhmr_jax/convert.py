@@ -157,6 +157,7 @@ def _regressor(file: TorchFile, config: ml_collections.ConfigDict, tokenizer: st
             f'{"" if tokens else "no "}--tokenizer=tokenizer.pth'
         )
     config.tokenizer.checkpoint = config.warm_start.checkpoint = ''
+    config.adversarial.weight = 0.0
     if not tokens:
         return (params, FrozenWeights(**mean)), unused
     second = torch_files.read(tokenizer)

@@ -22,10 +22,9 @@ from tokenhmr_jax import config_utils, image_report, pose_report, sharding, trai
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks import Task
 
-# Of each task: ROW, its name in the tables; `baselines` and `pictures`, what stands beside it; and
-# `bodies` and `sheet`, which draw examples.
+# Of each task: ROW, its name in the tables; `baselines` and `pictures`, what stands beside it;
+# `bodies` and `sheet`, which draw a batch; and EXAMPLES, how many of a batch to watch in training.
 REPORTS = {'tokenizer': pose_report, 'regressor': image_report}
-_EXAMPLES = 8
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "A run's workdir.")
 _STEP = flags.DEFINE_string('step', 'best', "Which step: 'best', 'last', or its number.")
@@ -110,18 +109,24 @@ class Examples:
         self._report = REPORTS[config.task]
         self._frozen = frozen
         total = sum(map(len, splits))
-        chosen = np.linspace(0, total - 1, min(_EXAMPLES, total)).astype(int)
+        chosen = np.linspace(0, total - 1, min(self._report.EXAMPLES, total)).astype(int)
         self._batch = task.batch(pipeline.take(splits, chosen, task.eval_transform))
         bodies = functools.partial(self._report.bodies, task)
         self._bodies = jax.jit(bodies, out_shardings=sharding.replicated(mesh))
 
     def __call__(self, params: Any, state: Any) -> np.ndarray | None:
-        """The picture (H, W, 3) uint8, RGB. All processes compute it; the first one draws it."""
+        """The picture (H, W, 3) uint8, RGB.
+
+        All processes compute it, and the first one draws it; None for the others, and where a
+        body is not finite: a picture must not end a run.
+        """
         bodies = self._bodies(params, state, self._frozen, self._batch)
         if jax.process_index() > 0:
             return None
-        faces = np.asarray(self._frozen.body.faces)
-        return self._report.sheet(faces, self._batch, jax.device_get(bodies))
+        bodies = jax.device_get(bodies)
+        if not all(np.isfinite(x).all() for x in jax.tree.leaves(bodies)):
+            return None
+        return self._report.sheet(np.asarray(self._frozen.body.faces), self._batch, bodies)
 
 
 def pooled(means: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> dict[str, Any]:
@@ -160,7 +165,7 @@ def evaluate(
     measured = [evaluator.measure(run.params, run.state, split) for split in records]
     means, errors = zip(*measured, strict=True)
     means = {report.ROW: means} | report.baselines(run, records)
-    rows = _rows(run.task, means, dict(zip(names, map(len, records), strict=True)))
+    rows = _rows(run.task, means, names, [len(split) for split in records])
     folder = pathlib.Path(out or pathlib.Path(workdir) / 'evaluation')
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'evaluation.json').write_text(json.dumps(rows, indent=1) + '\n')
@@ -175,14 +180,15 @@ def evaluate(
 
 
 def _rows(
-    task: Task, means: Mapping[str, Sequence[Mapping]], counts: Mapping[str, int]
+    task: Task,
+    means: Mapping[str, Sequence[Mapping]],
+    splits: Sequence[str],
+    counts: Sequence[int],
 ) -> dict[str, dict[str, float]]:
-    """The table's rows from the metrics' means on each split, and the splits' sizes by name."""
-    rows = {
-        title: task.summarize(pooled(each, list(counts.values()))) for title, each in means.items()
-    }
-    if len(counts) > 1:
-        for i, split in enumerate(counts):
+    """The table's rows, from each row's means on the splits, and the splits' names and sizes."""
+    rows = {title: task.summarize(pooled(each, counts)) for title, each in means.items()}
+    if len(splits) > 1:
+        for i, split in enumerate(splits):
             rows |= {f'{title}, {split}': task.summarize(e[i]) for title, e in means.items()}
     return rows
 

@@ -23,6 +23,7 @@ from tokenhmr_jax.trained import Trained
 from tokenhmr_jax.types import BodyOutput, ImageBatch
 
 ROW = 'regressor'
+EXAMPLES = 8
 _TILE = 256  # pixels of a drawn crop
 _CAPTION = 24  # pixels
 _BATCH = 64

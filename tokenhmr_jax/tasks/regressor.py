@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 from flax import struct
 
-from tokenhmr_jax import losses, metrics, tals, warm_start
+from tokenhmr_jax import adversarial, losses, metrics, tals, warm_start
 from tokenhmr_jax.body import camera, files, keypoint_body, rotations, skeleton, smpl
 from tokenhmr_jax.data import augment
 from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, upright_mean
@@ -31,12 +31,14 @@ class Frozen:
     keypoint_body: the same, reduced to what the losses look at.
     thresholds: of TALS.
     is_ground_truth: (S,) bool, of each source of the mixture in alphabetical order.
+    real_bodies: what the adversarial prior takes for real; None where its weight is 0.
     """
 
     body: smpl.BodyModel
     keypoint_body: keypoint_body.KeypointBody
     thresholds: tals.Thresholds
     is_ground_truth: jax.Array
+    real_bodies: adversarial.RealBodies | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +51,7 @@ class RegressorTask:
 
     config: ml_collections.FrozenConfigDict
     model: Regressor
+    discriminator: adversarial.Discriminator | None
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict) -> 'RegressorTask':
@@ -64,22 +67,25 @@ class RegressorTask:
         if mean not in _MEANS and not mean.endswith('.npz'):
             raise ValueError(f'model.body_mean={mean!r}: expected one of {_MEANS}, or an .npz file')
         config = ml_collections.FrozenConfigDict(config)
-        return cls(config, _regressor(config.model, config.tokenizer))
+        discriminator = adversarial.Discriminator() if config.adversarial.weight else None
+        return cls(config, _regressor(config.model, config.tokenizer), discriminator)
 
     def frozen(self) -> Frozen:
-        """Load the body model and the thresholds.
+        """Load the body model, the thresholds, and the real bodies if they are asked for.
 
         Raises:
-          FileNotFoundError, ValueError: as `smpl.load` and `tals.load`, or if the body model has no
-            regressor for the extra keypoints.
+          FileNotFoundError, ValueError: as `smpl.load`, `tals.load` and `adversarial.load`, or if
+            the body model has no regressor for the extra keypoints.
         """
         body = files.load(self.config)
         sources = sorted(self.config.data.mixture)
+        mocap = self.config.adversarial.mocap
         return Frozen(
             body=body,
             keypoint_body=keypoint_body.reduce(body),
             thresholds=tals.load(self.config.tals.thresholds),
             is_ground_truth=jnp.array([s in self.config.data.ground_truth for s in sources]),
+            real_bodies=adversarial.load(mocap) if self.discriminator else None,
         )
 
     @property
@@ -114,6 +120,9 @@ class RegressorTask:
         """Fresh parameters; the frozen weights as `warm_start` will fill them."""
         size = self.config.data.crop_size
         params = self.model.init(rng, jnp.zeros((1, size, size, 3), jnp.uint8))
+        if self.discriminator:
+            body = jnp.zeros((1, skeleton.NUM_JOINTS - 1, 3, 3)), jnp.zeros((1, 10))
+            params['discriminator'] = self.discriminator.init(rng, *body)['params']
         mean = upright_mean()
         if self.config.model.body_mean == 'none':
             mean['mean_pose'][1 : 1 + skeleton.NUM_BODY_JOINTS] = 0
@@ -181,20 +190,10 @@ class RegressorTask:
             rotation_gt=rotation_gt,
             distance=config.tals.distance,
         )
-        confidence = batch.keypoints2d[..., 2]
-        if config.tals.enabled:
-            weights = tals.weights(
-                below,
-                confidence2d=confidence,
-                has_pose=batch.has_pose,
-                has_betas=has_betas,
-                is_ground_truth=frozen.is_ground_truth[batch.source],
-                loose=config.tals.loose_weight,
-            )
-        else:
-            weights = losses.label_weights(batch.has_pose, has_betas)
+        weights = self._weights(below, frozen, batch, has_betas)
         terms = losses.batch_terms(errors, weights, config.reference_batch)
         sources = sorted(config.data.mixture)
+        confidence = batch.keypoints2d[..., 2]
         shares = tals.shares_below(below, confidence, batch.has_pose, batch.source, len(sources))
         logs = {f'loss/{name}': term for name, term in terms.items()}
         logs |= {
@@ -203,7 +202,32 @@ class RegressorTask:
             for i, source in enumerate(sources)
         }
         logs['mpjpe_mm'] = jnp.mean(_keypoint_error(keypoints3d, batch.keypoints3d))
-        return losses.weighted_sum(terms, config.loss_weights), (state, logs)
+        loss = losses.weighted_sum(terms, config.loss_weights)
+        if self.discriminator:
+            game = self._game(params, frozen, prediction.params, jax.random.fold_in(rng, 1))
+            logs |= {f'loss/{name}': term for name, term in game.items()}
+            # What trains the discriminator trains nothing else.
+            loss += config.adversarial.weight * game['adversarial'] + game['discriminator']
+        return loss, (state, logs)
+
+    def _weights(self, below, frozen: Frozen, batch: ImageBatch, has_betas) -> dict[str, jax.Array]:
+        """What counts of the errors, by term: with TALS or without."""
+        if not self.config.tals.enabled:
+            return losses.label_weights(batch.has_pose, has_betas)
+        return tals.weights(
+            below,
+            confidence2d=batch.keypoints2d[..., 2],
+            has_pose=batch.has_pose,
+            has_betas=has_betas,
+            is_ground_truth=frozen.is_ground_truth[batch.source],
+            loose=self.config.tals.loose_weight,
+        )
+
+    def _game(self, params, frozen, bodies: SmplParams, rng) -> dict[str, jax.Array]:
+        """Both sides of `adversarial.terms`, against as many real bodies."""
+        real = adversarial.draw(frozen.real_bodies, rng, len(bodies.betas))
+        predicted = bodies.body_pose, bodies.betas
+        return adversarial.terms(self.discriminator, params['discriminator'], predicted, real)
 
     def predict(
         self, params: dict, state: FrozenWeights, frozen: Frozen, batch: ImageBatch
