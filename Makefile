@@ -22,7 +22,7 @@ quickstart: $(VENV)/quickstart
 	$(PY) -m tokenhmr_jax.evaluate --checkpoint=$(WORKDIR)/regressor
 
 test: $(VENV)/$(EXTRAS)
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q -n auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
 lint: $(VENV)/$(EXTRAS)
 	$(VENV)/bin/ruff check .

@@ -22,6 +22,14 @@ SCRIPT = ROOT / 'datasets/mannequin/mannequin_dataset_builder.py'
 SIZE = (213, 160)
 
 
+@pytest.fixture(scope='module', autouse=True)
+def small_jobs():
+    """Whatever their number, as many bodies as fill a job are posed and fitted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(people, 'JOB_SIZE', 16)
+        yield
+
+
 def job(count=6, look='suit', views=scenes.EVERYWHERE, start=0, seed=(3, 1), pseudo=False):
     drawn = list(poses.procedural((3, 0), start + count))[start:]
     return people.Job(
