@@ -103,11 +103,3 @@ def test_body_errors_of_a_shifted_and_a_perfect_body(rng):
     np.testing.assert_allclose(errors['pa_mpjpe_mm'], [0, 0], atol=1e-2)
     np.testing.assert_allclose(errors['pck_150mm'], [0, 1])
     np.testing.assert_allclose(errors['joint_mm'][0], np.full(24, 300), atol=1e-3)
-
-
-def test_means_of_sources():
-    values = np.array([1.0, 2.0, 6.0, 5.0], np.float32)
-    means = metrics.source_means(values, np.array([0, 2, 2, 0]), 3)
-    np.testing.assert_allclose(means, [3, np.nan, 4])
-    per_joint = metrics.source_means(np.stack([values, -values], 1), np.array([0, 2, 2, 0]), 3)
-    np.testing.assert_allclose(per_joint[2], [4, -4])

@@ -436,14 +436,14 @@ def test_the_command_writes_a_table_that_loads(standing, prepared_bodies, tmp_pa
     out = tmp_path / 'thresholds.csv'
     arguments = [f'--data_dir={prepared_bodies}', '--split=bodies/true', f'--out={out}']
     tals_derivation.main(arguments)
-    assert f'{len(standing)} bodies' in capsys.readouterr().out
+    assert f'of {len(standing)} bodies' in capsys.readouterr().out
     table = tals.load(out)
     records = tals_derivation.bodies_of(records_of(standing, 2.0))
     expected, _ = tals_derivation.keypoint_thresholds(records)
     np.testing.assert_allclose(table.keypoints2d, expected, rtol=1e-5)
     np.testing.assert_allclose(table.angles, tals.load('release').angles, rtol=1e-5)
     tals_derivation.main([*arguments, '--limit=10', '--angles=table1'])
-    assert '10 bodies' in capsys.readouterr().out
+    assert 'of 10 bodies' in capsys.readouterr().out
     with pytest.raises(SystemExit, match='limit'):
         tals_derivation.main([*arguments, '--limit=0'])
     with pytest.raises(SystemExit, match='nothing'):

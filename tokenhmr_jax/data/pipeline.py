@@ -187,6 +187,20 @@ def eval_batches(
         yield columns, columns.pop('valid')
 
 
+def take(
+    splits: Sequence[Records],
+    indices: Iterable[int],
+    transform: Callable[[dict], dict] | None = None,
+) -> dict[str, np.ndarray]:
+    """Some records as one batch. `indices` count through one split after the other."""
+    starts = np.cumsum([0, *map(len, splits)])
+    chosen = []
+    for index in indices:
+        split = int(np.searchsorted(starts, index, side='right')) - 1
+        chosen.append(splits[split][int(index - starts[split])])
+    return _stack(chosen if transform is None else map(transform, chosen))
+
+
 class _Place(NamedTuple):
     """Where a record of the mixture lies: which dataset, where in it; and its own place."""
 
