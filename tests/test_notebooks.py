@@ -40,6 +40,3 @@ def test_predict(files, configs, tmp_path):
     text = ''.join(output.text for output in outputs if 'text' in output)
     assert 'residual_token_probs   (1, 40, 24)' in text
     assert 'is not pose tokens' in text
-    if 'NOTEBOOK_PICTURES' in os.environ:
-        for i, image in enumerate(images):
-            cv2.imwrite(f'{os.environ["NOTEBOOK_PICTURES"]}/{i}.png', image)
