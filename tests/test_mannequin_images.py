@@ -84,7 +84,9 @@ def test_labels_project_onto_the_keypoints(drawn, mannequin):
 
 
 def test_distance_perspective_and_framing(drawn):
-    for person in people.cast(job()):
+    for person in people.cast(job(people.JOB_SIZE)):
+        center = person.placement.box_center
+        assert (center > 0).all() and (center < SIZE).all()
         placed = person.vertices + person.placement.transl
         assert placed[:, 2].min() > 0.3
         field_of_view = 2 * np.arctan(SIZE[1] / 2 / person.placement.focal_length)
