@@ -45,7 +45,15 @@ def paper() -> ml_collections.ConfigDict:
     # Loss terms are means over the batch times this: the release sums over 48 images.
     config.reference_batch = 48.0
 
-    # Stage 1: workdir and step of its run, and the sizes that it must have.
+    # Whose weights training starts from: workdir and step of a run or of converted weights, and
+    # what is taken of them, 'backbone' or also 'head'. Nothing is, where `checkpoint` is empty.
+    config.warm_start = ml_collections.ConfigDict()
+    config.warm_start.checkpoint = ''
+    config.warm_start.step = 'best'
+    config.warm_start.parts = ('backbone',)
+
+    # Stage 1: workdir and step of its run, and the sizes that it must have. Where `checkpoint` is
+    # empty, stage 1 comes with the head that training starts from.
     config.tokenizer = ml_collections.ConfigDict()
     config.tokenizer.checkpoint = ''
     config.tokenizer.step = 'best'
@@ -62,8 +70,9 @@ def paper() -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict()
     # 'direct' regresses the pose in 6D, as HMR2.0 does.
     config.model.head = 'tokens'
-    # What the tokens' decoder is added to: 'rest', the mean pose of the checkpoints, as published;
-    # 'none': it gives the pose itself, as in stage 1.
+    # What the network's output is added to: 'rest', an upright body at rest; 'none', the same, but
+    # the tokens' decoder gives the body's pose itself, as in stage 1; or the path of
+    # smpl_mean_params.npz, as published. A head that training starts from brings its own.
     config.model.body_mean = 'rest'
     # 'columns' is HMR2.0's convention; the tokenizer's is 'rows'.
     config.model.rotation_6d = 'rows'
@@ -91,8 +100,9 @@ def paper() -> ml_collections.ConfigDict:
     config.model.mixer.channel_dim = 256
     config.model.mixer.dtype = 'bfloat16'
 
-    # An SMPL file in which `joint_regressor_extra` is.
-    config.body = '/data/smpl/SMPL_NEUTRAL.npz'
+    config.body = '/data/smpl/SMPL_NEUTRAL.pkl'
+    # For files without `joint_regressor_extra`, as the official ones are.
+    config.extra_regressor = '/data/smpl/SMPL_to_J19.pkl'
     config.loss_weights = ml_collections.ConfigDict()
     config.loss_weights.keypoints2d = 0.01
     config.loss_weights.keypoints3d = 0.05
@@ -207,6 +217,7 @@ def quickstart() -> ml_collections.ConfigDict:
     config.model.decoder.dtype = 'float32'
     config.model.mixer.update(width=16, depth=2, token_dim=32, channel_dim=64, dtype='float32')
     config.body = 'mannequin'
+    config.extra_regressor = ''
     config.tals.enabled = False
     # So short a training finds the orientation by its own term sooner than by the keypoints'.
     config.loss_weights.global_orient = 0.2

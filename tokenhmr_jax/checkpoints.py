@@ -1,19 +1,26 @@
 """Checkpoints: everything a run needs to go on, and everything a reader needs to use it.
 
 One step's folder holds `model` (parameters and state), `optimizer`, `data` (position in the data)
-and `config` (the whole config and the body's topology), written by Orbax.
+and `config` (the whole config and the body's topology), written by Orbax. Converted weights have no
+`optimizer` and no `data`.
 """
 
-import pathlib
+import contextlib
+import ctypes
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
 from tokenhmr_jax import config_utils
 from tokenhmr_jax.types import TrainState
 
+_FILE_SIZE, _PIECE = 64 * 2**20, 16 * 2**20  # bytes
 _ARCHITECTURE = (
     'task', 'model', 'codebook.num_codes', 'tokenizer.model', 'tokenizer.num_codes',
 )  # fmt: skip
@@ -23,7 +30,7 @@ class Checkpoints:
     """The checkpoints of one run: the newest, and the one with the lowest `metric`.
 
     Args:
-      workdir: the run's folder; checkpoints lie in its `checkpoints`.
+      workdir: the run's folder, here or gs://...; checkpoints lie in its `checkpoints`.
       metric: name of the evaluation metric that decides which step is best and is kept; not
         needed for reading.
       create: whether to make the folder, or fail where there is none.
@@ -33,7 +40,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: str, metric: str | None = None, create: bool = True):
-        folder = pathlib.Path(workdir).absolute() / 'checkpoints'
+        folder = epath.Path(workdir).absolute() / 'checkpoints'
         if not create and not any(folder.glob('[0-9]*')):
             raise FileNotFoundError(f'{workdir}: no checkpoints in {folder}')
         managers = ocp.checkpoint_managers
@@ -75,10 +82,11 @@ class Checkpoints:
         if step == 'last':
             return max(steps)
         if step == 'best':
+            scores = {s: metrics for s in steps if (metrics := self._manager.metrics(s))}
+            if not scores:
+                return max(steps)
             metric = self.read_config(max(steps))['config']['eval']['best_metric']
-            scores = {s: (self._manager.metrics(s) or {}).get(metric) for s in steps}
-            scores = {s: score for s, score in scores.items() if score is not None}
-            return min(scores, key=scores.get) if scores else max(steps)
+            return min(scores, key=lambda s: scores[s][metric])
         if step.isdigit() and int(step) in steps:
             return int(step)
         raise ValueError(f"step {step!r}: expected 'best', 'last' or one of {sorted(steps)}")
@@ -94,15 +102,33 @@ class Checkpoints:
           config: of `describe`.
           metrics: of an evaluation at this step, if there was one.
         """
+        model = {'params': state.params, 'state': state.state}
         self._manager.save(
             int(state.step),
             args=ocp.args.Composite(
-                model=ocp.args.StandardSave({'params': state.params, 'state': state.state}),
+                model=ocp.args.StandardSave(model, save_args=_in_pieces(model)),
                 optimizer=ocp.args.StandardSave({'opt_state': state.opt_state}),
                 data=ocp.args.JsonSave(data),
                 config=ocp.args.JsonSave(config),
             ),
             metrics=metrics,
+        )
+
+    def save_converted(self, step: int, params: Any, state: Any, config: dict) -> None:
+        """Write weights that come from elsewhere; `config` as for `save`.
+
+        Arrays may be mapped files: written in small files, each as soon as it is compressed, they
+        need not fit into memory together.
+        """
+        model = {'params': params, 'state': state}
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                model=ocp.args.PyTreeSave(
+                    model, save_args=_in_pieces(model), ocdbt_target_data_file_size=_FILE_SIZE
+                ),
+                config=ocp.args.JsonSave(config),
+            ),
         )
 
     def read_config(self, step: int) -> dict:
@@ -111,16 +137,27 @@ class Checkpoints:
 
     def restore_model(self, step: int, params: Any, state: Any) -> tuple[Any, Any]:
         """Parameters and state, placed as the arrays or shapes given say."""
-        abstract = {'params': params, 'state': state}
-        model = self._restore(step, model=ocp.args.StandardRestore(abstract))['model']
+        model = self._restore_model(step, {'params': params, 'state': state})
         return model['params'], model['state']
 
     def read_model(self, step: int) -> dict:
-        """Parameters and state, {'params', 'state'}, as plain containers of arrays."""
-        return self._restore(step, model=ocp.args.StandardRestore())['model']
+        """Parameters and state, {'params', 'state'}, as plain containers of NumPy arrays."""
+        tree = ocp.StandardCheckpointHandler().metadata(self._folder(step) / 'model').tree
+        # Targets take no memory; being NumPy's, they leave aside on what devices arrays once lay.
+        target = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), tree)
+        return self._restore_model(step, target)
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict]:
-        """All of a step: the training state and the data's position."""
+        """All of a step: the training state and the data's position.
+
+        Raises:
+          ValueError: if the step is of converted weights, which begin a run but cannot go on.
+        """
+        if not (self._folder(step) / 'optimizer').exists():
+            raise ValueError(
+                f'step {step} holds converted weights, without an optimizer: expected their folder '
+                'as config.warm_start.checkpoint of a run in another one'
+            )
         params, state = self.restore_model(step, like.params, like.state)
         rest = self._restore(
             step,
@@ -131,8 +168,48 @@ class Checkpoints:
         opt_state = rest['optimizer']['opt_state']
         return TrainState(count, params, state, opt_state), rest['data']
 
+    def _restore_model(self, step: int, target: Any) -> Any:
+        """The model, as arrays like those of `target`, in little more memory than these take."""
+        largest = max(x.size * x.dtype.itemsize for x in jax.tree.leaves(target))
+        # As much as is read at once; Orbax wants it above any single array.
+        handler = ocp.StandardCheckpointHandler(restore_concurrent_gb=2 * largest / 1e9 + 0.1)
+        with _whole_arrays(), ocp.Checkpointer(handler) as reader:
+            restored = reader.restore(
+                self._folder(step) / 'model', args=ocp.args.StandardRestore(target)
+            )
+            return jax.block_until_ready(restored)
+
+    def _folder(self, step: int) -> epath.Path:
+        return self._manager.directory / str(step)
+
     def _restore(self, step: int, **items):
         return self._manager.restore(step, args=ocp.args.Composite(**items))
+
+
+def _in_pieces(tree: Any) -> Any:
+    """Arrays are compressed in pieces: reading one needs memory for a piece beside the array."""
+    return jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=_PIECE), tree)
+
+
+@contextlib.contextmanager
+def _whole_arrays() -> Iterator[None]:
+    """While arrays are read, the C library takes each from the system and gives each back.
+
+    By itself, glibc soon keeps arrays of up to 32 MB in heaps of 64 MB, which few of them fill: up
+    to half as much again as a network of hundreds of arrays needs.
+    """
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
+    if mallopt is None:
+        yield
+        return
+    trim_threshold, mmap_threshold, megabyte = -1, -3, 2**20
+    mallopt(mmap_threshold, megabyte)
+    try:
+        yield
+    finally:
+        # Where glibc's own adaptation ends; it does not go on after it was set once.
+        mallopt(mmap_threshold, 32 * megabyte)
+        mallopt(trim_threshold, 64 * megabyte)
 
 
 def describe(config: ml_collections.ConfigDict, topology: dict) -> dict:

@@ -18,9 +18,8 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from tokenhmr_jax import config_utils, draw, render
-from tokenhmr_jax.body import rotations, smpl
+from tokenhmr_jax.body import files, rotations, smpl
 from tokenhmr_jax.data import augment, crops, pipeline
-from tokenhmr_jax.tasks.tokenizer import load_body
 from tokenhmr_jax.types import SmplParams
 
 _TILE = 256  # pixels, at least, of a drawn crop
@@ -41,7 +40,7 @@ def preview(config: ml_collections.ConfigDict, num: int) -> np.ndarray:
     """
     pipeline.check_mixture(config.data.mixture)
     settings = augment.Settings(**config.data.augment)
-    body = load_body(config.body)
+    body = files.load(config)
     tiles, labels = [], []
     for source, name in enumerate(sorted(config.data.mixture)):
         split = pipeline.open_split(config.data.data_dir, name)
