@@ -30,9 +30,7 @@ class Settings(shards.Settings):
     """
 
     set: str = setting('', f'which: {", ".join(humans4d.SETS)}')
-    tag: str = setting(
-        '', 'added to the name, to tell datasets with other filters apart'
-    )
+    tag: str = setting('', 'added to the name, to tell datasets with other filters apart')
     min_confidence: float = setting(0.3, '2D keypoints below it are not used; 0: all are')
     max_beta: float = setting(3.0, 'betas are not trusted if one is beyond it; 0: always')
     pose_density: str = setting(
@@ -40,9 +38,7 @@ class Settings(shards.Settings):
         f"'{_NO_DENSITY}': always"
     )  # fmt: skip
     together: bool = setting(True, 'trust pose and betas together or not at all')
-    min_keypoints: int = setting(
-        4, 'a person needs more 2D keypoints; -1: all are kept'
-    )
+    min_keypoints: int = setting(4, 'a person needs more 2D keypoints; -1: all are kept')
     max_reprojection_loss: float = setting(31_000.0, 'of a fit must be below it; 0: all are kept')
 
     def __post_init__(self):
