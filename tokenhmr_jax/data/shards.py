@@ -119,7 +119,7 @@ def write_shard(job: Job, count: Callable[[], None] = lambda: None) -> dict:
     sources, remarks = collections.Counter(), collections.Counter()
     failures = []
     with _aside(job.path) as aside:
-        writer = array_record_module.ArrayRecordWriter(str(aside), 'group_size:1')
+        writer = array_record_module.ArrayRecordWriter(str(aside), 'group_size:1,uncompressed')
         for unit in job.units:
             for item in _read(unit):
                 if isinstance(item, Remark):
