@@ -1,4 +1,4 @@
-# `make quickstart`: environment, data, training, evaluation. `make test`: the tests.
+# `make quickstart`: environment, data, training and evaluation of both stages. `make test`: the tests.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,6 +14,12 @@ quickstart: $(VENV)/quickstart
 	$(PY) -m tokenhmr_jax.train --config=configs/tokenizer.py:variant=quickstart \
 		--config.data.data_dir=$(DATA_DIR) --workdir=$(WORKDIR)/tokenizer
 	$(PY) -m tokenhmr_jax.evaluate --checkpoint=$(WORKDIR)/tokenizer
+	$(PY) datasets/mannequin/mannequin_dataset_builder.py --data_dir=$(DATA_DIR) \
+		--num_train=30000 --num_pseudo=0
+	$(PY) -m tokenhmr_jax.train --config=configs/regressor.py:variant=quickstart \
+		--config.tokenizer.checkpoint=$(WORKDIR)/tokenizer \
+		--config.data.data_dir=$(DATA_DIR) --workdir=$(WORKDIR)/regressor
+	$(PY) -m tokenhmr_jax.evaluate --checkpoint=$(WORKDIR)/regressor
 
 test: $(VENV)/$(EXTRAS)
 	$(PY) -m pytest -q

@@ -20,9 +20,9 @@ import side_by_side
 import torch
 from smpl_forward import torch_body
 from torch import nn
-from torch_tokenizer import Step, Tokenizer
+from torch_tokenizer import Step, Tokenizer, copy_convolutions
 
-from tokenhmr_jax import convert, optimizer, sharding
+from tokenhmr_jax import optimizer, sharding
 from tokenhmr_jax.body import mannequin, rotations
 from tokenhmr_jax.tasks.tokenizer import Frozen, TokenizerTask
 from tokenhmr_jax.train import initial_state, make_train_step
@@ -31,8 +31,7 @@ from tokenhmr_jax.types import BodyOutput, PoseBatch, TrainState
 CONFIG = Path(__file__).parent.parent / 'configs/tokenizer.py'
 SIZES = ('batch_size', 'codebook.num_codes')
 SIZES += tuple(f'model.{name}' for name in ('width', 'code_dim', 'size_mul', 'size_div'))
-# On GPUs both sides round the factors of a convolution to TF32.
-TOLERANCE = 1e-4 if jax.default_backend() == 'cpu' else 2e-2
+TOLERANCE = side_by_side.tolerance('float32')
 
 
 class NetworkOnly(TokenizerTask):
@@ -100,17 +99,7 @@ def compare(label: str, config: ml_collections.ConfigDict, task, body, steps: in
 def torch_model(config: ml_collections.ConfigDict, state: TrainState) -> Tokenizer:
     """PyTorch's network with our weights and codebook."""
     model = Tokenizer(config)
-    size = config.model
-    # Both lists are in the order in which the network applies its layers.
-    paths = convert.tokenizer_names(size.size_mul, size.size_div, size.depth).values()
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv1d)]
-    with torch.no_grad():
-        for path, layer in zip(paths, layers, strict=True):
-            ours = state.params
-            for part in path:
-                ours = ours[part]
-            layer.weight.copy_(torch.tensor(np.asarray(ours['kernel'])).permute(2, 1, 0))
-            layer.bias.copy_(torch.tensor(np.asarray(ours['bias'])))
+    copy_convolutions(model, state.params, config.model, ('encoder', 'decoder'))
     for name in ('codes', 'ema_sum', 'ema_count'):
         getattr(model, name).copy_(torch.tensor(np.asarray(getattr(state.state, name))))
     return model

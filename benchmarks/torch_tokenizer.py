@@ -12,6 +12,8 @@ from smplx.lbs import batch_rodrigues
 from torch import nn
 from torch.nn import functional as F
 
+from tokenhmr_jax import convert
+
 
 class ResidualBlock(nn.Module):
     """x + conv1(ReLU(conv3(ReLU(x))))."""
@@ -35,27 +37,60 @@ def resized(width: int, lengths: list[int]) -> list[nn.Module]:
     return [layer for group in layers for layer in group]
 
 
+def encoder(size: ml_collections.ConfigDict) -> nn.Sequential:
+    """6D rotations (B, 6, 21) to latents (B, C, T). `size`: the `model` of a tokenizer's config."""
+    width = size.width
+    return nn.Sequential(
+        *(conv(6, width), nn.ReLU(), *resized(width, upsampled_sizes(size))),
+        nn.Conv1d(width, width, 4, stride=2, padding=1),
+        *residual_blocks(size),
+        conv(width, size.code_dim),
+    )
+
+
+def decoder(size: ml_collections.ConfigDict) -> nn.Sequential:
+    """Codes (B, C, T) to 6D rotations (B, 6, 21). `size`: as for `encoder`."""
+    width, tokens = size.width, upsampled_sizes(size)[-1] // 2
+    downs = np.linspace(21, tokens, size.size_div, endpoint=False, dtype=int)[::-1]
+    return nn.Sequential(
+        *(conv(size.code_dim, width), nn.ReLU(), *resized(width, downs.tolist())),
+        *residual_blocks(size),
+        *(conv(width, width), conv(width, 6)),
+    )
+
+
+def upsampled_sizes(size: ml_collections.ConfigDict) -> list[int]:
+    return [40 * 2**i for i in range(size.size_mul)]
+
+
+def residual_blocks(size: ml_collections.ConfigDict) -> list[ResidualBlock]:
+    return [ResidualBlock(size.width, size.dilation_rate**i) for i in reversed(range(size.depth))]
+
+
+def copy_convolutions(
+    network: nn.Module, params: dict, size: ml_collections.ConfigDict, halves: tuple[str, ...]
+) -> None:
+    """Give a PyTorch network our weights of a tokenizer's `halves`, 'encoder' or 'decoder'."""
+    # Both lists are in the order in which the network applies its layers.
+    paths = convert.tokenizer_names(size.size_mul, size.size_div, size.depth).values()
+    paths = [path for path in paths if path[0] in halves]
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv1d)]
+    with torch.no_grad():
+        for path, layer in zip(paths, layers, strict=True):
+            ours = params
+            for part in path:
+                ours = ours[part]
+            layer.weight.copy_(torch.tensor(np.asarray(ours['kernel'])).permute(2, 1, 0))
+            layer.bias.copy_(torch.tensor(np.asarray(ours['bias'])))
+
+
 class Tokenizer(nn.Module):
     """Encoder, codebook and decoder of the sizes in a tokenizer's config."""
 
     def __init__(self, config: ml_collections.ConfigDict):
         super().__init__()
-        size, width, dim = config.model, config.model.width, config.model.code_dim
-        ups = [40 * 2**i for i in range(size.size_mul)]
-        downs = np.linspace(21, ups[-1] // 2, size.size_div, endpoint=False, dtype=int)[::-1]
-        dilations = [size.dilation_rate**i for i in reversed(range(size.depth))]
-        self.encoder = nn.Sequential(
-            *(conv(6, width), nn.ReLU(), *resized(width, ups)),
-            nn.Conv1d(width, width, 4, stride=2, padding=1),
-            *(ResidualBlock(width, d) for d in dilations),
-            conv(width, dim),
-        )
-        self.decoder = nn.Sequential(
-            *(conv(dim, width), nn.ReLU(), *resized(width, downs.tolist())),
-            *(ResidualBlock(width, d) for d in dilations),
-            *(conv(width, width), conv(width, 6)),
-        )
-        codes = config.codebook.num_codes
+        self.encoder, self.decoder = encoder(config.model), decoder(config.model)
+        codes, dim = config.codebook.num_codes, config.model.code_dim
         self.register_buffer('codes', torch.zeros(codes, dim))
         self.register_buffer('ema_sum', torch.zeros(codes, dim))
         self.register_buffer('ema_count', torch.ones(codes))

@@ -34,3 +34,36 @@ def test_tokenizer_step():
         for line in ('reconstruction', 'loss', 'norm of the gradient'):
             assert re.search(f'{mode}, {line}: the two sides agree to ', out), out
         assert re.search(f'{mode}: {RATIO}', out), out
+
+
+def test_vit_forward():
+    out = command('benchmarks/vit_forward.py', '--backbone=Ti/64', '--batch=1', '--turns=1')
+    label = 'Ti/64, batch 1, float32'
+    assert re.search(f'{label}, features: the two sides agree to ', out), out
+    assert re.search(f'{label}: {RATIO}', out), out
+    assert re.search(rf'{label}: ours [\d.]+ images/s, PyTorch [\d.]+ images/s', out), out
+
+
+def test_regressor_step():
+    sizes = {
+        'data.crop_size': 64,
+        'model.backbone.depth': 1,
+        'model.decoder.width': 16,
+        'model.decoder.depth': 1,
+        'model.decoder.heads': 2,
+        'model.decoder.head_dim': 8,
+        'model.decoder.mlp_dim': 16,
+        'model.mixer.depth': 1,
+        'tokenizer.num_codes': 16,
+        'tokenizer.model.width': 8,
+        'tokenizer.model.code_dim': 4,
+        'tokenizer.model.size_mul': 1,
+        'tokenizer.model.size_div': 1,
+    }
+    arguments = [f'--{name}={value}' for name, value in sizes.items()]
+    out = command(
+        'benchmarks/regressor_step.py', '--backbone=Ti/16', '--batch=3', '--turns=1', *arguments
+    )
+    for line in ('loss', 'gradients'):
+        assert re.search(f'Ti/16, batch 3, float32, {line}: the two sides agree to ', out), out
+    assert re.search(f'Ti/16, batch 3, float32: {RATIO}', out), out

@@ -54,6 +54,14 @@ def test_muon_trains_hidden_kernels_as_matrices_and_adamw_the_rest(gradients):
     assert 0.5e-3 < singular.mean() < 3e-3
 
 
+def test_muon_takes_stacked_blocks_one_by_one(gradients):
+    kernel = gradients['hidden']['kernel']
+    stacked = updates({'blocks': {'mlp': {'kernel': kernel}}}, muon_learning_rate=1e-3)
+    for i, given in enumerate(stacked['blocks']['mlp']['kernel']):
+        alone = updates({'mlp': {'kernel': kernel[i]}}, muon_learning_rate=1e-3)
+        np.testing.assert_allclose(given, alone['mlp']['kernel'], rtol=1e-3, atol=1e-6)
+
+
 def test_warm_up_then_cosine():
     config = ml_collections.ConfigDict(ADAMW | {'schedule': 'cosine', 'warmup_steps': 4})
     rate = optimizer.schedule(config, 2.0, num_steps=12)

@@ -29,7 +29,7 @@ def make(config: ml_collections.ConfigDict, num_steps: int) -> optax.GradientTra
 
     With `config.muon_learning_rate`, kernels are trained by Muon instead, at that rate and on the
     same schedule (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024),
-    but for those of the layers named conv_in and conv_out.
+    but for those that read the input or write the output.
     """
     rate = schedule(config, config.learning_rate, num_steps)
     tx = optax.adamw(rate, b1=config.b1, b2=config.b2, weight_decay=config.weight_decay)
@@ -44,21 +44,30 @@ def make(config: ml_collections.ConfigDict, num_steps: int) -> optax.GradientTra
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), tx)
 
 
+# First and last layers of the networks, by name: no matrix from hidden numbers to hidden numbers.
+_FIRST = ('conv_in', 'patches', 'embed')
+_LAST = ('conv_out', 'logits', 'global_orient', 'hands', 'betas', 'camera', 'pose')
+
+
 def _assign(params):
     """'muon' for the kernels of hidden layers, 'adamw' for all else."""
 
     def name(path, _):
         layer, leaf = (key.key for key in path[-2:])
-        return 'muon' if leaf == 'kernel' and layer not in ('conv_in', 'conv_out') else 'adamw'
+        return 'muon' if leaf == 'kernel' and layer not in _FIRST + _LAST else 'adamw'
 
     return jax.tree.map_with_path(name, params)
 
 
 def _kernel_axes(params):
-    """A kernel (..., in, out) is a matrix from all its inputs to its outputs."""
+    """A kernel (..., in, out) is a matrix from all its inputs to its outputs.
 
-    def axes(kernel):
+    Under `blocks`, those of a scan, there is one such matrix for each index of the first axis.
+    """
+
+    def axes(path, kernel):
+        stacked = any(getattr(key, 'key', None) == 'blocks' for key in path)
         last = kernel.ndim - 1
-        return optax.contrib.MuonDimensionNumbers(tuple(range(last)), (last,))
+        return optax.contrib.MuonDimensionNumbers(tuple(range(int(stacked), last)), (last,))
 
-    return jax.tree.map(axes, params)
+    return jax.tree.map_with_path(axes, params)

@@ -120,14 +120,18 @@ def make_train_step(task: Task, tx: optax.GradientTransformation, mesh: Mesh, se
         rng = jax.random.fold_in(jax.random.key(seed), old.step)
         grad = jax.value_and_grad(task.loss, has_aux=True)
         (loss, (state, logs)), grads = grad(old.params, old.state, frozen, batch, rng, old.step)
-        updates, opt_state = tx.update(grads, old.opt_state, old.params)
-        params = optax.apply_updates(old.params, updates)
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-        new = TrainState(old.step, params, state, opt_state)
-        kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+
+        def update():
+            updates, opt_state = tx.update(grads, old.opt_state, old.params)
+            params = optax.apply_updates(old.params, updates)
+            return TrainState(old.step, params, state, opt_state)
+
+        # A branch: choosing between old and new arrays would cost more than the whole update.
+        new = jax.lax.cond(finite, update, lambda: old)
         logs |= {'loss': loss, 'grad_norm': grad_norm, 'skipped': 1.0 - finite}
-        return kept.replace(step=old.step + 1), logs
+        return new.replace(step=old.step + 1), logs
 
     everywhere = sharding.replicated(mesh)
     return jax.jit(

@@ -1,0 +1,161 @@
+"""One training step of the regressor with a B/16 backbone, ours against PyTorch.
+
+    python benchmarks/regressor_step.py
+
+Of the paper's variant: backbone, head, stage 1's frozen decoder, bodies, losses with TALS, gradient
+and AdamW, without stochastic depth. Both sides start from the same weights, and are checked to have
+the same loss and gradients before they are timed. The data, noise with labels, is on the device.
+"""
+
+import argparse
+import runpy
+from pathlib import Path
+
+import jax
+import ml_collections
+import numpy as np
+import optax
+import side_by_side
+import torch
+import torch_regressor
+from smpl_forward import torch_body
+
+from tokenhmr_jax import optimizer, sharding
+from tokenhmr_jax.body import mannequin
+from tokenhmr_jax.models import vit
+from tokenhmr_jax.models.regressor import upright_mean
+from tokenhmr_jax.tasks.regressor import Frozen, RegressorTask
+from tokenhmr_jax.train import make_train_step
+from tokenhmr_jax.types import ImageBatch, TrainState
+
+CONFIG = Path(__file__).parent.parent / 'configs/regressor.py'
+SIZES = ('data.crop_size', 'tokenizer.num_codes')
+SIZES += tuple(f'tokenizer.model.{x}' for x in ('width', 'code_dim', 'size_mul', 'size_div'))
+SIZES += tuple(f'model.decoder.{x}' for x in ('width', 'depth', 'heads', 'head_dim', 'mlp_dim'))
+SIZES += ('model.backbone.depth', 'model.mixer.depth')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--backbone', default='B/16')
+    parser.add_argument('--batch', type=int, default=8)
+    parser.add_argument('--turns', type=int, default=5, help='how often each side is timed')
+    side_by_side.add_network_options(parser)
+    for name in SIZES:
+        parser.add_argument(f'--{name}', type=int, help="instead of the config's")
+    options = parser.parse_args()
+    config = settings(options)
+    print(side_by_side.start(options.compile, tf32=True))
+    compare(config, options)
+
+
+def settings(options: argparse.Namespace) -> ml_collections.ConfigDict:
+    """The paper's, on the mannequin, without what saves memory or drops blocks."""
+    config = runpy.run_path(str(CONFIG))['get_config']('variant=paper')
+    config.body = 'mannequin'
+    config.batch_size = options.batch
+    config.model.backbone.update(vit.decode_variant(options.backbone))
+    config.model.backbone.update(drop_path=0.0, scan=False, remat=False)
+    for part in ('backbone', 'decoder', 'mixer'):
+        config.model[part].dtype = options.dtype
+    given = {name: vars(options)[name] for name in SIZES}
+    config.update_from_flattened_dict({k: v for k, v in given.items() if v is not None})
+    return config
+
+
+def compare(config: ml_collections.ConfigDict, options: argparse.Namespace) -> None:
+    """Check that both sides compute the same, then time their steps."""
+    label = f'{options.backbone}, batch {options.batch}, {options.dtype}'
+    # One device on each side.
+    mesh, device = sharding.make_mesh(jax.devices()[:1]), side_by_side.torch_device()
+    task = RegressorTask.from_config(config)
+    tx = optimizer.make(config.optimizer, config.num_steps)
+    frozen = jax.device_put(wide(task.frozen()), sharding.replicated(mesh))
+    state = random_state(task, tx)
+    batch = random_batch(config, len(frozen.is_ground_truth))
+    with torch.device('meta'):
+        network = torch_regressor.Network(config)
+    network = torch_regressor.load(network, state.params)
+    their_step = torch_regressor.Step(
+        config,
+        torch.compile(network) if options.compile else network,
+        state.state,
+        frozen,
+        torch_body(mannequin.arrays()),
+    )
+    state = jax.device_put(state, sharding.replicated(mesh))
+    their_batch = torch_regressor.tensors(batch, device)
+    their_batch = their_batch.replace(image=their_batch.image.movedim(-1, 1).contiguous())
+    step = make_train_step(task, tx, mesh, config.seed)
+    batch = sharding.put_batch(batch, mesh)
+
+    state, logs = step(state, frozen, batch)
+    loss, tolerance = their_step(their_batch), side_by_side.tolerance(options.dtype)
+    side_by_side.check(f'{label}, loss', logs['loss'], loss, tolerance)
+    check_gradients(label, config, state, network, 10 * tolerance)
+
+    def our_step():
+        nonlocal state
+        state, logs = step(state, frozen, batch)
+        return logs
+
+    times = side_by_side.measure(label, our_step, lambda: their_step(their_batch), options.turns)
+    print(f'{label}: {times.rates(options.batch)}')
+
+
+def random_state(task: RegressorTask, tx: optax.GradientTransformation) -> TrainState:
+    """Random weights of the network, with bodies near the mean, and of stage 1's decoder."""
+    params, weights = torch_regressor.random_weights(jax.eval_shape(task.init, jax.random.key(0)))
+    for name in ('global_orient', 'hands', 'betas', 'camera'):
+        params['head'][name] = jax.tree.map(lambda x: 0.1 * x, params['head'][name])
+    weights = weights.replace(**upright_mean())
+    return TrainState(np.int32(0), params, weights, tx.init(params))
+
+
+def wide(frozen: Frozen) -> Frozen:
+    """With thresholds for which some of the errors of random labels are below, some above."""
+    thresholds = frozen.thresholds
+    return frozen.replace(thresholds=thresholds.replace(keypoints2d=30 * thresholds.keypoints2d))
+
+
+def random_batch(config: ml_collections.ConfigDict, num_sources: int) -> ImageBatch:
+    """Noise as images; labels of bodies near the mean one, some of them not to be trusted."""
+    rng = np.random.default_rng(0)
+    count, side = config.batch_size, config.data.crop_size
+    normal = lambda scale, *shape: rng.normal(0, scale, (count, *shape)).astype(np.float32)  # noqa: E731
+    uniform = lambda *shape: rng.random((count, *shape), np.float32)  # noqa: E731
+    upright = np.array([np.pi, 0, 0], np.float32)
+    return ImageBatch(
+        image=rng.integers(0, 256, (count, side, side, 3), np.uint8),
+        color=0.8 + 0.4 * uniform(3),
+        keypoints2d=np.concatenate([normal(0.2, 44, 2), uniform(44, 1)], axis=-1),
+        keypoints3d=np.concatenate([normal(0.3, 44, 3), uniform(44, 1)], axis=-1),
+        global_orient=upright + normal(0.2, 3),
+        body_pose=normal(0.2, 23, 3),
+        betas=normal(1, 10),
+        has_pose=(uniform() > 0.3).astype(np.float32),
+        has_betas=(uniform() > 0.3).astype(np.float32),
+        source=rng.integers(0, num_sources, count, np.int32),
+    )
+
+
+def check_gradients(label: str, config, state: TrainState, network, tolerance: float) -> None:
+    """Compare, tensor by tensor, the gradients of a first step, which its moments hold.
+
+    Raises:
+      ValueError: if one differs by more than `tolerance` times its norm.
+    """
+    ours = torch_regressor.state_dict(optax.tree.get(state.opt_state, 'mu'))
+    worst, where = 0.0, None
+    for name, parameter in network.named_parameters():
+        theirs = parameter.grad.cpu()
+        difference = (ours[name] / (1 - config.optimizer.b1) - theirs).norm()
+        if difference:
+            worst, where = max((worst, where), (float(difference / theirs.norm()), name))
+    print(f'{label}, gradients: the two sides agree to {worst:.2g} of the norm, least in {where}')
+    if not worst <= tolerance:
+        raise ValueError(f'{label}: gradients of {where} differ by {worst:.2g}')
+
+
+if __name__ == '__main__':
+    main()
