@@ -48,8 +48,8 @@ def main() -> None:
         prepare(folder, options.pictures, options.persons, cores)
         check(folder)
         print(
-            f'{options.pictures} pictures of {frames.WIDTH} x {frames.HEIGHT} px, {options.persons} '
-            f'people in each; batches of {options.batch_size} crops of {SIZE} px; {cores} cores'
+            f'{options.pictures} pictures of {frames.WIDTH} x {frames.HEIGHT} px with '
+            f'{options.persons} people; {options.batch_size} crops of {SIZE} px; {cores} cores'
         )
         rates = {}
         for side, start in (('ours', ours), ('theirs', theirs)):
@@ -163,8 +163,8 @@ def measure(side, folder, start, cores, options) -> float:
     work = sum(os.times()[:4]) - sum(before[:4])
     total = count + _WARM_UP * options.batch_size
     print(
-        f'{side}: {rate:.0f} images/s, {rate / cores:.0f} per core; {total / work:.0f} per second of '
-        f'work; peak memory so far {memory():.2f} GB',
+        f'{side}: {rate:.0f} images/s, {rate / cores:.0f} per core, {total / work:.0f} per second '
+        f'of work; peak memory so far {memory():.2f} GB',
         flush=True,
     )
     return rate
