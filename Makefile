@@ -22,7 +22,7 @@ quickstart: $(VENV)/quickstart
 	$(PY) -m tokenhmr_jax.evaluate --checkpoint=$(WORKDIR)/regressor
 
 test: $(VENV)/$(EXTRAS)
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q -n auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
 lint: $(VENV)/$(EXTRAS)
 	$(VENV)/bin/ruff check .
@@ -40,4 +40,4 @@ $(VENV)/%: setup.py
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache
+	rm -rf $(VENV) build *.egg-info .cache .pytest_cache

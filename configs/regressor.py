@@ -101,6 +101,11 @@ def paper() -> ml_collections.ConfigDict:
     config.loss_weights.betas = 0.0005
     # Draws betas to zero where they are not to be trusted; it matters without TALS only.
     config.betas_reg = False
+    # HMR's adversarial prior. Every published weight is 0, which trains none. Above 0, bodies are
+    # judged against those of `mocap`, 4D-Humans' cmu_mocap.npz or a file like it.
+    config.adversarial = ml_collections.ConfigDict()
+    config.adversarial.weight = 0.0
+    config.adversarial.mocap = ''
     config.tals = ml_collections.ConfigDict()
     config.tals.enabled = True
     config.tals.loose_weight = 0.01
@@ -113,6 +118,8 @@ def paper() -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 1e-5
     # The rate of kernels trained by Muon instead of AdamW; None for AdamW throughout.
     config.optimizer.muon_learning_rate = ml_collections.config_dict.placeholder(float)
+    # Of Newton and Schulz, in each of its steps: fewer cost less and are less exact.
+    config.optimizer.muon_iterations = 5
     config.optimizer.schedule = 'constant'
     config.optimizer.warmup_steps = 0
     config.optimizer.b1 = 0.9
@@ -185,7 +192,7 @@ def bedlam() -> ml_collections.ConfigDict:
 def quickstart() -> ml_collections.ConfigDict:
     """Minutes on two cores, no file needed: pictures of the mannequin, 64 pixels high."""
     config = paper()
-    config.num_steps = 3000
+    config.num_steps = 3200
     config.batch_size = 64
     # Those of the tokenizer's quickstart.
     config.tokenizer.checkpoint = 'runs/quickstart/tokenizer'
@@ -208,6 +215,8 @@ def quickstart() -> ml_collections.ConfigDict:
     config.loss_weights.body_pose = 0.02
     config.optimizer.learning_rate = 1e-3
     config.optimizer.muon_learning_rate = 1e-2
+    config.optimizer.muon_iterations = 3
+    config.optimizer.b2 = 0.98
     config.optimizer.schedule = 'cosine'
     config.optimizer.warmup_steps = 50
     config.optimizer.clip_norm = 1.0
@@ -223,8 +232,8 @@ def quickstart() -> ml_collections.ConfigDict:
     config.data.augment.scale = 0.1
     config.data.augment.rotation_degrees = 10.0
     config.data.augment.extreme_crop = 0.0
-    config.eval.every = 1000
+    config.eval.every = 800
     config.eval.limit = 512
     config.log_every = 50
-    config.checkpoint_every = 1000
+    config.checkpoint_every = 800
     return config

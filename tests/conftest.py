@@ -1,21 +1,27 @@
 """What the tests share: eight host devices, a compilation cache, and things made once."""
 
+import fcntl
 import importlib.util
 import os
 import pathlib
 import subprocess
 import sys
 
-import jax
-import numpy as np
-import pytest
-
 ROOT = pathlib.Path(__file__).parent.parent
-CACHE = ROOT / '.cache/xla'
+
+# Most of the tests' time goes into compiling what then runs for milliseconds: compile without
+# most optimizations, and once for all processes, commands included.
+os.environ |= {
+    'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+    'JAX_COMPILATION_CACHE_DIR': str(ROOT / '.cache/xla'),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+}
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update('jax_num_cpu_devices', 8)
-jax.config.update('jax_compilation_cache_dir', str(CACHE))
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 
 # Settings of training runs that take seconds.
 TINY = {
@@ -37,6 +43,14 @@ TINY = {
     'log_every': 2,
     'checkpoint_every': 3,
 }
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first: no process is left with one of them when the others are done."""
+    longest = ['test_regressor_task', 'test_mannequin_images', 'test_train', 'test_benchmarks']
+    last = len(longest)
+    position = {f'{name}.py': i for i, name in enumerate(longest)}
+    items.sort(key=lambda item: position.get(item.path.name, last))
 
 
 @pytest.fixture(scope='session')
@@ -74,16 +88,11 @@ def rng() -> np.random.Generator:
 def command(*arguments, expect=0) -> str:
     """Run a command of the project, as a user does; its whole output.
 
-    One device, as on a laptop, and the tests' compilation cache.
+    One device, as on a laptop.
     """
-    environment = os.environ | {
-        'JAX_COMPILATION_CACHE_DIR': str(CACHE),
-        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.2',
-    }
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT,
-        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -93,14 +102,26 @@ def command(*arguments, expect=0) -> str:
     return done.stdout
 
 
+def made_once(tmp_path_factory, name: str, make) -> pathlib.Path:
+    """A folder that `make(folder)` fills in one of the test processes; the others wait for it."""
+    root = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        root = root.parent  # of all processes' folders
+    done = root / f'{name}.done'
+    with open(root / f'{name}.lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            make(root / name)
+            done.touch()
+    return root / name
+
+
 @pytest.fixture(scope='session')
 def prepared(tmp_path_factory) -> pathlib.Path:
     """A folder of prepared data: procedural poses, by the documented command."""
-    folder = tmp_path_factory.mktemp('prepared')
-    command(
-        'datasets/amass/amass_dataset_builder.py', f'--data_dir={folder}', '--num_procedural=3000'
-    )
-    return folder
+    script = 'datasets/amass/amass_dataset_builder.py'
+    make = lambda folder: command(script, f'--data_dir={folder}', '--num_procedural=3000')  # noqa: E731
+    return made_once(tmp_path_factory, 'prepared', make)
 
 
 def quickstart_config(name: str, settings: dict):
@@ -121,9 +142,8 @@ def tiny_config(prepared, **overrides):
 @pytest.fixture(scope='session')
 def trained(prepared, tmp_path_factory) -> pathlib.Path:
     """The workdir of a tiny run, by the documented command."""
-    workdir = tmp_path_factory.mktemp('trained') / 'run'
-    command(*train_arguments(prepared, workdir))
-    return workdir
+    make = lambda workdir: command(*train_arguments(prepared, workdir))  # noqa: E731
+    return made_once(tmp_path_factory, 'trained', make)
 
 
 def train_arguments(prepared, workdir, **overrides) -> list[str]:

@@ -1,5 +1,6 @@
 import collections
 
+import jax
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
@@ -309,7 +310,7 @@ def test_loads_and_poses_like_smpl(body):
         betas=np.zeros(10, np.float32),
         transl=None,
     )
-    output = smpl.forward(model, params)
+    output = jax.jit(smpl.forward)(model, params)
     np.testing.assert_allclose(output.vertices, pose(body, left_elbow=(0, -90, 0)), atol=1e-5)
 
 

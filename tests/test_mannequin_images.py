@@ -22,6 +22,14 @@ SCRIPT = ROOT / 'datasets/mannequin/mannequin_dataset_builder.py'
 SIZE = (213, 160)
 
 
+@pytest.fixture(scope='module', autouse=True)
+def small_jobs():
+    """Whatever their number, as many bodies as fill a job are posed and fitted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(people, 'JOB_SIZE', 16)
+        yield
+
+
 def job(count=6, look='suit', views=scenes.EVERYWHERE, start=0, seed=(3, 1), pseudo=False):
     drawn = list(poses.procedural((3, 0), start + count))[start:]
     return people.Job(
@@ -37,6 +45,9 @@ def job(count=6, look='suit', views=scenes.EVERYWHERE, start=0, seed=(3, 1), pse
     )
 
 
+axis_angle_to_matrix = jax.jit(rotations.axis_angle_to_matrix)
+
+
 @jax.jit
 def keypoints_of(body, params):
     return smpl.keypoints(body, smpl.forward(body, params))
@@ -44,15 +55,9 @@ def keypoints_of(body, params):
 
 def params_of(labels):
     """Of several records."""
-    stacked = {
-        name: np.stack([one[name] for one in labels])
-        for name in ('global_orient', 'body_pose', 'betas')
-    }
-    return SmplParams(
-        rotations.axis_angle_to_matrix(stacked['global_orient']),
-        rotations.axis_angle_to_matrix(stacked['body_pose']),
-        stacked['betas'],
-    )
+    names = ('global_orient', 'body_pose', 'betas')
+    orient, pose, betas = (np.stack([one[name] for one in labels]) for name in names)
+    return SmplParams(axis_angle_to_matrix(orient), axis_angle_to_matrix(pose), betas)
 
 
 @pytest.fixture(scope='module')
@@ -175,8 +180,8 @@ def test_the_stored_picture_shows_the_person_where_it_says(drawn):
 def test_the_reduced_body_has_the_same_keypoints(source, mannequin, rng):
     body = mannequin if source == 'mannequin' else smpl.from_arrays(random_smpl(1))
     params = SmplParams(
-        rotations.axis_angle_to_matrix(rng.normal(0, 1, (4, 3)).astype(np.float32)),
-        rotations.axis_angle_to_matrix(rng.normal(0, 0.5, (4, 23, 3)).astype(np.float32)),
+        axis_angle_to_matrix(rng.normal(0, 1, (4, 3)).astype(np.float32)),
+        axis_angle_to_matrix(rng.normal(0, 0.5, (4, 23, 3)).astype(np.float32)),
         rng.normal(0, 1, (4, 10)).astype(np.float32),
     )
     expected = keypoints_of(body, params)
@@ -233,11 +238,11 @@ def test_a_fit_finds_the_body_that_it_was_given():
     reduced = people.studio().reduced
     orient = np.array([[np.pi, 0, 0]], np.float32)
     params = SmplParams(
-        rotations.axis_angle_to_matrix(orient),
-        rotations.axis_angle_to_matrix(pseudo_gt.MEAN_POSE[None]),
+        axis_angle_to_matrix(orient),
+        axis_angle_to_matrix(pseudo_gt.MEAN_POSE[None]),
         np.zeros((1, 10), np.float32),
     )
-    points = np.asarray(keypoint_body.keypoints(reduced, params))
+    points = np.asarray(jax.jit(keypoint_body.keypoints)(reduced, params))
     seen = 5000 / 256 * (points[..., :2] + [0.1, -0.2]) / (points[..., 2:] + 45.0)
     target = np.concatenate([seen, np.ones((1, 44, 1))], axis=-1).astype(np.float32)
     batch = people.JOB_SIZE  # as elsewhere: one compilation

@@ -7,6 +7,10 @@ from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax import metrics
 
+# Compiled: run as they stand, every operation in them is compiled on its own.
+procrustes = jax.jit(metrics.procrustes)
+evaluation_points = jax.jit(metrics.evaluation_points, static_argnums=0)
+
 
 def similar(points, rng):
     """The points, somewhere else, turned and in another size."""
@@ -37,7 +41,7 @@ def test_distances_by_hand():
 
 def test_procrustes_undoes_a_similarity(joints, rng):
     moved = np.stack([similar(joints, rng) for _ in range(3)])
-    aligned = jax.jit(metrics.procrustes)(moved, np.stack([joints] * 3))
+    aligned = procrustes(moved, np.stack([joints] * 3))
     np.testing.assert_allclose(aligned, np.stack([joints] * 3), atol=1e-5)
 
 
@@ -45,7 +49,7 @@ def test_procrustes_undoes_a_similarity(joints, rng):
 def test_procrustes_is_the_best_similarity_without_reflection(joints, rng, mirrored):
     noisy = joints + rng.normal(0, 0.1, joints.shape).astype(np.float32)
     points = similar(noisy * [-1 if mirrored else 1, 1, 1], rng)
-    aligned = metrics.procrustes(points, joints)
+    aligned = procrustes(points, joints)
     np.testing.assert_allclose(aligned, best_similarity(points, joints), atol=1e-4)
     error = metrics.mean_distance_mm(aligned, joints)
     assert (error > 500) if mirrored else (error < 200)
@@ -54,7 +58,7 @@ def test_procrustes_is_the_best_similarity_without_reflection(joints, rng, mirro
 @pytest.mark.parametrize('dimensions', [0, 1, 2])
 def test_procrustes_of_points_on_a_plane_a_line_or_a_spot(joints, rng, dimensions):
     flat = joints * (np.arange(3) < dimensions)
-    aligned = metrics.procrustes(similar(flat, rng), flat)
+    aligned = procrustes(similar(flat, rng), flat)
     np.testing.assert_allclose(aligned, flat, atol=1e-5)
 
 
@@ -69,12 +73,12 @@ def test_conventions_are_centred_as_they_say(rng):
     keypoints = rng.normal(size=(2, 44, 3)).astype(np.float32)
     vertices = rng.normal(size=(2, 60, 3)).astype(np.float32)
     regressor = rng.dirichlet(np.ones(60), 24).astype(np.float32)
-    points, mesh = metrics.evaluation_points('lsp14', keypoints, vertices, regressor)
+    points, mesh = evaluation_points('lsp14', keypoints, vertices, regressor)
     assert points.shape == (2, 14, 3)
     np.testing.assert_allclose(points[:, 13], keypoints[:, 43] - keypoints[:, 39], atol=1e-6)
     np.testing.assert_allclose(mesh, vertices - keypoints[:, 39, None], atol=1e-6)
 
-    points, mesh = metrics.evaluation_points('smpl24', keypoints, vertices, regressor)
+    points, mesh = evaluation_points('smpl24', keypoints, vertices, regressor)
     np.testing.assert_allclose(points[:, 1] + points[:, 2], np.zeros((2, 3)), atol=1e-5)
     pelvis = regressor[0] @ vertices[0]
     np.testing.assert_allclose(mesh[0] - points[0, 0], vertices[0] - pelvis, atol=1e-5)
@@ -93,17 +97,9 @@ def test_body_errors_of_a_shifted_and_a_perfect_body(rng):
     joints = rng.normal(size=(2, 24, 3)).astype(np.float32)
     mesh = rng.normal(size=(2, 50, 3)).astype(np.float32)
     shift = np.array([[[0.3, 0, 0]], [[0, 0, 0]]], np.float32)
-    errors = metrics.body_errors(joints + shift, joints, mesh + shift, mesh)
+    errors = jax.jit(metrics.body_errors)(joints + shift, joints, mesh + shift, mesh)
     np.testing.assert_allclose(errors['mpjpe_mm'], [300, 0], atol=1e-3)
     np.testing.assert_allclose(errors['pve_mm'], [300, 0], atol=1e-3)
     np.testing.assert_allclose(errors['pa_mpjpe_mm'], [0, 0], atol=1e-2)
     np.testing.assert_allclose(errors['pck_150mm'], [0, 1])
     np.testing.assert_allclose(errors['joint_mm'][0], np.full(24, 300), atol=1e-3)
-
-
-def test_means_of_sources():
-    values = np.array([1.0, 2.0, 6.0, 5.0], np.float32)
-    means = metrics.source_means(values, np.array([0, 2, 2, 0]), 3)
-    np.testing.assert_allclose(means, [3, np.nan, 4])
-    per_joint = metrics.source_means(np.stack([values, -values], 1), np.array([0, 2, 2, 0]), 3)
-    np.testing.assert_allclose(per_joint[2], [4, -4])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import real_formats
 import test_bedlam
-from conftest import CACHE, ROOT, quickstart_config
+from conftest import ROOT, quickstart_config
 from test_regressor_task import SIZES
 
 from tokenhmr_jax import checkpoints, train
@@ -86,7 +86,7 @@ def test_killed_and_resumed_it_sees_the_same_records(data, tmp_path):
             *(f'--config.{name}={value}' for name, value in settings.items()),
         ],
         cwd=ROOT,
-        env=os.environ | {'JAX_COMPILATION_CACHE_DIR': str(CACHE), 'JAX_NUM_CPU_DEVICES': '8'},
+        env=os.environ | {'JAX_NUM_CPU_DEVICES': '8'},
     )  # fmt: skip
     deadline = time.monotonic() + 240
     while not (workdir / 'checkpoints/2').exists():

@@ -213,6 +213,6 @@ def test_many_degrees_of_freedom_vary(many):
 
 def test_speed():
     """Far above what preparing a dataset needs."""
-    start = time.perf_counter()
+    start = time.process_time()
     clips('walking', 4, frames=1000)
-    assert 4000 / (time.perf_counter() - start) > 5000
+    assert 4000 / (time.process_time() - start) > 5000

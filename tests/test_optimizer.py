@@ -11,6 +11,7 @@ from tokenhmr_jax import optimizer
 ADAMW = {
     'learning_rate': 1e-2,
     'muon_learning_rate': None,
+    'muon_iterations': 5,
     'schedule': 'constant',
     'warmup_steps': 0,
     'b1': 0.9,

@@ -5,13 +5,13 @@ checks run on it too. Tolerances are those stated with the numbers: 1e-4 relativ
 rotations, indices equal.
 """
 
-import collections
-import pathlib
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden import DATA, assert_close, fixture, read_torch
 from random_body import random_smpl
 
 from tokenhmr_jax import convert, losses
@@ -19,58 +19,43 @@ from tokenhmr_jax.body import rotations, smpl
 from tokenhmr_jax.models import quantizer, tokenizer
 from tokenhmr_jax.types import SmplParams
 
-SHIPPED = pathlib.Path(__file__).parent / 'data/golden_stage1.npz'
-
-
-def assert_close(found, expected):
-    """1e-4 relative to the array's largest value."""
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * scale)
-
-
-@pytest.fixture(scope='module', params=['shipped', 'shared'])
-def golden(request):
-    if request.param == 'shipped':
-        return dict(np.load(SHIPPED))
-    folder = request.getfixturevalue('shared') / 'golden'
-    return dict(np.load(folder / 'golden.npz')) | dict(np.load(folder / 'golden_more.npz'))
+golden = fixture('golden_stage1.npz', 'golden.npz', 'golden_more.npz')
+# Of the size of the weights; compiled once for all sets of numbers.
+MODEL = tokenizer.Tokenizer(width=32, code_dim=16, size_mul=1, size_div=2, depth=2, dilation_rate=3)
+encode, decode = (
+    jax.jit(functools.partial(MODEL.apply, method=name)) for name in ('encode', 'decode')
+)
+forward = jax.jit(smpl.forward)
+quantize, perplexity = jax.jit(quantizer.quantize), jax.jit(quantizer.perplexity)
+pick_seeds = jax.jit(quantizer.pick_seeds, static_argnums=(1, 3))
+update = jax.jit(quantizer.update, static_argnames='reset_on_reseed')
 
 
 @pytest.fixture(scope='module', params=['shipped', 'shared'])
 def weights(request):
     """The original's stage 1 state dict."""
     if request.param == 'shipped':
-        shipped = np.load(SHIPPED)
+        shipped = np.load(DATA / 'golden_stage1.npz')
         return {k.removeprefix('net.'): shipped[k] for k in shipped if k.startswith('net.')}
-    torch = pytest.importorskip('torch')
-    path = request.getfixturevalue('shared') / 'golden/tokenizer.pth'
-    # The file's config is of a class that need not exist here: plain containers stand in for it.
-    stand_in = (collections.OrderedDict, 'yacs.config.CfgNode')
-    with torch.serialization.safe_globals([stand_in]):
-        checkpoint = torch.load(path, weights_only=True)
-    return {k: v.numpy() for k, v in checkpoint['net'].items()}
+    return read_torch(request.getfixturevalue('shared') / 'golden/tokenizer.pth', 'net')
 
 
 @pytest.fixture(scope='module')
-def model_and_codes(weights):
-    params, codes = convert.tokenizer_params(weights, size_mul=1, size_div=2, depth=2)
-    model = tokenizer.Tokenizer(
-        width=32, code_dim=16, size_mul=1, size_div=2, depth=2, dilation_rate=3
-    )
-    return model.bind({'params': jax.tree.map(jnp.asarray, params)}), codes
+def params_and_codes(weights):
+    return convert.tokenizer_params(weights, size_mul=1, size_div=2, depth=2)
 
 
 def test_smpl_vertices_and_keypoints(golden, random_body):
-    rotation = rotations.axis_angle_to_matrix(golden['smpl_axis_angle'])
+    rotation = np.asarray(jax.jit(rotations.axis_angle_to_matrix)(golden['smpl_axis_angle']))
     np.testing.assert_allclose(rotation, golden['smpl_rotmat'], atol=1e-5)
     params = SmplParams(rotation[:, 0], rotation[:, 1:], golden['smpl_betas'])
-    output = smpl.forward(random_body, params)
+    output = forward(random_body, params)
     assert_close(output.vertices[:, ::100], golden['smpl_vertices_every_100'])
-    assert_close(smpl.keypoints(random_body, output), golden['smpl_joints44'])
+    assert_close(jax.jit(smpl.keypoints)(random_body, output), golden['smpl_joints44'])
 
 
 def test_rotation_conventions(golden):
-    found = rotations.rotation_6d_to_matrix(golden['rot6d'])
+    found = jax.jit(rotations.rotation_6d_to_matrix)(golden['rot6d'])
     np.testing.assert_allclose(found, golden['rot6d_rotmat'], atol=1e-5)
     matrices = golden['smpl_rotmat'][0]
     found = rotations.matrix_to_rotation_6d(matrices)
@@ -82,20 +67,20 @@ def test_axis_angle_up_to_full_turns(golden):
     expected = golden['rotmat_to_aa'].astype(np.float64)
     angle = np.linalg.norm(expected, axis=-1, keepdims=True)
     expected = np.where(angle > np.pi, expected * (angle - 2 * np.pi) / angle, expected)
-    found = rotations.matrix_to_axis_angle(golden['smpl_rotmat'][0])
+    found = jax.jit(rotations.matrix_to_axis_angle)(golden['smpl_rotmat'][0])
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_tokenizer_forward(golden, model_and_codes):
-    model, codes = model_and_codes
-    latents = model.encode(golden['tok_pose_rotmat'])
+def test_tokenizer_forward(golden, params_and_codes):
+    params, codes = params_and_codes
+    latents = encode({'params': params}, golden['tok_pose_rotmat'])
     assert_close(latents, golden['tok_latents'])
-    quantized, tokens, commitment = quantizer.quantize(codes, latents)
+    quantized, tokens, commitment = quantize(codes, latents)
     np.testing.assert_array_equal(tokens, golden['tok_indices'])
     assert_close(commitment, golden['tok_commit'])
     usage = quantizer.usage(tokens, len(codes))
-    assert_close(quantizer.perplexity(usage), golden['tok_perplexity'])
-    decoded = model.decode(quantized)
+    assert_close(perplexity(usage), golden['tok_perplexity'])
+    decoded = decode({'params': params}, quantized)
     assert_close(decoded, golden['tok_recon_6d'])
     rotation = rotations.rotation_6d_to_matrix(decoded)
     np.testing.assert_allclose(rotation, golden['tok_recon_rotmat'], atol=1e-5)
@@ -103,7 +88,7 @@ def test_tokenizer_forward(golden, model_and_codes):
 
 def test_codebook_initialisation(golden):
     latents = golden['tok_latents'].reshape(-1, 16)
-    seeds = quantizer.pick_seeds(latents, 64, jax.random.key(0), 'first')
+    seeds = pick_seeds(latents, 64, jax.random.key(0), 'first')
     codebook = quantizer.initialize(quantizer.empty(64, 16), seeds)
     assert_close(codebook.codes, golden['vq_init_codebook'])
 
@@ -113,13 +98,13 @@ def test_codebook_update(golden):
         golden['vq_codebook'], golden['vq_code_sum'], golden['vq_code_count'], jnp.array(True)
     )
     latents = golden['vq_in']
-    output, tokens, commitment = quantizer.quantize(before.codes, latents)
+    output, tokens, commitment = quantize(before.codes, latents)
     assert_close(output, golden['vq_out'])
     assert_close(commitment, golden['vq_commit'])
     usage = quantizer.usage(tokens, 64)
-    assert_close(quantizer.perplexity(usage), golden['vq_perplexity'])
-    seeds = quantizer.pick_seeds(latents, 64, jax.random.key(0), 'first')
-    after = quantizer.update(before, latents, tokens, seeds, decay=0.99, reset_on_reseed=False)
+    assert_close(perplexity(usage), golden['vq_perplexity'])
+    seeds = pick_seeds(latents, 64, jax.random.key(0), 'first')
+    after = update(before, latents, tokens, seeds, decay=0.99, reset_on_reseed=False)
     assert (np.asarray(after.ema_count) < 1).any(), 'the numbers must exercise re-seeding'
     assert_close(after.codes, golden['vq_codebook_after'])
     assert_close(after.ema_sum, golden['vq_code_sum_after'])
@@ -135,14 +120,14 @@ def test_nearest_resizing(golden):
 
 def test_stage1_losses(golden):
     arrays = random_smpl(1)
-    weights = losses.vertex_weights(
-        jnp.asarray(arrays['v_template'], jnp.float32), arrays['f'].astype(int)
+    weights = jax.jit(losses.vertex_weights)(
+        arrays['v_template'].astype(np.float32), arrays['f'].astype(int)
     )
     assert_close(
         weights[golden['stage1_vertex_weight_indices']], golden['stage1_vertex_weights_nonzero']
     )
     vertices = np.stack([arrays['v_template']] * 2).astype(np.float32)
-    terms = losses.tokenizer_terms(
+    terms = jax.jit(losses.tokenizer_terms, static_argnames='distance')(
         rotation=golden['tok_recon_rotmat'],
         rotation_gt=golden['tok_pose_rotmat'],
         joints=golden['stage1_joints_pred'][:, 1:22],

@@ -10,15 +10,14 @@ held to the tolerance under our geometry, and OpenCV's crop to a few grey levels
 """
 
 import math
-import pathlib
 
 import numpy as np
 import pytest
+from golden import assert_close, fixture
 
 from tokenhmr_jax.data import augment, crops
 from tokenhmr_jax.models import regressor
 
-SHIPPED = pathlib.Path(__file__).parent / 'data/golden_crops.npz'
 CROP = 256
 EXTREME = {
     'hips': 'crop_to_hips', 'shoulders': 'crop_to_shoulders', 'head': 'crop_to_head',
@@ -29,17 +28,7 @@ EXTREME = {
 STD = np.array([0.229, 0.224, 0.225])  # ImageNet's
 
 
-def assert_close(found, expected, tolerance=1e-4):
-    """Relative to the array's largest value."""
-    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
-
-
-@pytest.fixture(scope='module', params=['shipped', 'shared'])
-def golden(request):
-    if request.param == 'shipped':
-        return dict(np.load(SHIPPED))
-    folder = request.getfixturevalue('shared') / 'golden'
-    return dict(np.load(folder / 'crops.npz')) | dict(np.load(folder / 'golden_more.npz'))
+golden = fixture('golden_crops.npz', 'crops.npz', 'golden_more.npz')
 
 
 @pytest.fixture(params=range(4))

@@ -4,39 +4,31 @@ A small part of the numbers ships with the project; where the full set lies besi
 same checks run on it too. Tolerances are those stated with the numbers.
 """
 
-import pathlib
-
 import jax
 import numpy as np
 import pytest
+from golden import assert_close, fixture
 
 from tokenhmr_jax import losses, metrics, tals
 from tokenhmr_jax.body import camera, rotations, smpl
 from tokenhmr_jax.types import SmplParams
 
-SHIPPED = pathlib.Path(__file__).parent / 'data/golden_stage2_losses.npz'
 # The release's sources of ground truth.
 TRUE_SOURCES = ('H36M', 'BEDLAM')
 
 
-def assert_close(found, expected):
-    """1e-4 relative to the array's largest value."""
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * scale)
+# Compiled: run as they stand, every operation in them is compiled on its own.
+axis_angle_to_matrix = jax.jit(rotations.axis_angle_to_matrix)
+evaluation_points = jax.jit(metrics.evaluation_points, static_argnums=0)
+body_errors = jax.jit(metrics.body_errors)
 
-
-@pytest.fixture(scope='module', params=['shipped', 'shared'])
-def golden(request):
-    if request.param == 'shipped':
-        return dict(np.load(SHIPPED))
-    folder = request.getfixturevalue('shared') / 'golden'
-    return dict(np.load(folder / 'golden.npz')) | dict(np.load(folder / 'golden_more.npz'))
+golden = fixture('golden_stage2_losses.npz', 'golden.npz', 'golden_more.npz')
 
 
 @pytest.fixture(scope='module')
 def bodies(golden, random_body):
     """The predicted and the true bodies."""
-    rotation = np.asarray(rotations.axis_angle_to_matrix(golden['gt_axis_angle']))
+    rotation = np.asarray(axis_angle_to_matrix(golden['gt_axis_angle']))
     predicted = SmplParams(
         golden['pred_global_orient'][:, 0], golden['pred_body_pose'], golden['pred_betas']
     )
@@ -53,13 +45,13 @@ def pairs(golden):
         'keypoints2d': golden['pred_keypoints2d'],
         'keypoints2d_gt': golden['gt_keypoints2d'],
         'rotation': np.concatenate(parts, axis=1),
-        'rotation_gt': np.asarray(rotations.axis_angle_to_matrix(golden['gt_axis_angle'])),
+        'rotation_gt': np.asarray(axis_angle_to_matrix(golden['gt_axis_angle'])),
     }
 
 
 @pytest.fixture(scope='module')
 def errors(golden, pairs):
-    return losses.regressor_errors(
+    return jax.jit(losses.regressor_errors)(
         **pairs,
         keypoints3d=golden['pred_joints44'],
         keypoints3d_gt=golden['gt_keypoints3d'],
@@ -70,12 +62,12 @@ def errors(golden, pairs):
 
 def sums(errors, weights):
     """The original's terms are sums over its batch of three."""
-    return losses.batch_terms(errors, weights, reference_batch=3)
+    return jax.jit(losses.batch_terms)(errors, weights, reference_batch=3)
 
 
 def test_predicted_keypoints(golden, bodies, random_body):
     assert_close(bodies[0].vertices[:, ::100], golden['pred_vertices_every_100'])
-    points = smpl.keypoints(random_body, bodies[0])
+    points = jax.jit(smpl.keypoints)(random_body, bodies[0])
     assert_close(points, golden['pred_joints44'])
     translation = camera.crop_translation(golden['pred_cam'])
     assert_close(translation, golden['pred_cam_t'])
@@ -106,7 +98,8 @@ def test_plain_terms(golden, errors):
     'prefix, has_pose', [('tals', 'has_pose'), ('tals_has0', 'has_pose_zero_on_gt')]
 )
 def test_tals_terms(golden, pairs, errors, prefix, has_pose):
-    below = tals.compare(tals.load('release'), **pairs, distance='squared')
+    compare = jax.jit(tals.compare, static_argnames='distance')
+    below = compare(tals.load('release'), **pairs, distance='squared')
     weights = tals.weights(
         below,
         confidence2d=golden['gt_keypoints2d'][..., 2],
@@ -121,22 +114,22 @@ def test_tals_terms(golden, pairs, errors, prefix, has_pose):
 
 def test_metrics_of_14_keypoints(golden, bodies, random_body):
     points, points_gt = (
-        metrics.evaluation_points('lsp14', keypoints, body.vertices, random_body.joint_regressor)[0]
+        evaluation_points('lsp14', keypoints, body.vertices, random_body.joint_regressor)[0]
         for keypoints, body in (
             (golden['pred_joints44'], bodies[0]),
             (golden['gt_keypoints3d'][..., :3], bodies[1]),
         )
     )
-    found = metrics.body_errors(points, points_gt, bodies[0].vertices, bodies[1].vertices)
+    found = body_errors(points, points_gt, bodies[0].vertices, bodies[1].vertices)
     assert_close(found['mpjpe_mm'], golden['metric_mpjpe_mm'])
     assert_close(found['pa_mpjpe_mm'], golden['metric_pa_mpjpe_mm'])
 
 
 def test_metrics_of_24_joints(golden, bodies, random_body):
     (points, mesh), (points_gt, mesh_gt) = (
-        metrics.evaluation_points('smpl24', None, body.vertices, random_body.joint_regressor)
+        evaluation_points('smpl24', None, body.vertices, random_body.joint_regressor)
         for body in bodies
     )
-    found = metrics.body_errors(points, points_gt, mesh, mesh_gt)
+    found = body_errors(points, points_gt, mesh, mesh_gt)
     for name in ('mpjpe_mm', 'pa_mpjpe_mm', 'pve_mm'):
         assert_close(found[name], golden[f'emdb_{name}'])

@@ -5,11 +5,12 @@ set lies beside the checkout; test_vit.py and test_token_head.py check the same 
 method everywhere.
 """
 
-import collections
+import functools
 
 import jax
 import numpy as np
 import pytest
+from golden import assert_close, read_torch
 
 from tokenhmr_jax import convert
 from tokenhmr_jax.models import token_head, vit
@@ -17,11 +18,6 @@ from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, pixels
 from tokenhmr_jax.models.tokenizer import Tokenizer
 
 BACKBONE = vit.ViT(width=48, depth=2, heads=4, patch_size=16)
-
-
-def assert_close(found, expected):
-    """1e-4 relative to the array's largest value."""
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.fixture(scope='module')
@@ -34,26 +30,14 @@ def golden(shared):
 
 
 @pytest.fixture(scope='module')
-def read(shared):
-    """Reads the tensors of one of the original's files as NumPy arrays."""
-    torch = pytest.importorskip('torch')
-
-    def read(name, entry):
-        # The file's config is of a class that need not exist here: a plain dict stands in for it.
-        stand_in = (collections.OrderedDict, 'yacs.config.CfgNode')
-        with torch.serialization.safe_globals([stand_in]):
-            checkpoint = torch.load(shared / 'golden' / name, weights_only=True)
-        return {k: v.numpy() for k, v in checkpoint[entry].items()}
-
-    return read
-
-
-@pytest.fixture(scope='module')
-def converted(read):
+def converted(shared):
     """Parameters and frozen weights."""
-    state_dict = read('tokenhmr.ckpt', 'state_dict')
+    folder = shared / 'golden'
+    state_dict = read_torch(folder / 'tokenhmr.ckpt', 'state_dict')
     params, mean = convert.regressor_params(state_dict, 2, 2, 4)
-    tokenizer, codes = convert.tokenizer_params(read('tokenizer.pth', 'net'), 1, 2, 2)
+    tokenizer, codes = convert.tokenizer_params(
+        read_torch(folder / 'tokenizer.pth', 'net'), 1, 2, 2
+    )
     return params, FrozenWeights(**mean, tokenizer=tokenizer, codes=codes)
 
 
@@ -74,16 +58,20 @@ def prediction(golden, model, converted):
     return jax.jit(model.apply)(params, frozen, golden['image'])
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def features_of(backbone, params, image):
+    return backbone.apply({'params': params}, pixels(image))
+
+
 def test_backbone_features(golden, converted):
-    features = BACKBONE.apply({'params': converted[0]['backbone']}, pixels(golden['image']))
+    features = features_of(BACKBONE, converted[0]['backbone'], golden['image'])
     grid = features.reshape(3, 16, 12, 48)
     assert_close(grid[:, ::4, ::3], golden['backbone_features'])
 
 
 def test_stacked_blocks_agree_too(golden, converted):
-    stacked = BACKBONE.clone(scan=True)
     params = vit.stack_blocks(converted[0]['backbone'])
-    features = stacked.apply({'params': params}, pixels(golden['image']))
+    features = features_of(BACKBONE.clone(scan=True), params, golden['image'])
     assert_close(features.reshape(3, 16, 12, 48)[:, ::4, ::3], golden['backbone_features'])
 
 
@@ -104,7 +92,8 @@ def test_converted_weights_fill_the_model(golden, model, converted):
     convert.check_shapes(converted[0], expected, 'tokenhmr.ckpt')
 
 
-def test_backbone_alone_fills_the_model(read, model, golden):
-    found = convert.backbone_params(read('vitpose_backbone.pth', 'state_dict'), 2, '')
+def test_backbone_alone_fills_the_model(shared, model, golden):
+    state_dict = read_torch(shared / 'golden/vitpose_backbone.pth', 'state_dict')
+    found = convert.backbone_params(state_dict, 2, '')
     expected = jax.eval_shape(model.init, jax.random.key(0), golden['image'])
     convert.check_shapes(found, expected['backbone'], 'vitpose_backbone.pth')

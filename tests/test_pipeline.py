@@ -41,6 +41,14 @@ def test_an_epoch_holds_every_record_once_and_the_next_is_in_another_order(prepa
     assert first != second
 
 
+def test_single_records_of_several_splits(prepared):
+    splits = [pipeline.open_split(str(prepared), name) for name in (HELD_OUT, TRAIN)]
+    size = len(splits[0])
+    taken = pipeline.take(splits, np.array([size, 0, size - 1]))
+    expected = [splits[1][0], splits[0][0], splits[0][size - 1]]
+    assert taken['key'].tolist() == [record['key'] for record in expected]
+
+
 def test_weights_are_the_shares_of_every_stretch(prepared):
     mixture = {TRAIN: 0.75, HELD_OUT: 0.25}
     held_out = len(pipeline.open_split(str(prepared), HELD_OUT))

@@ -8,6 +8,13 @@ import pytest
 from tokenhmr_jax import sharding
 from tokenhmr_jax.models import quantizer
 
+# Compiled: run as they stand, every operation in them is compiled on its own.
+nearest, quantize, perplexity = map(
+    jax.jit, (quantizer.nearest, quantizer.quantize, quantizer.perplexity)
+)
+pick_seeds = jax.jit(quantizer.pick_seeds, static_argnums=(1, 3))
+update = jax.jit(quantizer.update, static_argnames='reset_on_reseed')
+
 
 def codebook_of(codes, sums=None, counts=None):
     codes = jnp.asarray(codes, jnp.float32)
@@ -20,7 +27,7 @@ def test_nearest_is_the_brute_force_answer(rng):
     codes = rng.normal(size=(37, 5)).astype(np.float32)
     latents = rng.normal(size=(4, 11, 5)).astype(np.float32)
     distance = ((latents[..., None, :] - codes) ** 2).sum(-1)
-    np.testing.assert_array_equal(quantizer.nearest(codes, latents), distance.argmin(-1))
+    np.testing.assert_array_equal(nearest(codes, latents), distance.argmin(-1))
 
 
 def test_gradient_passes_straight_through_and_never_to_the_codes(rng):
@@ -31,7 +38,7 @@ def test_gradient_passes_straight_through_and_never_to_the_codes(rng):
     def value(codes, latents):
         return jnp.sum(quantizer.quantize(codes, latents)[0] * pull)
 
-    code_grad, latent_grad = jax.grad(value, argnums=(0, 1))(codes, latents)
+    code_grad, latent_grad = jax.jit(jax.grad(value, argnums=(0, 1)))(codes, latents)
     np.testing.assert_array_equal(code_grad, 0)
     np.testing.assert_array_equal(latent_grad, pull)
 
@@ -40,9 +47,10 @@ def test_commitment_pulls_latents_towards_their_codes():
     codes = jnp.array([[0.0, 0.0], [10.0, 0.0]])
     latents = jnp.array([[1.0, 2.0], [9.0, 0.0]])
     commitment = lambda z: quantizer.quantize(codes, z)[2]  # noqa: E731
+    value, gradient = jax.jit(jax.value_and_grad(commitment))(latents)
     # mean over the 4 numbers of (1, 2, -1, 0)^2
-    np.testing.assert_allclose(commitment(latents), (1 + 4 + 1 + 0) / 4)
-    np.testing.assert_allclose(jax.grad(commitment)(latents), [[0.5, 1.0], [-0.5, 0.0]])
+    np.testing.assert_allclose(value, (1 + 4 + 1 + 0) / 4)
+    np.testing.assert_allclose(gradient, [[0.5, 1.0], [-0.5, 0.0]])
 
 
 def test_update_by_hand():
@@ -51,11 +59,11 @@ def test_update_by_hand():
     latents = jnp.array([[1.0], [-2.0]])
     seeds = jnp.array([[100.0], [200.0], [300.0]])
     tokens = jnp.array([0, 0])
-    after = quantizer.update(before, latents, tokens, seeds, decay=0.9, reset_on_reseed=False)
+    after = update(before, latents, tokens, seeds, decay=0.9, reset_on_reseed=False)
     np.testing.assert_allclose(after.ema_count, [0.9 * 2 + 0.1 * 2, 2.7, 0.9], rtol=1e-6)
     np.testing.assert_allclose(after.ema_sum, [[0.1 * -1], [13.5], [8.1]], rtol=1e-6)
     np.testing.assert_allclose(after.codes, [[-0.1 / 2.0], [5.0], [300.0]], rtol=1e-5)
-    reset = quantizer.update(before, latents, tokens, seeds, decay=0.9, reset_on_reseed=True)
+    reset = update(before, latents, tokens, seeds, decay=0.9, reset_on_reseed=True)
     np.testing.assert_allclose(reset.codes, after.codes)
     np.testing.assert_allclose(reset.ema_count, [2.0, 2.7, 1.0], rtol=1e-6)
     np.testing.assert_allclose(reset.ema_sum, [[-0.1], [13.5], [300.0]], rtol=1e-5)
@@ -73,16 +81,16 @@ def test_only_the_first_batch_initialises():
 
 def test_spread_seeds_are_distinct_latents_from_the_whole_batch():
     latents = jnp.arange(1000.0)[:, None]
-    seeds = np.asarray(quantizer.pick_seeds(latents, 7, jax.random.key(3), 'spread'))[:, 0]
+    seeds = np.asarray(pick_seeds(latents, 7, jax.random.key(3), 'spread'))[:, 0]
     assert len(set(seeds)) == 7
     np.testing.assert_array_equal(seeds // (1000 / 7), np.arange(7))
-    other = np.asarray(quantizer.pick_seeds(latents, 7, jax.random.key(4), 'spread'))[:, 0]
+    other = np.asarray(pick_seeds(latents, 7, jax.random.key(4), 'spread'))[:, 0]
     assert (seeds != other).any()
 
 
 def test_too_few_latents_are_repeated_with_noise():
     latents = jnp.array([[1.0, 2.0], [3.0, 4.0]])
-    seeds = np.asarray(quantizer.pick_seeds(latents, 5, jax.random.key(0), 'first'))
+    seeds = np.asarray(pick_seeds(latents, 5, jax.random.key(0), 'first'))
     expected = np.array([[1, 2], [3, 4], [1, 2], [3, 4], [1, 2]])
     np.testing.assert_allclose(seeds, expected, atol=0.05)
     assert (seeds[0] != seeds[2]).any()
@@ -90,12 +98,12 @@ def test_too_few_latents_are_repeated_with_noise():
 
 def test_unknown_seeding_is_refused():
     with pytest.raises(ValueError, match='sideways'):
-        quantizer.pick_seeds(jnp.ones((9, 1)), 3, jax.random.key(0), 'sideways')
+        pick_seeds(jnp.ones((9, 1)), 3, jax.random.key(0), 'sideways')
 
 
 def test_perplexity_counts_the_codes_in_use():
-    np.testing.assert_allclose(quantizer.perplexity(jnp.array([5.0, 5.0, 5.0, 0.0])), 3, rtol=1e-4)
-    np.testing.assert_allclose(quantizer.perplexity(jnp.array([9.0, 0.0])), 1, rtol=1e-4)
+    np.testing.assert_allclose(perplexity(jnp.array([5.0, 5.0, 5.0, 0.0])), 3, rtol=1e-4)
+    np.testing.assert_allclose(perplexity(jnp.array([9.0, 0.0])), 1, rtol=1e-4)
 
 
 def test_update_is_the_same_on_a_batch_split_over_eight_devices(rng):

@@ -1,6 +1,7 @@
 """How the regressor's networks fit together."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,9 @@ TOKENS = regressor.Regressor(
     'rows',
 )
 DIRECT = regressor.Regressor(BACKBONE, token_head.DirectHead(DECODER), None, 'columns')
+# Compiled: run as they stand, every operation in them is compiled on its own.
+decode = jax.jit(functools.partial(TOKENIZER.apply, method='decode'))
+rotation_6d_to_matrix = jax.jit(rotations.rotation_6d_to_matrix, static_argnums=1)
 
 
 def random_params(model):
@@ -79,11 +83,11 @@ def test_tokens_become_joints_1_to_21(frozen, apply):
     np.testing.assert_allclose(found.token_probs, np.full((2, 20, 16), 1 / 16), rtol=1e-6)
 
     mean_code = jnp.broadcast_to(frozen.codes.mean(0), (1, 20, 4))
-    body = TOKENIZER.apply({'params': frozen.tokenizer}, mean_code, method='decode')[0]
+    body = decode({'params': frozen.tokenizer}, mean_code)[0]
     offset = np.concatenate(
         [head['global_orient']['bias'][None], body, head['hands']['bias'].reshape(2, 6)]
     )
-    expected = rotations.rotation_6d_to_matrix(frozen.mean_pose + offset, 'rows')
+    expected = rotation_6d_to_matrix(frozen.mean_pose + offset, 'rows')
     for one in range(2):
         np.testing.assert_allclose(found.params.global_orient[one], expected[0], atol=1e-5)
         np.testing.assert_allclose(found.params.body_pose[one], expected[1:], atol=1e-5)
@@ -99,8 +103,8 @@ def test_decided_tokens_give_their_codes(frozen, apply):
     logits['bias'] = np.where(np.arange(16) == 5, 100, 0).astype(np.float32)
     found = apply['tokens'](params, frozen, IMAGE)
     code = jnp.broadcast_to(frozen.codes[5], (1, 20, 4))
-    body = TOKENIZER.apply({'params': frozen.tokenizer}, code, method='decode')[0]
-    expected = rotations.rotation_6d_to_matrix(frozen.mean_pose[1:22] + body, 'rows')
+    body = decode({'params': frozen.tokenizer}, code)[0]
+    expected = rotation_6d_to_matrix(frozen.mean_pose[1:22] + body, 'rows')
     np.testing.assert_allclose(found.params.body_pose[1, :21], expected, atol=1e-5)
 
 

@@ -4,12 +4,16 @@ import json
 import pathlib
 
 import cv2
+import image_records
 import jax
 import numpy as np
 import pytest
 from conftest import TINY, command, quickstart_config
+from scipy.spatial.transform import Rotation
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tokenhmr_jax import checkpoints
+from tokenhmr_jax import checkpoints, config_utils, sharding, tals_derivation
+from tokenhmr_jax import trained as trained_run
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks import TASKS
 
@@ -51,11 +55,20 @@ def images(tmp_path_factory) -> pathlib.Path:
         'datasets/mannequin/mannequin_dataset_builder.py', f'--data_dir={folder}',
         '--num_train=16', '--num_pseudo=8', '--num_heldout=8', '--num_processes=1',
     )  # fmt: skip
+    write_mocap(folder)
     return folder
 
 
+def write_mocap(folder):
+    """Bodies for the adversarial prior to take for real."""
+    rng = np.random.default_rng(0)
+    pose, betas = rng.normal(0, 0.2, (20, 72)), rng.normal(0, 1, (20, 10))
+    np.savez(folder / 'mocap.npz', body_pose=pose, betas=betas)
+
+
 def arguments(images, tokenizer, workdir, **overrides) -> list[str]:
-    settings = SIZES | {'data.data_dir': images, 'tokenizer.checkpoint': tokenizer} | overrides
+    settings = SIZES | {'data.data_dir': images, 'tokenizer.checkpoint': tokenizer}
+    settings |= {'adversarial.weight': 0.01, 'adversarial.mocap': images / 'mocap.npz'} | overrides
     return [
         '-m', 'tokenhmr_jax.train', '--config=configs/regressor.py:variant=quickstart',
         f'--workdir={workdir}', f'--config.data.mixture={MIXTURE}',
@@ -79,6 +92,18 @@ def test_a_run_reports_what_is_below_the_thresholds_of_each_source(run):
     assert all(0 <= line[name] <= 1 for line in lines for name in seen & line.keys())
 
 
+def test_the_loss_is_the_weighted_sum_of_its_terms(run):
+    """With the adversarial prior, whose other side counts in full."""
+    with checkpoints.Checkpoints(run, create=False) as saved:
+        config = saved.read_config(6)['config']
+        assert 'discriminator' in saved.read_model(6)['params']
+    weights = config['loss_weights'] | {'adversarial': 0.01, 'discriminator': 1.0}
+    line = json.loads((run / 'metrics.jsonl').read_text().splitlines()[0])
+    assert {name for name in line if name.startswith('loss/')} == {f'loss/{n}' for n in weights}
+    total = sum(weight * line[f'loss/{name}'] for name, weight in weights.items())
+    assert line['loss'] == pytest.approx(total, rel=1e-5)
+
+
 def test_frozen_weights_are_those_of_the_tokenizer_to_the_bit(run, trained):
     with checkpoints.Checkpoints(trained, create=False) as saved:
         stage1 = saved.read_model(saved.find('best'))
@@ -92,26 +117,70 @@ def test_frozen_weights_are_those_of_the_tokenizer_to_the_bit(run, trained):
     )
 
 
+def test_a_run_draws_the_same_examples_at_each_evaluation(run):
+    events = EventAccumulator(str(run / 'tensorboard')).Reload()
+    (event,) = events.Images('eval/examples')
+    png = (run / 'examples/6.png').read_bytes()
+    assert (event.step, event.encoded_image_string) == (6, png)
+    (score,) = events.Scalars('eval/mpjpe_mm')
+    lines = [json.loads(line) for line in (run / 'metrics.jsonl').read_text().splitlines()]
+    assert score.value == pytest.approx(lines[-1]['eval/mpjpe_mm'])
+    # Eight examples, two a row: each a caption, the crop twice and two bodies.
+    picture = cv2.imread(str(run / 'examples/6.png'))
+    assert picture.shape == (4 * (24 + 256), 2 * 3 * 256, 3)
+    first = cv2.resize(crops(run, 'mannequin/suit_heldout', [0])[0], (256, 256), interpolation=2)
+    np.testing.assert_array_equal(picture[24:280, :256, ::-1], first)
+
+
+def crops(run, split, indices):
+    """The crops (N, S, S, 3) that an evaluation sees."""
+    with checkpoints.Checkpoints(run, create=False) as saved:
+        config = config_utils.from_json(saved.read_config(6)['config'])
+    records = pipeline.open_split(config.data.data_dir, split)
+    transform = TASKS['regressor'].from_config(config).eval_transform
+    return pipeline.take([records], indices, transform)['image']
+
+
+SPLITS = {'mannequin/suit': 16, 'mannequin/suit_heldout': 8}
+
+
 @pytest.fixture(scope='module')
 def evaluation(run) -> tuple[pathlib.Path, str]:
     """The folder that the evaluation writes, and what it prints."""
-    printed = command('-m', 'tokenhmr_jax.evaluate', f'--checkpoint={run}')
+    splits = [f'--split={name}' for name in SPLITS]
+    printed = command('-m', 'tokenhmr_jax.evaluate', f'--checkpoint={run}', *splits)
     return run / 'evaluation', printed
 
 
-def test_evaluation_writes_a_table_and_a_gallery(evaluation):
+def test_evaluation_writes_tables_and_a_gallery(evaluation):
     folder, printed = evaluation
     rows = json.loads((folder / 'evaluation.json').read_text())
-    assert list(rows) == ['regressor', 'mean body']
+    parts = [f'{row}, {split}' for split in SPLITS for row in ('regressor', 'mean body')]
+    assert list(rows) == ['regressor', 'mean body', *parts]
     assert {'mpjpe_mm', 'pa_mpjpe_mm', 'pve_mm'} <= rows['mean body'].keys()
     assert all(row['pa_mpjpe_mm'] < row['mpjpe_mm'] for row in rows.values())
-    assert '| mean body |' in printed
+    assert '\n| mean body | ' in printed
+    assert '\n| LSP RAnkle | ' in printed
+    assert (folder / 'evaluation.md').read_text().strip() in printed
     assert cv2.imread(str(folder / 'gallery.png')).std() > 10
+
+
+def test_rows_are_means_over_splits_and_joints(evaluation):
+    rows = json.loads((evaluation[0] / 'evaluation.json').read_text())
+    for title in ('regressor', 'mean body'):
+        for name, value in rows[title].items():
+            parts = [rows[f'{title}, {split}'][name] for split in SPLITS]
+            assert value == pytest.approx((16 * parts[0] + 8 * parts[1]) / 24), name
+            assert parts[0] != parts[1]
+    for row in rows.values():
+        joints = [value for name, value in row.items() if name.startswith('joint_mm/')]
+        assert len(joints) == 14
+        assert np.mean(joints) == pytest.approx(row['mpjpe_mm'], rel=1e-5)
 
 
 def test_the_mean_body_is_the_mean_of_the_training_bodies(evaluation, images):
     """The table's baseline, again by hand from the records' own 3D keypoints."""
-    row = json.loads((evaluation[0] / 'evaluation.json').read_text())['mean body']
+    rows = json.loads((evaluation[0] / 'evaluation.json').read_text())
     chosen = [*range(25, 38), 43]
 
     def centred(split):
@@ -123,7 +192,56 @@ def test_the_mean_body_is_the_mean_of_the_training_bodies(evaluation, images):
     training = [centred('mannequin/suit')[::2], centred('mannequin/suit_pseudo')]
     mean = np.concatenate(training).mean(axis=0)
     error = np.linalg.norm(centred('mannequin/suit_heldout') - mean, axis=-1).mean() * 1000
+    row = rows['mean body, mannequin/suit_heldout']
     np.testing.assert_allclose(row['mpjpe_mm'], error, rtol=0.02)
+
+
+def test_thresholds_of_angles_are_the_mean_errors_of_predictions(run, images, tmp_path):
+    """Against SciPy's angles, for the labels as the records hold them."""
+    loaded = trained_run.load(str(run), 'last', sharding.make_mesh(jax.devices()[:1]))
+    records = pipeline.open_split(str(images), 'mannequin/suit_heldout')
+    ((predicted, true),) = tals_derivation.predictions_of(loaded, records)
+    labels = [np.r_[r['global_orient'][None], r['body_pose']] for r in records.read(range(8))]
+    expected = Rotation.from_rotvec(np.reshape(labels, (-1, 3)))
+    np.testing.assert_allclose(true.reshape(-1, 3, 3), expected.as_matrix(), atol=1e-5)
+    found = Rotation.from_matrix(predicted.reshape(-1, 3, 3))
+    angles = (found.inv() * expected).magnitude().reshape(8, 24).mean(axis=0)
+
+    out = tmp_path / 'thresholds.csv'
+    split = '--split=mannequin/suit_heldout'
+    tals_derivation.main([f'--data_dir={images}', split, f'--checkpoint={run}', f'--out={out}'])
+    config = regressor_config(None, **{'tals.thresholds': str(out)})
+    thresholds = TASKS['regressor'].from_config(config).frozen().thresholds
+    np.testing.assert_allclose(thresholds.angles, angles, rtol=1e-3, atol=1e-3)
+    assert (np.asarray(thresholds.angles) > 0.01).sum() >= 20
+
+
+def test_thresholds_of_angles_need_a_regressor(trained, images, tmp_path):
+    arguments = [f'--data_dir={images}', '--split=mannequin/suit', f'--out={tmp_path}/out.csv']
+    with pytest.raises(SystemExit, match="a checkpoint of 'tokenizer', not a regressor"):
+        tals_derivation.main([*arguments, f'--checkpoint={trained}'])
+
+
+def test_batches_that_are_not_finite_are_named_and_stop_the_run(trained, tmp_path):
+    """Labels that overflow, in every batch: what is saved has not changed."""
+    rng = np.random.default_rng(0)
+    records = [image_records.make(rng, f'{i}', resolution=32) for i in range(8)]
+    for record in records:
+        record['betas'][3] = 1e30
+    splits = {name.split('/')[1]: records for name in (*MIXTURE, 'mannequin/suit_heldout')}
+    image_records.prepare(tmp_path, 'mannequin', splits)
+    write_mocap(tmp_path)
+    workdir = tmp_path / 'run'
+    printed = command(*arguments(tmp_path, trained, workdir, max_skipped_steps=2), expect=1)
+    message = 'error: steps 1 to 3: the loss or its gradient was not finite 3 times in a row'
+    assert printed.splitlines()[-1].startswith(message)
+    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    skipped = {line['step']: line['skipped_keys'] for line in lines if 'skipped_keys' in line}
+    assert list(skipped) == [1, 2, 3]
+    assert all(len(keys) == 8 and set(keys) <= set('01234567') for keys in skipped.values())
+    with checkpoints.Checkpoints(workdir, create=False) as saved:
+        params = saved.read_model(3)['params']
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +256,7 @@ def test_a_tokenizer_that_does_not_fit_is_refused(trained, change, message):
     config = regressor_config(trained, **change)
     task = TASKS['regressor'].from_config(config)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        task.warm_start(*jax.jit(task.init)(jax.random.key(0)))
+        task.warm_start(*jax.eval_shape(task.init, jax.random.key(0)))
 
 
 @pytest.mark.parametrize(
@@ -158,8 +276,9 @@ def test_settings_that_make_no_sense(trained, change, message):
 def test_the_direct_head_needs_no_tokenizer(trained):
     config = regressor_config(trained, **{'model.head': 'direct', 'tokenizer.checkpoint': ''})
     task = TASKS['regressor'].from_config(config)
-    params, state = jax.jit(task.init)(jax.random.key(0))
+    params, state = jax.eval_shape(task.init, jax.random.key(0))
     assert task.warm_start(params, state)[1].codes is None
+    assert set(params) == {'backbone', 'head'}  # and no prior, unless it is asked for
 
 
 def regressor_config(trained, **overrides):

@@ -1,6 +1,7 @@
 """What TALS lets pass and what not, by hand; its table; and where the table comes from."""
 
 import csv
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +16,15 @@ from tokenhmr_jax.body import camera, rotations, smpl
 from tokenhmr_jax.data import motion, pipeline
 from tokenhmr_jax.types import SmplParams
 
+# Compiled: run as they stand, every operation in them is compiled on its own.
+compiled_compare = jax.jit(tals.compare, static_argnames='distance')
+compiled_weights = jax.jit(tals.weights)
+
 LOOSE = 0.05
 # Of two examples: one of a source of ground truth, one of pseudo ground truth.
 TRUE = np.array([True, False])
 # Exact in binary, so that "at the threshold" is exact.
-THRESHOLDS = tals.Thresholds(jnp.full(44, 0.25), jnp.full(24, 0.5))
+THRESHOLDS = tals.Thresholds(np.full(44, 0.25, np.float32), np.full(24, 0.5, np.float32))
 
 
 def about_z(angles):
@@ -28,7 +33,7 @@ def about_z(angles):
 
 
 def two(x):
-    return jnp.asarray(np.stack([x, x]), jnp.float32)
+    return np.stack([x, x]).astype(np.float32)
 
 
 def compare(offset=0.0, confidence=1.0, angle=0.0, distance='l1'):
@@ -37,7 +42,7 @@ def compare(offset=0.0, confidence=1.0, angle=0.0, distance='l1'):
     truth[:, 2] = confidence
     seen = np.zeros((44, 2))
     seen[:, 0] = offset
-    return tals.compare(
+    return compiled_compare(
         THRESHOLDS,
         keypoints2d=two(seen),
         keypoints2d_gt=two(truth),
@@ -48,11 +53,11 @@ def compare(offset=0.0, confidence=1.0, angle=0.0, distance='l1'):
 
 
 def weights(below, confidence=1.0, has_pose=(1, 1), has_betas=(1, 1)):
-    return tals.weights(
+    return compiled_weights(
         below,
-        confidence2d=jnp.full((2, 44), confidence),
-        has_pose=jnp.array(has_pose, jnp.float32),
-        has_betas=jnp.array(has_betas, jnp.float32),
+        confidence2d=np.full((2, 44), confidence, np.float32),
+        has_pose=np.array(has_pose, np.float32),
+        has_betas=np.array(has_betas, np.float32),
         is_ground_truth=TRUE,
         loose=LOOSE,
     )
@@ -85,7 +90,7 @@ def test_distance_in_2d_adds_both_directions():
         'rotation': identity,
         'rotation_gt': identity,
     }
-    assert not tals.compare(THRESHOLDS, **arguments, distance='l1').keypoints2d.any()
+    assert not compiled_compare(THRESHOLDS, **arguments, distance='l1').keypoints2d.any()
     with pytest.raises(ValueError, match=r"tals.distance='l2'"):
         tals.compare(THRESHOLDS, **arguments, distance='l2')
 
@@ -112,10 +117,10 @@ def test_an_angle_at_its_threshold_is_tolerated():
 
 def test_each_joint_has_its_own_threshold():
     angles = np.linspace(0, 1, 24)
-    below = tals.compare(
-        tals.Thresholds(jnp.linspace(0, 1, 44), jnp.full(24, 0.51)),
-        keypoints2d=jnp.full((2, 44, 2), 0.25),
-        keypoints2d_gt=jnp.zeros((2, 44, 3)),
+    below = compiled_compare(
+        tals.Thresholds(np.linspace(0, 1, 44, dtype=np.float32), np.full(24, 0.51, np.float32)),
+        keypoints2d=np.full((2, 44, 2), 0.25, np.float32),
+        keypoints2d_gt=np.zeros((2, 44, 3), np.float32),
         rotation=two(about_z(angles)),
         rotation_gt=two(np.tile(np.eye(3), (24, 1, 1))),
         distance='l1',
@@ -164,9 +169,10 @@ def test_terms_by_hand():
         'rotation': two(about_z(angles)),
         'betas': two(np.full(10, 2.0)),
     }
-    errors = losses.regressor_errors(**predictions, **labels)
+    errors = jax.jit(losses.regressor_errors)(**predictions, **labels)
     plain = losses.label_weights(jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0]))
-    terms = losses.batch_terms(errors, plain, reference_batch=48)
+    batch_terms = jax.jit(functools.partial(losses.batch_terms, reference_batch=48))
+    terms = batch_terms(errors, plain)
     expected = {
         'keypoints2d': 48 * 0.5 * 0.75,
         'keypoints3d': 48 * 0.5 * 0.6,
@@ -178,7 +184,7 @@ def test_terms_by_hand():
     for name, value in expected.items():
         assert terms[name] == pytest.approx(value, rel=1e-5), name
 
-    scaled = losses.batch_terms(errors, weights(compare(), confidence=0.5), reference_batch=48)
+    scaled = batch_terms(errors, weights(compare(), confidence=0.5))
     assert scaled['keypoints2d'] == pytest.approx(LOOSE * expected['keypoints2d'], rel=1e-5)
     assert scaled['keypoints3d'] == pytest.approx(expected['keypoints3d'] / 2, rel=1e-5)
     assert scaled['body_pose'] == pytest.approx(48 * 4 * (1 + LOOSE) / 2, rel=1e-5)
@@ -192,29 +198,27 @@ def test_unknown_betas_are_drawn_to_zero():
 
 @pytest.mark.parametrize('distance', ['l1', 'squared'])
 def test_gradients_are_finite_also_at_the_truth(rng, distance):
-    pose = rotations.axis_angle_to_matrix(jnp.asarray(rng.normal(size=(2, 24, 3)), jnp.float32))
-    points = jnp.asarray(rng.normal(size=(2, 44, 3)), jnp.float32)
-    three = jnp.array([[0.9, 0.1, 0.2], [1.0, 0.0, 0.0]])
+    turn = Rotation.from_rotvec(rng.normal(size=(48, 3)))
+    pose = turn.as_matrix().reshape(2, 24, 3, 3).astype(np.float32)
+    points = rng.normal(size=(2, 44, 3)).astype(np.float32)
     truth = {
         'rotation': rotations.matrix_to_rotation_6d(pose),
         'points': points,
-        'camera': three,
-        'betas': jnp.ones((2, 10)),
+        'camera': np.float32([[0.9, 0.1, 0.2], [1.0, 0.0, 0.0]]),
+        'betas': np.ones((2, 10), np.float32),
     }
-    ones = jnp.ones((2, 44, 1))
-    seen = camera.project_crop(points, camera.crop_translation(three))
-    seen = jnp.concatenate([seen, ones], -1)
+    ones = np.ones((2, 44, 1), np.float32)
+    project = lambda points, three: camera.project_crop(points, camera.crop_translation(three))  # noqa: E731
+    seen = np.concatenate([jax.jit(project)(points, truth['camera']), ones], -1)
 
     def loss(prediction):
         rotation = rotations.rotation_6d_to_matrix(prediction['rotation'])
-        keypoints2d = camera.project_crop(
-            prediction['points'], camera.crop_translation(prediction['camera'])
-        )
+        keypoints2d = project(prediction['points'], prediction['camera'])
         errors = losses.regressor_errors(
             keypoints2d=keypoints2d,
             keypoints2d_gt=seen,
             keypoints3d=prediction['points'],
-            keypoints3d_gt=jnp.concatenate([points, ones], -1),
+            keypoints3d_gt=np.concatenate([points, ones], -1),
             rotation=rotation,
             rotation_gt=pose,
             betas=prediction['betas'],
@@ -330,10 +334,15 @@ def standing(mannequin):
     pose = np.pad(np.concatenate(clips), ((0, 0), (0, 2), (0, 0)))
     turn = Rotation.from_rotvec(np.outer(rng.uniform(0, 2 * np.pi, len(pose)), [0, 1, 0]))
     orient = (Rotation.from_rotvec([np.pi, 0, 0]) * turn).as_rotvec().astype(np.float32)
-    to_matrix = rotations.axis_angle_to_matrix
-    params = SmplParams(to_matrix(orient), to_matrix(jnp.asarray(pose)))
-    posed = jax.jit(smpl.forward)(mannequin, params)
-    points = np.asarray(smpl.keypoints(mannequin, posed))
+
+    @jax.jit
+    def keypoints(body, orient, pose):
+        to_matrix = rotations.axis_angle_to_matrix
+        return smpl.keypoints(
+            body, smpl.forward(body, SmplParams(to_matrix(orient), to_matrix(pose)))
+        )
+
+    points = np.asarray(keypoints(mannequin, orient, pose.astype(np.float32)))
     return points - points.mean(axis=1, keepdims=True)
 
 
@@ -427,14 +436,14 @@ def test_the_command_writes_a_table_that_loads(standing, prepared_bodies, tmp_pa
     out = tmp_path / 'thresholds.csv'
     arguments = [f'--data_dir={prepared_bodies}', '--split=bodies/true', f'--out={out}']
     tals_derivation.main(arguments)
-    assert f'{len(standing)} bodies' in capsys.readouterr().out
+    assert f'of {len(standing)} bodies' in capsys.readouterr().out
     table = tals.load(out)
     records = tals_derivation.bodies_of(records_of(standing, 2.0))
     expected, _ = tals_derivation.keypoint_thresholds(records)
     np.testing.assert_allclose(table.keypoints2d, expected, rtol=1e-5)
     np.testing.assert_allclose(table.angles, tals.load('release').angles, rtol=1e-5)
     tals_derivation.main([*arguments, '--limit=10', '--angles=table1'])
-    assert '10 bodies' in capsys.readouterr().out
+    assert 'of 10 bodies' in capsys.readouterr().out
     with pytest.raises(SystemExit, match='limit'):
         tals_derivation.main([*arguments, '--limit=0'])
     with pytest.raises(SystemExit, match='nothing'):

@@ -1,5 +1,7 @@
 """The vision transformer, against sums done by hand and a second method in NumPy."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,13 +117,13 @@ def test_scan_and_remat_change_nothing(image, params, trained_plainly, scan, rem
 
 @pytest.mark.parametrize('mode', ['bernoulli', 'subset'])
 def test_at_rate_zero_training_is_the_plain_network(image, params, mode):
-    model = vit.ViT(**TINY, drop_mode=mode)
-    plain = vit.ViT(**TINY).apply({'params': params}, image)
-    training = model.apply({'params': params}, image, train=True)
-    np.testing.assert_array_equal(training, plain)
+    def apply(model, **options):
+        return jax.jit(functools.partial(model.apply, **options))({'params': params}, image)
+
+    model, plain = vit.ViT(**TINY, drop_mode=mode), apply(vit.ViT(**TINY))
+    np.testing.assert_array_equal(apply(model, train=True), plain)
     # And outside training the rate does not matter.
-    evaluated = model.clone(drop_path=0.9).apply({'params': params}, image)
-    np.testing.assert_array_equal(evaluated, plain)
+    np.testing.assert_array_equal(apply(model.clone(drop_path=0.9)), plain)
 
 
 def test_gradients_are_finite(image, params, trained_plainly):
@@ -147,7 +149,8 @@ def test_expectation_of_a_branch(mode):
             drop = vit._subset_indices(key, 8, 2, np.array([0.3]))
         return vit.add_residual(x, branch, drop[0][1])
 
-    draws = jax.vmap(draw)(jax.random.split(jax.random.key(0), 4000))[..., 0, 0]
+    draws = jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(0), 4000))
+    draws, x = np.asarray(draws)[..., 0, 0], np.asarray(x)
     # Per draw a branch counts 0 or 1/p times, p the share that is kept: 3 of 4, or 0.7.
     share = 0.75 if mode == 'subset' else 0.7
     counts = (draws - x[:, 0, 0]) / x[:, 0, 0] ** 2
@@ -163,7 +166,7 @@ def test_expectation_of_a_branch(mode):
 def test_subsets_are_chosen_independently():
     """Of four, three are kept: two choices agree one time in four."""
     draw = lambda key: vit._subset_indices(key, 8, 2, np.array([0.25]))[0]  # noqa: E731
-    kept = np.sort(jax.vmap(draw)(jax.random.split(jax.random.key(0), 4000)))
+    kept = np.sort(jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(0), 4000)))
     for a, b in [(kept[:, 0, 0], kept[:, 0, 1]), (kept[:, 0, 0], kept[:, 1, 0])]:
         agree = (a == b).all(-1).mean()
         assert abs(agree - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 4000)
@@ -190,8 +193,8 @@ def test_subsets_stay_on_their_device():
     """With a group per device the forward pass needs no communication at all."""
     mesh = Mesh(np.array(jax.devices()), ('data',))
     model = vit.ViT(**TINY, drop_path=0.6, drop_mode='subset', drop_groups=8)
-    image = jnp.ones((32, 16, 16, 3))
-    variables = model.init(jax.random.key(0), image)
+    image = jax.ShapeDtypeStruct((32, 16, 16, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
     split = NamedSharding(mesh, PartitionSpec('data'))
     whole = NamedSharding(mesh, PartitionSpec())
     run = jax.jit(
@@ -219,4 +222,4 @@ def test_fields_that_do_not_go_together(image, fields, message):
     model = vit.ViT(**TINY | {'drop_path': 0.5} | fields)
     rngs = {'params': jax.random.key(0), 'drop_path': jax.random.key(1)}
     with pytest.raises(ValueError, match=message):
-        model.init(rngs, image, train=True)
+        jax.eval_shape(functools.partial(model.init, train=True), rngs, image)

@@ -51,8 +51,8 @@ def differences(a: dict, b: dict, prefix: str = '') -> list[str]:
 
 @contextlib.contextmanager
 def clear_errors() -> Iterator[None]:
-    """In a command: what the user got wrong ends it with one line instead of a traceback."""
+    """In a command: what the user can mend ends it with one line instead of a traceback."""
     try:
         yield
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:
         sys.exit(f'error: {error}')

@@ -1,26 +1,29 @@
 """Evaluation of a checkpoint: `python -m tokenhmr_jax.evaluate --checkpoint=WORKDIR`.
 
-Prints a table, and writes it with a picture to `WORKDIR/evaluation`, or to `--out`.
+Prints tables, and writes them with a picture to `WORKDIR/evaluation`, or to `--out`. Of several
+splits, the first rows are of all their examples together, the others of each split.
 """
 
 import functools
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 from absl import app, flags, logging
 from jax.sharding import Mesh
 
-from tokenhmr_jax import checkpoints, config_utils, image_report, pose_report, sharding
-from tokenhmr_jax.body import smpl
+from tokenhmr_jax import config_utils, image_report, pose_report, sharding, trained
 from tokenhmr_jax.data import pipeline
-from tokenhmr_jax.tasks import TASKS, Task
+from tokenhmr_jax.tasks import Task
 
+# Of each task: ROW, its name in the tables; `baselines` and `pictures`, what stands beside it;
+# `bodies` and `sheet`, which draw a batch; and EXAMPLES, how many of a batch to watch in training.
 REPORTS = {'tokenizer': pose_report, 'regressor': image_report}
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "A run's workdir.")
@@ -57,26 +60,81 @@ class Evaluator:
             process_count=jax.process_count(),
         )
 
-        def sums(params, state, frozen, batch, valid):
+        def run(params, state, frozen, batch, valid):
             values = task.metrics(task.predict(params, state, frozen, batch), frozen, batch)
-            values['count'] = jnp.ones(len(valid))
-            return {k: jnp.tensordot(valid.astype(v.dtype), v, axes=1) for k, v in values.items()}
+            sums = {k: jnp.tensordot(valid.astype(v.dtype), v, axes=1) for k, v in values.items()}
+            return sums, values['mpjpe_mm'], valid
 
-        self._sums = jax.jit(sums, out_shardings=sharding.replicated(mesh))
+        self._run = jax.jit(run, out_shardings=sharding.replicated(mesh))
 
     def __call__(
         self, params: Any, state: Any, splits: Sequence[pipeline.Records]
     ) -> dict[str, float]:
         """Means over all examples of all the splits together."""
-        totals = None
-        for records in splits:
-            for columns, valid in self._read(records):
-                batch = sharding.put_batch((self._task.batch(columns), valid), self._mesh)
-                sums = self._sums(params, state, self._frozen, *batch)
-                totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
-        totals = jax.device_get(totals)
-        count = totals.pop('count')
-        return self._task.summarize({name: total / count for name, total in totals.items()})
+        means, errors = zip(*(self.measure(params, state, s) for s in splits), strict=True)
+        return self._task.summarize(pooled(means, [len(e) for e in errors]))
+
+    def measure(
+        self, params: Any, state: Any, records: pipeline.Records
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """The means of the metrics over a split's examples, and the MPJPE (N,), mm, of each."""
+        totals, errors = None, []
+        for columns, valid in self._read(records):
+            batch = sharding.put_batch((self._task.batch(columns), valid), self._mesh)
+            sums, *error = self._run(params, state, self._frozen, *batch)
+            totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
+            errors.append(error)
+        totals, errors = jax.device_get((totals, errors))
+        errors = np.concatenate([error[valid] for error, valid in errors])
+        return {name: total / len(errors) for name, total in totals.items()}, errors
+
+
+class Examples:
+    """A few examples of the validation, always the same, drawn with what the task makes of them.
+
+    Args:
+      task, mesh, frozen: as of an `Evaluator`.
+      config: `task`.
+      splits: to take them from, evenly spread.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        mesh: Mesh,
+        frozen: Any,
+        config: ml_collections.ConfigDict,
+        splits: Sequence[pipeline.Records],
+    ):
+        self._report = REPORTS[config.task]
+        self._frozen = frozen
+        total = sum(map(len, splits))
+        chosen = np.linspace(0, total - 1, min(self._report.EXAMPLES, total)).astype(int)
+        self._batch = task.batch(pipeline.take(splits, chosen, task.eval_transform))
+        bodies = functools.partial(self._report.bodies, task)
+        self._bodies = jax.jit(bodies, out_shardings=sharding.replicated(mesh))
+
+    def __call__(self, params: Any, state: Any) -> np.ndarray | None:
+        """The picture (H, W, 3) uint8, RGB.
+
+        All processes compute it, and the first one draws it; None for the others, and where a
+        body is not finite: a picture must not end a run.
+        """
+        bodies = self._bodies(params, state, self._frozen, self._batch)
+        if jax.process_index() > 0:
+            return None
+        bodies = jax.device_get(bodies)
+        if not all(np.isfinite(x).all() for x in jax.tree.leaves(bodies)):
+            return None
+        return self._report.sheet(np.asarray(self._frozen.body.faces), self._batch, bodies)
+
+
+def pooled(means: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> dict[str, Any]:
+    """Means over the examples of several splits, from each split's means and count."""
+    return {
+        name: np.average([each[name] for each in means], axis=0, weights=counts)
+        for name in means[0]
+    }
 
 
 def evaluate(
@@ -86,7 +144,7 @@ def evaluate(
     splits: Sequence[str] | None = None,
     out: str | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Evaluate a run's checkpoint; write a table and a picture. For the arguments see the flags.
+    """Evaluate a run's checkpoint; write tables and a picture. For the arguments see the flags.
 
     Returns:
       the table: a row's name to its metrics.
@@ -96,56 +154,68 @@ def evaluate(
         there, or not the one that was trained with.
     """
     mesh = sharding.make_mesh()
-    with checkpoints.Checkpoints(workdir, create=False) as saved:
-        number = saved.find(step)
-        stored = saved.read_config(number)
-        config = config_utils.from_json(stored['config'])
-        task = TASKS[config.task].from_config(config)
-        frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
-        current = checkpoints.describe(config, smpl.topology(frozen.body))
-        checkpoints.check_same(stored, current, f'{workdir}, step {number}')
-        like = _placed(jax.eval_shape(task.init, jax.random.key(0)), mesh)
-        params, state = saved.restore_model(number, *like)
-
+    run = trained.load(workdir, step, mesh)
+    config, report = run.config, REPORTS[run.config.task]
     config.data.data_dir = data_dir or config.data.data_dir
     config.eval.limit = None
     names = splits or config.data.validation
     records = [pipeline.open_split(config.data.data_dir, name) for name in names]
-    report = REPORTS[config.task]
-    rows = {report.ROW: Evaluator(task, mesh, frozen, config)(params, state, records)}
-    more, pictures = report.report(config, task, params, state, frozen, records)
-    rows |= more
 
-    count = sum(map(len, records))
-    title = f'{workdir}, step {number}, {count} records of {", ".join(names)}'
-    table = f'{title}\n\n{_table(rows)}'
-    print(table)
+    evaluator = Evaluator(run.task, mesh, run.frozen, config)
+    measured = [evaluator.measure(run.params, run.state, split) for split in records]
+    means, errors = zip(*measured, strict=True)
+    means = {report.ROW: means} | report.baselines(run, records)
+    rows = _rows(run.task, means, names, [len(split) for split in records])
     folder = pathlib.Path(out or pathlib.Path(workdir) / 'evaluation')
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'evaluation.md').write_text(table + '\n')
     (folder / 'evaluation.json').write_text(json.dumps(rows, indent=1) + '\n')
-    for name, image in pictures.items():
+    title = f'{workdir}, step {run.step}, {sum(map(len, records))} records of {", ".join(names)}'
+    text = f'{title}\n\n{_tables(rows)}'
+    (folder / 'evaluation.md').write_text(text + '\n')
+    print(text)
+    for name, image in report.pictures(run, records, errors).items():
         cv2.imwrite(str(folder / name), image[..., ::-1])
         print(f'\npicture: {folder / name}')
     return rows
 
 
-def _placed(shapes: Any, mesh: Mesh) -> Any:
-    """Shapes with a place: on every device of the mesh."""
-    everywhere = sharding.replicated(mesh)
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes
-    )
+def _rows(
+    task: Task,
+    means: Mapping[str, Sequence[Mapping]],
+    splits: Sequence[str],
+    counts: Sequence[int],
+) -> dict[str, dict[str, float]]:
+    """The table's rows, from each row's means on the splits, and the splits' names and sizes."""
+    rows = {title: task.summarize(pooled(each, counts)) for title, each in means.items()}
+    if len(splits) > 1:
+        for i, split in enumerate(splits):
+            rows |= {f'{title}, {split}': task.summarize(e[i]) for title, e in means.items()}
+    return rows
 
 
-def _table(rows: dict[str, dict[str, float]]) -> str:
-    """A Markdown table; a dash where a row has no such number."""
-    names = list(next(iter(rows.values())))
-    lines = ['| | ' + ' | '.join(names) + ' |', '|---|' + '---:|' * len(names)]
-    for title, values in rows.items():
-        cells = [f'{values[n]:.4g}' if n in values else '-' for n in names]
-        lines.append(f'| {title} | ' + ' | '.join(cells) + ' |')
-    return '\n'.join(lines)
+def _tables(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Markdown. What is named GROUP/PART, the error of one joint, is in a table of its own."""
+    names = dict.fromkeys(name for values in rows.values() for name in values)
+    header = [name for name in names if '/' not in name]
+    lines = [[title, *(_number(values.get(n)) for n in header)] for title, values in rows.items()]
+    tables = [_markdown(['', *header], lines)]
+    for group in dict.fromkeys(name.split('/')[0] for name in names if '/' in name):
+        parts = [name for name in names if name.startswith(f'{group}/')]
+        lines = [
+            [part.removeprefix(f'{group}/'), *(_number(v.get(part)) for v in rows.values())]
+            for part in parts
+        ]
+        tables.append(_markdown([group, *rows], lines))
+    return '\n\n'.join(tables)
+
+
+def _number(value: float | None) -> str:
+    return '-' if value is None else f'{value:.4g}'
+
+
+def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [header, ['---', *['---:'] * (len(header) - 1)], *lines]
+    return '\n'.join('| ' + ' | '.join(row) + ' |' for row in rows)
 
 
 def main(argv: list[str]) -> None:

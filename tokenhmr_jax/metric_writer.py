@@ -1,4 +1,4 @@
-"""What a run says of itself: a progress bar, TensorBoard, and `metrics.jsonl`."""
+"""What a run says of itself: a progress bar, TensorBoard, `metrics.jsonl`, and pictures."""
 
 import json
 import os
@@ -6,16 +6,19 @@ import pathlib
 import time
 from typing import Any
 
+import cv2
 import jax
 import ml_collections
 import numpy as np
 from absl import logging
-from tensorboard.summary import Writer
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tqdm import tqdm
 
 
 class MetricWriter:
-    """Writes the scalars of one run.
+    """Writes the scalars and pictures of one run.
 
     Args:
       workdir: the run's folder.
@@ -28,7 +31,8 @@ class MetricWriter:
         if path.exists():
             _drop_after(path, start)
         self._file = path.open('a')
-        self._tensorboard = Writer(str(pathlib.Path(workdir) / 'tensorboard'))
+        self._pictures = path.parent / 'examples'
+        self._tensorboard = EventFileWriter(str(path.parent / 'tensorboard'))
 
     def __enter__(self) -> 'MetricWriter':
         return self
@@ -39,10 +43,32 @@ class MetricWriter:
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """One line of JSON, and one point per scalar."""
-        self._file.write(json.dumps({'step': step} | scalars) + '\n')
+        self._line(step, scalars)
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
+        self._event(step, values)
+
+    def write_picture(self, step: int, picture: np.ndarray) -> None:
+        """A picture (H, W, 3) uint8, RGB: `examples/STEP.png`, and the same in TensorBoard."""
+        png = cv2.imencode('.png', picture[..., ::-1])[1].tobytes()
+        self._pictures.mkdir(exist_ok=True)
+        (self._pictures / f'{step}.png').write_bytes(png)
+        height, width, channels = picture.shape
+        image = Summary.Image(
+            height=height, width=width, colorspace=channels, encoded_image_string=png
+        )
+        self._event(step, [Summary.Value(tag='eval/examples', image=image)])
+
+    def write_skipped(self, step: int, keys: list[str]) -> None:
+        """One line of JSON with the keys of a batch that was skipped."""
+        self._line(step, {'skipped_keys': keys})
+
+    def _line(self, step: int, values: dict) -> None:
+        self._file.write(json.dumps({'step': step} | values) + '\n')
         self._file.flush()
-        for name, value in scalars.items():
-            self._tensorboard.add_scalar(name, value, step=step)
+
+    def _event(self, step: int, values: list[Summary.Value]) -> None:
+        event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+        self._tensorboard.add_event(event)
 
 
 def _drop_after(path: pathlib.Path, step: int) -> None:
@@ -104,10 +130,13 @@ class Progress:
             self._report(self._waiting)
         self._waiting = []
 
-    def show(self, step: int, scores: dict[str, float]) -> None:
-        """Write the scores of an evaluation, and print them above the bar."""
+    def show(self, step: int, scores: dict[str, float], picture: np.ndarray | None) -> None:
+        """Write an evaluation's scores and its picture, if there is one; print the main scores."""
         self._writer.write(step, {f'eval/{name}': value for name, value in scores.items()})
-        numbers = '  '.join(f'{name} {value:.4g}' for name, value in scores.items())
+        if picture is not None:
+            self._writer.write_picture(step, picture)
+        main = {name: value for name, value in scores.items() if '/' not in name}
+        numbers = '  '.join(f'{name} {value:.4g}' for name, value in main.items())
         self._bar.write(f'step {step}: {numbers}')
         self._since = time.monotonic()
 
@@ -133,6 +162,7 @@ class Progress:
             self._skipped = []
             return
         self._skipped.append((step, [key.decode() for key in keys.tolist()]))
+        self._writer.write_skipped(*self._skipped[-1])
         logging.warning('step %d: loss or gradient not finite, batch skipped: %s', step, keys)
         if len(self._skipped) > self._max_skipped:
             steps = [step for step, _ in self._skipped]

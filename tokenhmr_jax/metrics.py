@@ -113,11 +113,3 @@ def body_errors(
         'pck_150mm': pck(distance, 0.15),
         'joint_mm': 1000 * distance,
     }
-
-
-def source_means(values: jax.Array, source: jax.Array, num_sources: int) -> jax.Array:
-    """Means (S, ...) of values (B, ...) over the examples of each source; NaN for none."""
-    member = jax.nn.one_hot(source, num_sources, dtype=values.dtype)
-    total = jnp.tensordot(member, values, axes=(0, 0))
-    count = jnp.sum(member, axis=0)
-    return total / count.reshape(-1, *[1] * (values.ndim - 1))

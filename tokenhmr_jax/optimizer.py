@@ -36,6 +36,7 @@ def make(config: ml_collections.ConfigDict, num_steps: int) -> optax.GradientTra
     if config.muon_learning_rate is not None:
         muon = optax.contrib.muon(
             schedule(config, config.muon_learning_rate, num_steps),
+            ns_steps=config.muon_iterations,
             muon_weight_dimension_numbers=_kernel_axes,
         )
         tx = optax.multi_transform({'adamw': tx, 'muon': muon}, _assign)

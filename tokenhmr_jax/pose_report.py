@@ -1,48 +1,50 @@
 """What an evaluation of the tokenizer shows: baselines to stand beside it, and a picture."""
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from flax import struct
 
 from tokenhmr_jax import metrics, render
 from tokenhmr_jax.body import rotations, smpl
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks.tokenizer import Frozen, TokenizerTask, pose_body
+from tokenhmr_jax.trained import Trained
 from tokenhmr_jax.types import PoseBatch
 
 ROW = 'reconstruction'
+EXAMPLES = 3  # of four bodies each, which take longer to draw than to compute
 _SAND, _BLUE = (0.85, 0.75, 0.62), (0.45, 0.62, 0.85)
 _BODY = slice(1, 22)
+_COLUMNS = 6
 
 
-def report(
-    config: ml_collections.ConfigDict,
-    task: TokenizerTask,
-    params,
-    state,
-    frozen: Frozen,
-    splits: Sequence[pipeline.Records],
-) -> tuple[dict[str, dict], dict[str, np.ndarray]]:
-    """Rows to stand below the tokenizer's in the table, and pictures by file name."""
-    poses = read_poses(splits, config.data.num_threads)
-    rows = baselines(frozen, poses, training_poses(config))
-    return rows, {'poses.png': picture(task, params, state, frozen, poses)}
+def baselines(run: Trained, splits: Sequence[pipeline.Records]) -> dict[str, list[dict]]:
+    """The means of the metrics on each split, by the rows' names: answers without a tokenizer.
 
-
-def read_poses(splits: Sequence[pipeline.Records], num_threads: int) -> np.ndarray:
-    """All poses of some prepared splits, (N, 21, 3) axis-angle."""
-    batches = [
-        columns['body_pose'][valid]
-        for records in splits
-        for columns, valid in pipeline.eval_batches(
-            records, batch_size=256, num_threads=num_threads
-        )
+    Args:
+      run: its config says where it trained, `data.mixture`, and how many of those poses are
+        candidates, `eval.baseline_poses`.
+      splits: what was evaluated.
+    """
+    training = training_poses(run.config)
+    each = [
+        errors_of_answers(run.frozen, read_poses(split, run.config.data.num_threads), training)
+        for split in splits
     ]
-    return np.concatenate(batches)
+    return {name: [errors[name] for errors in each] for name in each[0]}
+
+
+def read_poses(records: pipeline.Records, num_threads: int) -> np.ndarray:
+    """All poses of a prepared split, (N, 21, 3) axis-angle."""
+    batches = pipeline.eval_batches(records, batch_size=256, num_threads=num_threads)
+    return np.concatenate([columns['body_pose'][valid] for columns, valid in batches])
 
 
 def training_poses(config: ml_collections.ConfigDict) -> np.ndarray:
@@ -76,8 +78,10 @@ def nearest_pose(joints: jax.Array, candidates: jax.Array) -> jax.Array:
     return jax.lax.map(one, joints)
 
 
-def baselines(frozen: Frozen, poses: np.ndarray, training: np.ndarray) -> dict[str, dict]:
-    """Errors of answering without a tokenizer.
+def errors_of_answers(
+    frozen: Frozen, poses: np.ndarray, training: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Mean errors of answering without a tokenizer.
 
     Args:
       frozen: with the body model.
@@ -95,17 +99,20 @@ def baselines(frozen: Frozen, poses: np.ndarray, training: np.ndarray) -> dict[s
     nearest = candidates[nearest_pose(_joints(frozen.body, truth), candidate_joints)]
     answers = {'nearest training pose': nearest, 'mean pose': jnp.broadcast_to(mean, truth.shape)}
 
-    @jax.jit
-    def errors(answer, truth):
-        answer, truth = pose_body(frozen.body, answer), pose_body(frozen.body, truth)
-        return {
-            'mpjpe_mm': metrics.mean_distance_mm(answer.joints[:, _BODY], truth.joints[:, _BODY]),
-            'pve_mm': metrics.mean_distance_mm(answer.vertices, truth.vertices),
-        }
+    def means(answer):
+        errors = _in_chunks(lambda a, t: _errors(frozen.body, a, t), answer, truth)
+        return {name: float(np.mean(values)) for name, values in errors.items()}
 
+    return {name: means(answer) for name, answer in answers.items()}
+
+
+@jax.jit
+def _errors(body: smpl.BodyModel, answer: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
+    """Errors (B,) in mm of rotations (B, 21, 3, 3)."""
+    answer, truth = pose_body(body, answer), pose_body(body, truth)
     return {
-        name: {k: float(np.mean(v)) for k, v in _in_chunks(errors, answer, truth).items()}
-        for name, answer in answers.items()
+        'mpjpe_mm': metrics.mean_distance_mm(answer.joints[:, _BODY], truth.joints[:, _BODY]),
+        'pve_mm': metrics.mean_distance_mm(answer.vertices, truth.vertices),
     }
 
 
@@ -124,39 +131,68 @@ def _in_chunks(function, *arrays, size=256):
     return jax.tree.map(lambda *p: np.concatenate(p), *parts)
 
 
-def picture(
-    task: TokenizerTask, params, state, frozen: Frozen, poses: np.ndarray, columns: int = 6
-) -> np.ndarray:
-    """True (sand) and reconstructed (blue) bodies side by side, best to worst, (H, W, 3) uint8.
+def pictures(
+    run: Trained, splits: Sequence[pipeline.Records], errors: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Poses at even ranks of their error, best to worst, RGB, by file name.
 
     Args:
-      task, params, state, frozen: a trained tokenizer.
-      poses: (B, 21, 3) axis-angle to choose from: examples at even ranks of their error.
-      columns: how many examples.
+      run: a trained tokenizer.
+      splits: to choose from.
+      errors: of each split, the MPJPE (N,) of its records, mm.
     """
-    batch = PoseBatch(body_pose=poses)
-    output = jax.jit(task.predict)(params, state, frozen, batch)
-    error = np.asarray(task.metrics(output, frozen, batch)['mpjpe_mm'])
-    ranked = np.argsort(error)[np.linspace(0, len(error) - 1, columns).round().astype(int)]
-    truth = pose_body(frozen.body, rotations.axis_angle_to_matrix(poses[ranked]))
-    faces = np.asarray(frozen.body.faces)
-    tiles = []
-    for view in ('front', 'left'):
-        for i, index in enumerate(ranked):
-            pair = (truth.vertices[i], output.body.vertices[index])
-            focus = np.concatenate(pair)
-            tiles.append(
-                np.concatenate(
-                    [
-                        render.render_view(v, faces, view, (360, 220), focus=focus, colors=color)
-                        for v, color in zip(pair, (_SAND, _BLUE), strict=True)
-                    ],
-                    axis=1,
-                )
-            )
-    labels = [f'{error[i]:.1f} mm' for i in ranked] + [''] * columns
-    sheet = render.contact_sheet(tiles, columns, labels)
-    header = np.full((40, sheet.shape[1], 3), 255, np.uint8)
-    text = 'held-out poses, best to worst by MPJPE: true (sand), reconstructed (blue); front, side'
+    order = np.argsort(np.concatenate(errors))
+    chosen = order[np.linspace(0, len(order) - 1, _COLUMNS).round().astype(int)]
+    batch = run.task.batch(pipeline.take(splits, chosen))
+    shown = jax.jit(functools.partial(bodies, run.task))(run.params, run.state, run.frozen, batch)
+    return {'poses.png': sheet(np.asarray(run.frozen.body.faces), batch, jax.device_get(shown))}
+
+
+@struct.dataclass
+class Bodies:
+    """What is drawn of a batch: vertices (B, V, 3), metres, and mpjpe_mm (B,)."""
+
+    true: jax.Array
+    predicted: jax.Array
+    mpjpe_mm: jax.Array
+
+
+def bodies(
+    task: TokenizerTask, params: Any, state: Any, frozen: Frozen, batch: PoseBatch
+) -> Bodies:
+    """The true and the reconstructed bodies of a batch."""
+    output = task.predict(params, state, frozen, batch)
+    truth = pose_body(frozen.body, rotations.axis_angle_to_matrix(batch.body_pose))
+    error = task.metrics(output, frozen, batch)['mpjpe_mm']
+    return Bodies(truth.vertices, output.body.vertices, error)
+
+
+def sheet(faces: np.ndarray, batch: PoseBatch, shown: Bodies) -> np.ndarray:
+    """True (sand) and reconstructed (blue) bodies side by side, (H, W, 3) uint8, RGB.
+
+    Args:
+      faces: (F, 3) of the body model.
+      batch: poses (B, 21, 3).
+      shown: of `bodies`, as NumPy arrays.
+    """
+    del batch  # all there is to see of it are bodies
+    pairs = zip(shown.true, shown.predicted, strict=True)
+    tiles = [
+        np.concatenate([_pair(faces, pair, view) for view in ('front', 'left')]) for pair in pairs
+    ]
+    picture = render.contact_sheet(tiles, len(tiles), [f'{e:.1f} mm' for e in shown.mpjpe_mm])
+    header = np.full((40, picture.shape[1], 3), 255, np.uint8)
+    text = 'held-out poses: true (sand), reconstructed (blue); front, side'
     cv2.putText(header, text, (8, 26), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (30, 30, 30), 1, cv2.LINE_AA)
-    return np.concatenate([header, sheet])
+    return np.concatenate([header, picture])
+
+
+def _pair(faces: np.ndarray, pair: tuple[np.ndarray, np.ndarray], view: str) -> np.ndarray:
+    focus = np.concatenate(pair)
+    return np.concatenate(
+        [
+            render.render_view(v, faces, view, (360, 220), focus=focus, colors=color)
+            for v, color in zip(pair, (_SAND, _BLUE), strict=True)
+        ],
+        axis=1,
+    )

@@ -1,24 +1,30 @@
 """Derive thresholds for TALS from data (TokenHMR, supplement, section 2.2).
 
-    python -m tokenhmr_jax.tals --data_dir=DATA --split=mannequin/suit_heldout --out=thresholds.csv
+    python -m tokenhmr_jax.tals --data_dir=DATA --split=mannequin/suit_heldout \\
+        --checkpoint=WORKDIR --out=thresholds.csv
 
 The 2D thresholds are the mean L1 errors of *true* bodies seen by the crop camera that fits each of
 them best: what the made-up focal length alone does to a perfect body. They need records whose 2D
-keypoints are true projections of their 3D ones. The angles are the mean errors of a trained
-network's predictions; without one, those of another table are kept.
+keypoints are true projections of their 3D ones. The angles are those between a trained network's
+predictions and the true rotations, on average; without a checkpoint, those of another table are
+kept. Train with the result by `--config.tals.thresholds=thresholds.csv`.
 """
 
 import argparse
+import functools
 import itertools
+import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tokenhmr_jax import config_utils, tals
+from tokenhmr_jax import config_utils, sharding, tals, trained
 from tokenhmr_jax.body import camera, rotations, skeleton
 from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.tasks import regressor
+from tokenhmr_jax.types import ImageBatch
 
 # Fewer points than this do not hold a camera.
 _MIN_POINTS = 12
@@ -94,6 +100,37 @@ def angle_thresholds(rotation_pairs: Iterable[tuple[np.ndarray, np.ndarray]]) ->
     return total / count
 
 
+def predictions_of(
+    run: trained.Trained, records: pipeline.Records, limit: int | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What `angle_thresholds` takes, from a regressor's predictions: of poses that are known.
+
+    Args:
+      run: a trained regressor.
+      records: of an image dataset; each is cropped as in an evaluation.
+      limit: how many at most, spread evenly; None for all.
+    """
+    for columns, valid in pipeline.eval_batches(
+        records,
+        batch_size=run.config.eval.batch_size,
+        num_threads=run.config.data.num_threads,
+        transform=run.task.eval_transform,
+        limit=limit,
+    ):
+        batch = run.task.batch(columns)
+        pair = _rotations(run.task, run.params, run.state, run.frozen, batch)
+        known = valid & (batch.has_pose > 0)
+        yield tuple(np.asarray(each)[known] for each in pair)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _rotations(task, params, state, frozen, batch: ImageBatch) -> tuple[jax.Array, jax.Array]:
+    """Predicted and true rotations (B, 24, 3, 3)."""
+    predicted = task.predict(params, state, frozen, batch).params
+    true = regressor.true_params(batch.global_orient, batch.body_pose, batch.betas)
+    return regressor.all_rotations(predicted), regressor.all_rotations(true)
+
+
 def bodies_of(
     records: pipeline.Records, limit: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -116,6 +153,37 @@ def bodies_of(
         yield columns['keypoints3d'], keypoints2d
 
 
+def derive(
+    data_dir: str,
+    names: Sequence[str],
+    *,
+    angles: str = 'release',
+    checkpoint: str | None = None,
+    step: str = 'best',
+    limit: int | None = None,
+) -> tuple[tals.Thresholds, int]:
+    """Thresholds from prepared splits, and of how many bodies. For the arguments see the flags.
+
+    Raises:
+      FileNotFoundError, ValueError: for a table, a split or a checkpoint that is not there, or is
+        not a regressor's; and as `keypoint_thresholds` and `angle_thresholds`.
+    """
+    splits = [pipeline.open_split(data_dir, name) for name in names]
+    if checkpoint is None:
+        values = tals.load(angles).angles
+    else:
+        run = trained.load(checkpoint, step, sharding.make_mesh(jax.devices()[:1]))
+        if run.config.task != 'regressor':
+            raise ValueError(f'{checkpoint}: a checkpoint of {run.config.task!r}, not a regressor')
+        values = angle_thresholds(
+            itertools.chain.from_iterable(predictions_of(run, s, limit) for s in splits)
+        )
+    keypoints2d, count = keypoint_thresholds(
+        itertools.chain.from_iterable(bodies_of(s, limit) for s in splits)
+    )
+    return tals.Thresholds(keypoints2d, values), count
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; `arguments` are the process's own by default."""
     # Not absl's flags, which are global: this module's would meet those of other commands.
@@ -130,17 +198,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--out', required=True, help='the table to write, a CSV file')
     parser.add_argument('--limit', type=int, help='records per split at most; default all')
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
         '--angles', default='release', help="the table to take angles from; default 'release'"
     )
+    source.add_argument(
+        '--checkpoint', help="workdir of the regressor whose predictions' angles to take instead"
+    )
+    parser.add_argument('--step', default='best', help="of it: 'best', 'last' or a number")
     options = parser.parse_args(arguments)
     with config_utils.clear_errors():
         if options.limit is not None and options.limit < 1:
             raise ValueError(f'--limit={options.limit}: expected at least 1')
-        angles = tals.load(options.angles).angles
-        splits = [pipeline.open_split(options.data_dir, name) for name in options.split]
-        bodies = itertools.chain.from_iterable(bodies_of(s, options.limit) for s in splits)
-        keypoints2d, count = keypoint_thresholds(bodies)
-        tals.save(tals.Thresholds(keypoints2d, angles), options.out)
-        print(f'{options.out}: 2D thresholds of {count} bodies, mean {keypoints2d.mean():.4f}')
-        print(f'of the crop; angles of {options.angles}')
+        pathlib.Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+        thresholds, count = derive(
+            options.data_dir,
+            options.split,
+            angles=options.angles,
+            checkpoint=options.checkpoint,
+            step=options.step,
+            limit=options.limit,
+        )
+        tals.save(thresholds, options.out)
+    angle = np.degrees(thresholds.angles).mean()
+    source = f'predictions of {options.checkpoint}' if options.checkpoint else options.angles
+    print(f'{options.out}: of {count} bodies. 2D: mean {thresholds.keypoints2d.mean():.4f} of the')
+    print(f'crop. Angles, of {source}: mean {angle:.1f} degrees')

@@ -58,6 +58,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
     tx = optimizer.make(config.optimizer, config.num_steps)
     train_step = make_train_step(task, tx, mesh, config.seed)
     evaluator = evaluate.Evaluator(task, mesh, frozen, config)
+    examples = evaluate.Examples(task, mesh, frozen, config, validation)
 
     pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
     with checkpoints.Checkpoints(workdir, config.eval.best_metric) as saved:
@@ -78,7 +79,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
                 if step % config.eval.every == 0 or last:
                     progress.flush()
                     scores = evaluator(state.params, state.state, validation)
-                    progress.show(step, scores)
+                    progress.show(step, scores, examples(state.params, state.state))
                 if step % config.checkpoint_every == 0 or scores:
                     saved.save(state, position, description, scores)
     return state

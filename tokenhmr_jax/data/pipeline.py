@@ -250,6 +250,20 @@ class _Failures:
         logging.warning('left out a corrupt record, the %d. so far: %s', self._bad, error)
 
 
+def take(
+    splits: Sequence[Records],
+    indices: Iterable[int],
+    transform: Callable[[dict], dict] | None = None,
+) -> dict[str, np.ndarray]:
+    """Some records as one batch. `indices` count through one split after the other."""
+    starts = np.cumsum([0, *map(len, splits)])
+    chosen = []
+    for index in indices:
+        split = int(np.searchsorted(starts, index, side='right')) - 1
+        chosen.append(splits[split][int(index - starts[split])])
+    return _stack(chosen if transform is None else map(transform, chosen))
+
+
 class _Place(NamedTuple):
     """Where a record of the mixture lies: which dataset, where in it; and its own place."""
 

@@ -127,21 +127,21 @@ class PatchEmbedding(nn.Module):
 class ViT(nn.Module):
     """Images (B, H, W, 3), normalised, to features (B, H/patch * W/patch, width) in `dtype`.
 
-      width, depth, heads, patch_size: see `decode_variant`.
-      position_scale: standard deviation of the position embedding at first. 0.02 is ViTPose's; where
-      training is short, patches are told apart sooner with one like the patches' own.
+    width, depth, heads, patch_size: see `decode_variant`.
+    position_scale: standard deviation of the position embedding at first. ViTPose has 0.02; in
+      short trainings patches are told apart sooner with one like the patches' own.
     drop_path: rate at which the last block's branches are skipped in training; earlier blocks'
-        rates fall linearly to 0 (stochastic depth, Huang et al., ECCV 2016).
-      drop_mode: 'bernoulli', each example skips by a toss of its own, which saves no work; or
-        'subset', a branch is computed for a random part of the batch, as in DINOv2. The expectation
-        is the same. A part's size is fixed by its rate and rounded to whole examples; blocks must be
-        compiled one by one, each with its own size: not with `scan`.
-      drop_groups: into how many equal parts the batch is split, each choosing its own subset. Where
-        devices share the batch, a multiple of their number keeps every example where it is.
-      scan: compile one block and loop over stacked parameters, `blocks`, instead of `block0`,
-        `block1`...: compiles faster. `stack_blocks` converts.
-      remat: recompute each block in the backward pass instead of storing its activations.
-      dtype: of the computation; parameters are float32.
+      rates fall linearly to 0 (stochastic depth, Huang et al., ECCV 2016).
+    drop_mode: 'bernoulli', each example skips by a toss of its own, which saves no work; or
+      'subset', a branch is computed for a random part of the batch, as in DINOv2. The expectation
+      is the same. A part's size is fixed by its rate and rounded to whole examples; blocks must be
+      compiled one by one, each with its own size: not with `scan`.
+    drop_groups: into how many equal parts the batch is split, each choosing its own subset. Where
+      devices share the batch, a multiple of their number keeps every example where it is.
+    scan: compile one block and loop over stacked parameters, `blocks`, instead of `block0`,
+      `block1`...: compiles faster. `stack_blocks` converts.
+    remat: recompute each block in the backward pass instead of storing its activations.
+    dtype: of the computation; parameters are float32.
     """
 
     width: int

@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 from flax import struct
 
-from tokenhmr_jax import checkpoints, losses, metrics, tals
+from tokenhmr_jax import adversarial, checkpoints, losses, metrics, tals
 from tokenhmr_jax.body import camera, keypoint_body, rotations, skeleton, smpl
 from tokenhmr_jax.data import augment
 from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, upright_mean
@@ -29,12 +29,14 @@ class Frozen:
     keypoint_body: the same, reduced to what the losses look at.
     thresholds: of TALS.
     is_ground_truth: (S,) bool, of each source of the mixture in alphabetical order.
+    real_bodies: what the adversarial prior takes for real; None where its weight is 0.
     """
 
     body: smpl.BodyModel
     keypoint_body: keypoint_body.KeypointBody
     thresholds: tals.Thresholds
     is_ground_truth: jax.Array
+    real_bodies: adversarial.RealBodies | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,7 @@ class RegressorTask:
 
     config: ml_collections.FrozenConfigDict
     model: Regressor
+    discriminator: adversarial.Discriminator | None
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict) -> 'RegressorTask':
@@ -61,22 +64,25 @@ class RegressorTask:
         if config.model.body_mean not in ('rest', 'none'):
             raise ValueError(f"model.body_mean={config.model.body_mean!r}: expected 'rest', 'none'")
         config = ml_collections.FrozenConfigDict(config)
-        return cls(config, _regressor(config.model, config.tokenizer))
+        discriminator = adversarial.Discriminator() if config.adversarial.weight else None
+        return cls(config, _regressor(config.model, config.tokenizer), discriminator)
 
     def frozen(self) -> Frozen:
-        """Load the body model and the thresholds.
+        """Load the body model, the thresholds, and the real bodies if they are asked for.
 
         Raises:
-          FileNotFoundError, ValueError: as `smpl.load` and `tals.load`, or if the body model has no
-            regressor for the extra keypoints.
+          FileNotFoundError, ValueError: as `smpl.load`, `tals.load` and `adversarial.load`, or if
+            the body model has no regressor for the extra keypoints.
         """
         body = load_body(self.config.body)
         sources = sorted(self.config.data.mixture)
+        mocap = self.config.adversarial.mocap
         return Frozen(
             body=body,
             keypoint_body=keypoint_body.reduce(body),
             thresholds=tals.load(self.config.tals.thresholds),
             is_ground_truth=jnp.array([s in self.config.data.ground_truth for s in sources]),
+            real_bodies=adversarial.load(mocap) if self.discriminator else None,
         )
 
     @property
@@ -111,6 +117,9 @@ class RegressorTask:
         """Fresh parameters; the frozen weights as `warm_start` will fill them."""
         size = self.config.data.crop_size
         params = self.model.init(rng, jnp.zeros((1, size, size, 3), jnp.uint8))
+        if self.discriminator:
+            body = jnp.zeros((1, skeleton.NUM_JOINTS - 1, 3, 3)), jnp.zeros((1, 10))
+            params['discriminator'] = self.discriminator.init(rng, *body)['params']
         mean = upright_mean()
         if self.config.model.body_mean == 'none':
             mean['mean_pose'][1 : 1 + skeleton.NUM_BODY_JOINTS] = 0
@@ -166,11 +175,11 @@ class RegressorTask:
         image = augment.jitter(batch.image, batch.color)
         prediction = self.model.apply(params, state, image, train_rng=rng)
         keypoints3d, keypoints2d = _keypoints(frozen, prediction.params, prediction.camera)
-        truth = true_params(batch)
+        truth = true_params(batch.global_orient, batch.body_pose, batch.betas)
         has_betas, betas = batch.has_betas, batch.betas
         if config.betas_reg:
             betas, has_betas = losses.regularized_betas(betas, has_betas)
-        rotation, rotation_gt = _rotations(prediction.params), _rotations(truth)
+        rotation, rotation_gt = all_rotations(prediction.params), all_rotations(truth)
         errors = losses.regressor_errors(
             keypoints2d=keypoints2d,
             keypoints2d_gt=batch.keypoints2d,
@@ -189,20 +198,10 @@ class RegressorTask:
             rotation_gt=rotation_gt,
             distance=config.tals.distance,
         )
-        confidence = batch.keypoints2d[..., 2]
-        if config.tals.enabled:
-            weights = tals.weights(
-                below,
-                confidence2d=confidence,
-                has_pose=batch.has_pose,
-                has_betas=has_betas,
-                is_ground_truth=frozen.is_ground_truth[batch.source],
-                loose=config.tals.loose_weight,
-            )
-        else:
-            weights = losses.label_weights(batch.has_pose, has_betas)
+        weights = self._weights(below, frozen, batch, has_betas)
         terms = losses.batch_terms(errors, weights, config.reference_batch)
         sources = sorted(config.data.mixture)
+        confidence = batch.keypoints2d[..., 2]
         shares = tals.shares_below(below, confidence, batch.has_pose, batch.source, len(sources))
         logs = {f'loss/{name}': term for name, term in terms.items()}
         logs |= {
@@ -211,7 +210,32 @@ class RegressorTask:
             for i, source in enumerate(sources)
         }
         logs['mpjpe_mm'] = jnp.mean(_keypoint_error(keypoints3d, batch.keypoints3d))
-        return losses.weighted_sum(terms, config.loss_weights), (state, logs)
+        loss = losses.weighted_sum(terms, config.loss_weights)
+        if self.discriminator:
+            game = self._game(params, frozen, prediction.params, jax.random.fold_in(rng, 1))
+            logs |= {f'loss/{name}': term for name, term in game.items()}
+            # What trains the discriminator trains nothing else.
+            loss += config.adversarial.weight * game['adversarial'] + game['discriminator']
+        return loss, (state, logs)
+
+    def _weights(self, below, frozen: Frozen, batch: ImageBatch, has_betas) -> dict[str, jax.Array]:
+        """What counts of the errors, by term: with TALS or without."""
+        if not self.config.tals.enabled:
+            return losses.label_weights(batch.has_pose, has_betas)
+        return tals.weights(
+            below,
+            confidence2d=batch.keypoints2d[..., 2],
+            has_pose=batch.has_pose,
+            has_betas=has_betas,
+            is_ground_truth=frozen.is_ground_truth[batch.source],
+            loose=self.config.tals.loose_weight,
+        )
+
+    def _game(self, params, frozen, bodies: SmplParams, rng) -> dict[str, jax.Array]:
+        """Both sides of `adversarial.terms`, against as many real bodies."""
+        real = adversarial.draw(frozen.real_bodies, rng, len(bodies.betas))
+        predicted = bodies.body_pose, bodies.betas
+        return adversarial.terms(self.discriminator, params['discriminator'], predicted, real)
 
     def predict(
         self, params: dict, state: FrozenWeights, frozen: Frozen, batch: ImageBatch
@@ -242,8 +266,11 @@ class RegressorTask:
         return errors | {'keypoints2d_px': camera.CROP_SIZE * jnp.sum(share * offset, axis=-1)}
 
     def summarize(self, means: dict[str, np.ndarray]) -> dict[str, float]:
-        """Scalars to report from the metrics' means over examples."""
-        return {name: float(value) for name, value in means.items() if np.ndim(value) == 0}
+        """Scalars to report from the metrics' means over examples; `joint_mm` by joint."""
+        joints = metrics.CONVENTIONS[self.config.eval.convention]
+        per_joint = zip(joints, means['joint_mm'], strict=True)
+        scalars = {name: float(value) for name, value in means.items() if name != 'joint_mm'}
+        return scalars | {f'joint_mm/{joint}': float(value) for joint, value in per_joint}
 
 
 def body_errors(
@@ -251,7 +278,7 @@ def body_errors(
 ) -> dict[str, jax.Array]:
     """`metrics.body_errors` of bodies against those of a batch's labels."""
     ours = evaluation_points(convention, frozen, body)
-    theirs = truth_points(convention, frozen, batch)
+    theirs = evaluation_points(convention, frozen, true_body(frozen, batch))
     return metrics.body_errors(ours[0], theirs[0], ours[1], theirs[1])
 
 
@@ -264,14 +291,10 @@ def evaluation_points(
     return metrics.evaluation_points(convention, keypoints3d, body.vertices, regressor)
 
 
-def truth_points(convention: str, frozen: Frozen, batch: ImageBatch) -> tuple[jax.Array, jax.Array]:
-    """`metrics.evaluation_points` of the bodies of a batch's labels."""
-    return evaluation_points(convention, frozen, true_body(frozen, batch))
-
-
 def true_body(frozen: Frozen, batch: ImageBatch) -> BodyOutput:
     """The bodies of a batch's labels."""
-    return smpl.forward(frozen.body, true_params(batch))
+    params = true_params(batch.global_orient, batch.body_pose, batch.betas)
+    return smpl.forward(frozen.body, params)
 
 
 def _regressor(model: ml_collections.FrozenConfigDict, tokenizer) -> Regressor:
@@ -291,16 +314,17 @@ def _keypoints(frozen: Frozen, params: SmplParams, weak) -> tuple[jax.Array, jax
     return points, camera.project_crop(points, camera.crop_translation(weak))
 
 
-def true_params(batch: ImageBatch) -> SmplParams:
-    """The labels of a batch, as rotation matrices."""
+def true_params(global_orient: jax.Array, body_pose: jax.Array, betas: jax.Array) -> SmplParams:
+    """Labels, (B, 3) and (B, 23, 3) axis-angle and betas (B, 10), as bodies."""
     return SmplParams(
-        rotations.axis_angle_to_matrix(batch.global_orient),
-        rotations.axis_angle_to_matrix(batch.body_pose),
-        batch.betas,
+        rotations.axis_angle_to_matrix(global_orient),
+        rotations.axis_angle_to_matrix(body_pose),
+        betas,
     )
 
 
-def _rotations(params: SmplParams) -> jax.Array:
+def all_rotations(params: SmplParams) -> jax.Array:
+    """The 24 rotations (B, 24, 3, 3), the root's first."""
     return jnp.concatenate([params.global_orient[:, None], params.body_pose], axis=1)
 
 

@@ -173,9 +173,11 @@ class TokenizerTask:
         return _errors(output.body, truth) | {'code_usage': count(output.tokens)}
 
     def summarize(self, means: dict[str, np.ndarray]) -> dict[str, float]:
-        """Scalars to report from the metrics' means over examples."""
-        usage = _usage_scalars(jnp.asarray(means['code_usage']))
-        return {k: float(v) for k, v in (means | usage).items() if k != 'code_usage'}
+        """Scalars to report from the metrics' means over examples; baselines use no codes."""
+        scalars = {name: value for name, value in means.items() if name != 'code_usage'}
+        if 'code_usage' in means:
+            scalars |= _usage_scalars(jnp.asarray(means['code_usage']))
+        return {name: float(value) for name, value in scalars.items()}
 
     def _apply(self, params, x, method):
         return self.model.apply({'params': params}, x, method=method)
