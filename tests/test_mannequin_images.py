@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax import camera_curve, pseudo_gt
 from tokenhmr_jax.body import keypoint_body, rotations, skeleton, smpl
-from tokenhmr_jax.data import people, poses, prepare, records, scenes
+from tokenhmr_jax.data import people, poses, prepare, processes, records, scenes
 from tokenhmr_jax.types import SmplParams
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -371,7 +371,7 @@ def test_motion_that_is_not_there(module, tmp_path):
 
 
 def test_processes_give_what_one_gives(drawn):
-    with people.workers(2) as pool:
+    with processes.workers(2) as pool:
         (result,) = people.run_all([job()], pool)
     for record, same in zip(drawn, result.records, strict=True):
         np.testing.assert_array_equal(record['keypoints2d'][:, 2], same['keypoints2d'][:, 2])
