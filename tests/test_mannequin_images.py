@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax import camera_curve, pseudo_gt
 from tokenhmr_jax.body import keypoint_body, rotations, skeleton, smpl
-from tokenhmr_jax.data import people, poses, prepare, records, scenes
+from tokenhmr_jax.data import people, poses, prepare, processes, records, scenes
 from tokenhmr_jax.types import SmplParams
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -84,7 +84,9 @@ def test_labels_project_onto_the_keypoints(drawn, mannequin):
 
 
 def test_distance_perspective_and_framing(drawn):
-    for person in people.cast(job()):
+    for person in people.cast(job(people.JOB_SIZE)):
+        center = person.placement.box_center
+        assert (center > 0).all() and (center < SIZE).all()
         placed = person.vertices + person.placement.transl
         assert placed[:, 2].min() > 0.3
         field_of_view = 2 * np.arctan(SIZE[1] / 2 / person.placement.focal_length)
@@ -369,7 +371,7 @@ def test_motion_that_is_not_there(module, tmp_path):
 
 
 def test_processes_give_what_one_gives(drawn):
-    with people.workers(2) as pool:
+    with processes.workers(2) as pool:
         (result,) = people.run_all([job()], pool)
     for record, same in zip(drawn, result.records, strict=True):
         np.testing.assert_array_equal(record['keypoints2d'][:, 2], same['keypoints2d'][:, 2])
