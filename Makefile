@@ -1,4 +1,5 @@
 # `make quickstart`: environment, data, training and evaluation of both stages. `make test`: the tests.
+# `make faults`: what a run must survive, in full, and a table of how it did.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +8,7 @@ DATA_DIR ?= $(WORKDIR)/data
 EXTRAS ?= test
 PY := $(VENV)/bin/python
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test faults lint clean
 
 quickstart: $(VENV)/quickstart
 	$(PY) datasets/amass/amass_dataset_builder.py --data_dir=$(DATA_DIR)
@@ -23,6 +24,9 @@ quickstart: $(VENV)/quickstart
 
 test: $(VENV)/$(EXTRAS)
 	$(PY) -m pytest -q -n auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
+
+faults: $(VENV)/$(EXTRAS)
+	$(PY) tests/faults
 
 lint: $(VENV)/$(EXTRAS)
 	$(VENV)/bin/ruff check .
@@ -40,4 +44,4 @@ $(VENV)/%: setup.py
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache
+	rm -rf $(VENV) build *.egg-info .cache .pytest_cache

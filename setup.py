@@ -40,7 +40,15 @@ setup(
     extras_require={
         'tpu': ['jax[tpu]>=0.8'],
         'cuda': ['jax[cuda12]>=0.8'],
-        'test': ['pytest>=8', 'pytest-xdist>=3.7', 'ruff>=0.9'],
+        'test': [
+            'ipykernel>=6.29',
+            'nbclient>=0.10',
+            'pytest>=8',
+            'pytest-xdist>=3.7',
+            'ruff>=0.9',
+        ],
+        # Preparing datasets on a cluster. TFDS' own extra pins an old Beam.
+        'beam': ['apache-beam>=2.60'],
         # Reading PyTorch checkpoints; 2.10 for its fixes of weights_only loading.
         'convert': ['torch>=2.10'],
         'benchmark': ['torch>=2.10', 'smplx>=0.1.28'],

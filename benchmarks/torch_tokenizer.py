@@ -12,7 +12,7 @@ from smplx.lbs import batch_rodrigues
 from torch import nn
 from torch.nn import functional as F
 
-from tokenhmr_jax import convert
+from tokenhmr_jax import weight_names
 
 
 class ResidualBlock(nn.Module):
@@ -72,7 +72,7 @@ def copy_convolutions(
 ) -> None:
     """Give a PyTorch network our weights of a tokenizer's `halves`, 'encoder' or 'decoder'."""
     # Both lists are in the order in which the network applies its layers.
-    paths = convert.tokenizer_names(size.size_mul, size.size_div, size.depth).values()
+    paths = weight_names.tokenizer_names(size.size_mul, size.size_div, size.depth).values()
     paths = [path for path in paths if path[0] in halves]
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv1d)]
     with torch.no_grad():

@@ -14,17 +14,17 @@ from tokenhmr_jax.models import vit
 
 # Of the release. Which of them are ground truth: `GROUND_TRUTH`.
 MIXTURE = {
-    'pseudo_gt/h36m': 0.1,
-    'pseudo_gt/mpii': 0.1,
-    'pseudo_gt/coco': 0.1,
-    'pseudo_gt/coco_vitpose': 0.1,
+    'pseudo_gt/h36m/train': 0.1,
+    'pseudo_gt/mpii/train': 0.1,
+    'pseudo_gt/coco/train': 0.1,
+    'pseudo_gt/coco_vitpose/train': 0.1,
     'bedlam/train': 0.18,
-    'pseudo_gt/mpi_inf_3dhp': 0.04,
-    'pseudo_gt/ava': 0.13,
-    'pseudo_gt/aic': 0.13,
-    'pseudo_gt/insta': 0.12,
+    'pseudo_gt/mpi_inf_3dhp/train': 0.04,
+    'pseudo_gt/ava/train': 0.13,
+    'pseudo_gt/aic/train': 0.13,
+    'pseudo_gt/insta/train': 0.12,
 }
-GROUND_TRUTH = ('pseudo_gt/h36m', 'bedlam/train')
+GROUND_TRUTH = ('pseudo_gt/h36m/train', 'bedlam/train')
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
@@ -50,7 +50,15 @@ def paper() -> ml_collections.ConfigDict:
     # Loss terms are means over the batch times this: the release sums over 48 images.
     config.reference_batch = 48.0
 
-    # Stage 1: workdir and step of its run, and the sizes that it must have.
+    # Whose weights training starts from: workdir and step of a run or of converted weights, and
+    # what is taken of them, 'backbone' or also 'head'. Nothing is, where `checkpoint` is empty.
+    config.warm_start = ml_collections.ConfigDict()
+    config.warm_start.checkpoint = ''
+    config.warm_start.step = 'best'
+    config.warm_start.parts = ('backbone',)
+
+    # Stage 1: workdir and step of its run, and the sizes that it must have. Where `checkpoint` is
+    # empty, stage 1 comes with the head that training starts from.
     config.tokenizer = ml_collections.ConfigDict()
     config.tokenizer.checkpoint = ''
     config.tokenizer.step = 'best'
@@ -67,8 +75,9 @@ def paper() -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict()
     # 'direct' regresses the pose in 6D, as HMR2.0 does.
     config.model.head = 'tokens'
-    # What the tokens' decoder is added to: 'rest', the mean pose of the checkpoints, as published;
-    # 'none': it gives the pose itself, as in stage 1.
+    # What the network's output is added to: 'rest', an upright body at rest; 'none', the same, but
+    # the tokens' decoder gives the body's pose itself, as in stage 1; or the path of
+    # smpl_mean_params.npz, as published. A head that training starts from brings its own.
     config.model.body_mean = 'rest'
     # 'columns' is HMR2.0's convention; the tokenizer's is 'rows'.
     config.model.rotation_6d = 'rows'
@@ -96,8 +105,9 @@ def paper() -> ml_collections.ConfigDict:
     config.model.mixer.channel_dim = 256
     config.model.mixer.dtype = 'bfloat16'
 
-    # An SMPL file in which `joint_regressor_extra` is.
-    config.body = '/data/smpl/SMPL_NEUTRAL.npz'
+    config.body = '/data/smpl/SMPL_NEUTRAL.pkl'
+    # For files without `joint_regressor_extra`, as the official ones are.
+    config.extra_regressor = '/data/smpl/SMPL_to_J19.pkl'
     config.loss_weights = ml_collections.ConfigDict()
     config.loss_weights.keypoints2d = 0.01
     config.loss_weights.keypoints3d = 0.05
@@ -137,8 +147,10 @@ def paper() -> ml_collections.ConfigDict:
     config.data.mixture = ml_collections.ConfigDict(MIXTURE)
     # Sources whose poses are true; on the others TALS tolerates small errors.
     config.data.ground_truth = GROUND_TRUTH
-    config.data.validation = ('hmr_eval/3dpw',)
+    config.data.validation = ('hmr_eval/3dpw/test',)
     config.data.num_threads = 16
+    # Corrupt records are named and left out; a larger share of them stops the run.
+    config.data.max_bad_fraction = 0.01
     config.data.crop_size = 256
     # The proportion that a person's box grows to first; None, as in the release's training, for
     # none. Inference grows it to the network's own.
@@ -195,7 +207,7 @@ def bedlam() -> ml_collections.ConfigDict:
 def quickstart() -> ml_collections.ConfigDict:
     """Minutes on two cores, no file needed: pictures of the mannequin, 64 pixels high."""
     config = paper()
-    config.num_steps = 3200
+    config.num_steps = 2700
     config.batch_size = 64
     # Those of the tokenizer's quickstart.
     config.tokenizer.checkpoint = 'runs/quickstart/tokenizer'
@@ -212,6 +224,7 @@ def quickstart() -> ml_collections.ConfigDict:
     config.model.decoder.dtype = 'float32'
     config.model.mixer.update(width=16, depth=2, token_dim=32, channel_dim=64, dtype='float32')
     config.body = 'mannequin'
+    config.extra_regressor = ''
     config.tals.enabled = False
     # So short a training finds the orientation by its own term sooner than by the keypoints'.
     config.loss_weights.global_orient = 0.2
@@ -235,8 +248,8 @@ def quickstart() -> ml_collections.ConfigDict:
     config.data.augment.scale = 0.1
     config.data.augment.rotation_degrees = 10.0
     config.data.augment.extreme_crop = 0.0
-    config.eval.every = 800
+    config.eval.every = 900
     config.eval.limit = 512
     config.log_every = 50
-    config.checkpoint_every = 800
+    config.checkpoint_every = 900
     return config

@@ -153,3 +153,61 @@ def train_arguments(prepared, workdir, **overrides) -> list[str]:
         '-m', 'tokenhmr_jax.train', '--config=configs/tokenizer.py:variant=quickstart',
         f'--workdir={workdir}', *(f'--config.{name}={value}' for name, value in settings.items()),
     ]  # fmt: skip
+
+
+# What the networks' tensors do not tell, of the checkpoints of `original`.
+ORIGINAL_SIZES = {'model.backbone.heads': 4, 'model.decoder.heads': 3}
+
+
+@pytest.fixture(scope='session')
+def configs(tmp_path_factory):
+    """Configs to convert with, by task; their body model is a file."""
+    from random_body import random_smpl
+
+    from tokenhmr_jax.body import smpl
+
+    body = tmp_path_factory.mktemp('body') / 'SMPL_NEUTRAL.npz'
+    smpl.write(body, random_smpl(1))
+    regressor = quickstart_config('regressor', ORIGINAL_SIZES | {'body': str(body)})
+    return {
+        'regressor': regressor,
+        'tokenizer': quickstart_config('tokenizer', {'body': str(body)}),
+    }
+
+
+@pytest.fixture(scope='session')
+def contents():
+    """Random checkpoints as the original writes them, by file name."""
+    original = pytest.importorskip('original_format')
+    return {
+        'tokenizer.pth': original.tokenizer(),
+        'tokenhmr.ckpt': original.regressor(),
+        'hmr2.ckpt': original.regressor(tokens=None, width=8, depth=3, query=18),
+        'vitpose.pth': {'state_dict': dict(original.backbone(original.Weights(3)))},
+    }
+
+
+@pytest.fixture(scope='session')
+def files(contents, tmp_path_factory) -> pathlib.Path:
+    """A folder with them."""
+    from original_format import save
+
+    folder = tmp_path_factory.mktemp('original')
+    for name, content in contents.items():
+        save(folder / name, content)
+    return folder
+
+
+@pytest.fixture(scope='session')
+def converted(files, configs, tmp_path_factory) -> pathlib.Path:
+    """A folder with all of them converted."""
+    from tokenhmr_jax.convert import convert
+
+    folder = tmp_path_factory.mktemp('converted')
+    tokenizer, regressor = files / 'tokenizer.pth', configs['regressor']
+    convert(files / 'tokenhmr.ckpt', folder / 'tokenhmr', regressor, tokenizer)
+    convert(files / 'hmr2.ckpt', folder / 'hmr2', regressor)
+    convert(files / 'hmr2.ckpt', folder / 'hmr2_backbone', backbone=True)
+    convert(files / 'vitpose.pth', folder / 'vitpose')
+    convert(tokenizer, folder / 'tokenizer', configs['tokenizer'])
+    return folder

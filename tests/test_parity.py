@@ -14,7 +14,7 @@ import pytest
 from golden import DATA, assert_close, fixture, read_torch
 from random_body import random_smpl
 
-from tokenhmr_jax import convert, losses
+from tokenhmr_jax import losses, weight_names
 from tokenhmr_jax.body import rotations, smpl
 from tokenhmr_jax.models import quantizer, tokenizer
 from tokenhmr_jax.types import SmplParams
@@ -42,7 +42,7 @@ def weights(request):
 
 @pytest.fixture(scope='module')
 def params_and_codes(weights):
-    return convert.tokenizer_params(weights, size_mul=1, size_div=2, depth=2)
+    return weight_names.tokenizer_params(weights, size_mul=1, size_div=2, depth=2)
 
 
 def test_smpl_vertices_and_keypoints(golden, random_body):
@@ -147,7 +147,7 @@ def test_weights_that_do_not_fit_are_named(weights):
     with pytest.raises(
         ValueError, match=r'missing.*encoder\.encoder\.9\.weight.*unknown.*\.5\.0\.weight'
     ):
-        convert.tokenizer_params(weights, size_mul=2, size_div=2, depth=2)
+        weight_names.tokenizer_params(weights, size_mul=2, size_div=2, depth=2)
     extra = weights | {'encoder.surprise': np.zeros(1)}
     with pytest.raises(ValueError, match='surprise'):
-        convert.tokenizer_params(extra, size_mul=1, size_div=2, depth=2)
+        weight_names.tokenizer_params(extra, size_mul=1, size_div=2, depth=2)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from golden import assert_close, read_torch
 
-from tokenhmr_jax import convert
+from tokenhmr_jax import weight_names
 from tokenhmr_jax.models import token_head, vit
 from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, pixels
 from tokenhmr_jax.models.tokenizer import Tokenizer
@@ -34,8 +34,8 @@ def converted(shared):
     """Parameters and frozen weights."""
     folder = shared / 'golden'
     state_dict = read_torch(folder / 'tokenhmr.ckpt', 'state_dict')
-    params, mean = convert.regressor_params(state_dict, 2, 2, 4)
-    tokenizer, codes = convert.tokenizer_params(
+    params, mean = weight_names.regressor_params(state_dict, 2, 2, 4)
+    tokenizer, codes = weight_names.tokenizer_params(
         read_torch(folder / 'tokenizer.pth', 'net'), 1, 2, 2
     )
     return params, FrozenWeights(**mean, tokenizer=tokenizer, codes=codes)
@@ -89,11 +89,11 @@ def test_pose_shape_and_camera(golden, prediction):
 
 def test_converted_weights_fill_the_model(golden, model, converted):
     expected = jax.eval_shape(model.init, jax.random.key(0), golden['image'])
-    convert.check_shapes(converted[0], expected, 'tokenhmr.ckpt')
+    weight_names.check_shapes(converted[0], expected, 'tokenhmr.ckpt')
 
 
 def test_backbone_alone_fills_the_model(shared, model, golden):
     state_dict = read_torch(shared / 'golden/vitpose_backbone.pth', 'state_dict')
-    found = convert.backbone_params(state_dict, 2, '')
+    found = weight_names.backbone_params(state_dict, 2, '')
     expected = jax.eval_shape(model.init, jax.random.key(0), golden['image'])
-    convert.check_shapes(found, expected['backbone'], 'vitpose_backbone.pth')
+    weight_names.check_shapes(found, expected['backbone'], 'vitpose_backbone.pth')

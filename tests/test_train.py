@@ -1,57 +1,24 @@
 """Training from end to end: the loop, its outputs, resuming, many devices, and bad input."""
 
 import json
-import random
 import re
-import signal
-import subprocess
-import sys
-import time
 
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT, command, tiny_config, train_arguments
+from conftest import command, tiny_config, train_arguments
+from runs import read_metrics, steps_of
 
 from tokenhmr_jax import checkpoints, optimizer, sharding, train, train_step
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.tasks import TASKS
-from tokenhmr_jax.tasks.tokenizer import pose_body
 from tokenhmr_jax.types import PoseBatch
-
-
-def read_metrics(workdir):
-    return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-
-
-def saved_arrays(workdir, step):
-    """Every array of a checkpoint, by path, as plain NumPy."""
-    import orbax.checkpoint as ocp
-
-    arrays = {}
-    for item in ('model', 'optimizer'):
-        with ocp.StandardCheckpointer() as reader:
-            tree = reader.restore(workdir / f'checkpoints/{step}/{item}')
-        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-            arrays[item + jax.tree_util.keystr(path)] = np.asarray(leaf)
-    return arrays
-
-
-def assert_identical(a, b):
-    assert a.keys() == b.keys()
-    assert len(a) > 50
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
-
-
-def steps_of(workdir):
-    return sorted(int(p.name) for p in (workdir / 'checkpoints').glob('[0-9]*') if p.name.isdigit())
 
 
 def test_a_run_writes_metrics_and_keeps_the_best_and_the_last_two(trained):
     lines = read_metrics(trained)
     training = [line for line in lines if 'loss' in line]
-    assert [line['step'] for line in training] == [2, 4, 6, 8, 10, 12]
+    assert [line['step'] for line in training] == [2, 3, 5, 6, 8, 9, 11, 12]  # every two, and saved
     names = {
         'loss/rotation',
         'loss/joints',
@@ -95,32 +62,6 @@ def test_a_finished_run_does_nothing_when_run_again(trained, prepared):
     assert (trained / 'metrics.jsonl').read_text() == before
 
 
-def test_killed_at_a_random_moment_a_run_ends_bit_identical(trained, prepared, tmp_path):
-    """SIGKILL somewhere after the first checkpoint, twice, against the run that never stopped."""
-    workdir = tmp_path / 'run'
-    moments = random.Random(time.time_ns())
-    for _ in range(2):
-        process = subprocess.Popen(
-            [sys.executable, *train_arguments(prepared, workdir)],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        before = steps_of(workdir) if workdir.exists() else []
-        deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
-            if workdir.exists() and steps_of(workdir) != before:
-                break
-            time.sleep(0.02)
-        time.sleep(moments.uniform(0, 0.5))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    command(*train_arguments(prepared, workdir))
-    assert_identical(saved_arrays(workdir, 12), saved_arrays(trained, 12))
-    steps = [line['step'] for line in read_metrics(workdir) if 'loss' in line]
-    assert steps == sorted(set(steps)), 'a step was reported twice'
-
-
 def random_batch(size=16):
     rng = np.random.default_rng(0)
     return PoseBatch(body_pose=rng.normal(0, 0.4, (size, 21, 3)).astype(np.float32))
@@ -159,6 +100,7 @@ def on_one():
     return run_steps(1, [random_batch()] * 3 + [bad])
 
 
+@pytest.mark.fault(9, '8 devices, fsdp 1 and 4, against 1')
 @pytest.mark.parametrize('fsdp', [1, 4])
 def test_steps_on_eight_devices_equal_steps_on_one(on_one, fsdp):
     """Whether each device holds all parameters, or groups of four share them."""
@@ -199,6 +141,7 @@ def test_the_codebook_freezes_where_the_config_says(on_one):
     assert learning.state.ema_count.sum() > frozen.state.ema_count.sum()
 
 
+@pytest.mark.fault(10, 'a batch that is not finite')
 def test_a_batch_that_is_not_finite_changes_nothing_but_the_step(on_one):
     (*_, before, after), (*_, logs) = on_one
     assert logs['skipped'] == 1
@@ -218,9 +161,9 @@ def test_hands_of_the_release_put_a_floor_under_the_mesh_loss(prepared, tmp_path
         )
         task = TASKS['tokenizer'].from_config(config)
         frozen = task.frozen()
-        truth = jax.jit(task._body)(frozen.body, pose, frozen.hands)
-        plain = jax.jit(pose_body)(frozen.body, pose)
-        error = np.abs(plain.vertices - truth.vertices).max()
+        body_of = jax.jit(task._body)
+        predicted, truth = (body_of(frozen.body, pose, h) for h in (None, frozen.hands))
+        error = np.abs(predicted.vertices - truth.vertices).max()
         assert (error > 0.01) == floor
     config.body = 'mannequin'
     with pytest.raises(ValueError, match='no mean hand pose'):

@@ -2,11 +2,14 @@
 
 One step's folder holds `model` (parameters and state), `optimizer`, `data` (position in the data)
 and `config` (the whole config and the body's topology), written by Orbax, and the SHA-256 sums of
-all its files.
+all its files. Converted weights have no `optimizer` and no `data`.
 """
 
-import pathlib
+import contextlib
+import ctypes
+import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -21,16 +24,28 @@ from tokenhmr_jax import checksums, config_utils
 from tokenhmr_jax.types import TrainState
 
 _NONE, _NONE_GOOD = -1, -2
+_FILE_SIZE, _PIECE = 64 * 2**20, 16 * 2**20  # bytes
 _ARCHITECTURE = (
     'task', 'model', 'codebook.num_codes', 'tokenizer.model', 'tokenizer.num_codes',
 )  # fmt: skip
+
+
+class _Manager(ocp.CheckpointManager):
+    """Orbax' own, but when to stop is asked by the training loop alone.
+
+    JAX's runtime compares the numbers that it is asked with: those of Orbax, steps, would let it
+    miss the moment that all processes agree on.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
 
 
 class Checkpoints:
     """The checkpoints of one run: the newest two, and the one with the lowest `metric`.
 
     Args:
-      workdir: the run's folder; checkpoints lie in its `checkpoints`.
+      workdir: the run's folder, here or gs://...; checkpoints lie in its `checkpoints`.
       metric: name of the evaluation metric that decides which step is best and is kept; not
         needed for reading.
       create: whether to make the folder, or fail where there is none.
@@ -40,7 +55,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: str, metric: str | None = None, create: bool = True):
-        folder = pathlib.Path(workdir).absolute() / 'checkpoints'
+        folder = epath.Path(workdir).absolute() / 'checkpoints'
         if not create and not any(folder.glob('[0-9]*')):
             raise FileNotFoundError(f'{workdir}: no checkpoints in {folder}')
         managers = ocp.checkpoint_managers
@@ -58,8 +73,7 @@ class Checkpoints:
             cleanup_tmp_directories=create,
             async_options=ocp.AsyncOptions(post_finalization_callback=self._sum_up),
         )
-        self._folder = epath.Path(folder)
-        self._manager = ocp.CheckpointManager(folder, options=options)
+        self._manager = _Manager(folder, options=options)
 
     def __enter__(self) -> 'Checkpoints':
         return self
@@ -71,7 +85,7 @@ class Checkpoints:
 
     def _sum_up(self) -> None:
         """All files of the step being saved are there, and it is about to get its name."""
-        for folder in self._folder.glob('*.orbax-checkpoint-tmp*'):
+        for folder in self._manager.directory.glob('*.orbax-checkpoint-tmp*'):
             checksums.write(folder)
 
     def newest_good(self) -> int | None:
@@ -87,25 +101,26 @@ class Checkpoints:
         # All processes go on from the step that the first one found.
         step = int(multihost_utils.broadcast_one_to_all(np.int32(step)))
         if step == _NONE_GOOD:
-            raise ValueError(f'{self._folder}: every checkpoint is broken: {"; ".join(problems)}')
+            where, what = self._manager.directory, '; '.join(problems)
+            raise ValueError(f'{where}: every checkpoint is broken: {what}')
         self._manager.reload()
         return None if step == _NONE else step
 
     def _sift(self) -> tuple[int, list[str]]:
         """The newest good step, after setting newer ones aside, and what is wrong with them."""
-        names = [path.name for path in self._folder.iterdir()]
+        names = [path.name for path in self._manager.directory.iterdir()]
         steps = sorted((int(name) for name in names if name.isdigit()), reverse=True)
         problems = []
         for step in steps:
             try:
-                checksums.check(self._folder / str(step))
+                checksums.check(self._folder(step))
             except ValueError as error:
                 problems.append(str(error))
                 continue
             for bad, problem in zip(steps, problems, strict=False):
-                aside = self._folder.parent / 'broken' / f'{bad}-{time.time_ns()}'
+                aside = self._manager.directory.parent / 'broken' / f'{bad}-{time.time_ns()}'
                 aside.parent.mkdir(exist_ok=True)
-                (self._folder / str(bad)).rename(aside)
+                self._folder(bad).rename(aside)
                 logging.warning('going on from step %d: %s (set aside: %s)', step, problem, aside)
             return step, problems
         return (_NONE_GOOD if steps else _NONE), problems
@@ -123,8 +138,8 @@ class Checkpoints:
           ValueError: if there is no such step, or what a reader needs of it is not as written.
         """
         found = self._find(step)
-        if (self._folder / str(found) / checksums.NAME).exists():
-            checksums.check(self._folder / str(found), parts=('model', 'config'))
+        if (self._folder(found) / checksums.NAME).exists():
+            checksums.check(self._folder(found), parts=('model', 'config'))
         return found
 
     def _find(self, step: str) -> int:
@@ -132,10 +147,11 @@ class Checkpoints:
         if step == 'last':
             return max(steps)
         if step == 'best':
+            scores = {s: metrics for s in steps if (metrics := self._manager.metrics(s))}
+            if not scores:
+                return max(steps)
             metric = self.read_config(max(steps))['config']['eval']['best_metric']
-            scores = {s: (self._manager.metrics(s) or {}).get(metric) for s in steps}
-            scores = {s: score for s, score in scores.items() if score is not None}
-            return min(scores, key=scores.get) if scores else max(steps)
+            return min(scores, key=lambda s: scores[s][metric])
         if step.isdigit() and int(step) in steps:
             return int(step)
         raise ValueError(f"step {step!r}: expected 'best', 'last' or one of {sorted(steps)}")
@@ -151,15 +167,33 @@ class Checkpoints:
           config: of `describe`.
           metrics: of an evaluation at this step, if there was one.
         """
+        model = {'params': state.params, 'state': state.state}
         self._manager.save(
             int(state.step),
             args=ocp.args.Composite(
-                model=ocp.args.StandardSave({'params': state.params, 'state': state.state}),
+                model=ocp.args.StandardSave(model, save_args=_in_pieces(model)),
                 optimizer=ocp.args.StandardSave({'opt_state': state.opt_state}),
                 data=ocp.args.JsonSave(data),
                 config=ocp.args.JsonSave(config),
             ),
             metrics=metrics,
+        )
+
+    def save_converted(self, step: int, params: Any, state: Any, config: dict) -> None:
+        """Write weights that come from elsewhere; `config` as for `save`.
+
+        Arrays may be mapped files: written in small files, each as soon as it is compressed, they
+        need not fit into memory together.
+        """
+        model = {'params': params, 'state': state}
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                model=ocp.args.PyTreeSave(
+                    model, save_args=_in_pieces(model), ocdbt_target_data_file_size=_FILE_SIZE
+                ),
+                config=ocp.args.JsonSave(config),
+            ),
         )
 
     def read_config(self, step: int) -> dict:
@@ -168,16 +202,27 @@ class Checkpoints:
 
     def restore_model(self, step: int, params: Any, state: Any) -> tuple[Any, Any]:
         """Parameters and state, placed as the arrays or shapes given say."""
-        abstract = {'params': params, 'state': state}
-        model = self._restore(step, model=ocp.args.StandardRestore(abstract))['model']
+        model = self._restore_model(step, {'params': params, 'state': state})
         return model['params'], model['state']
 
     def read_model(self, step: int) -> dict:
-        """Parameters and state, {'params', 'state'}, as plain containers of arrays."""
-        return self._restore(step, model=ocp.args.StandardRestore())['model']
+        """Parameters and state, {'params', 'state'}, as plain containers of NumPy arrays."""
+        tree = ocp.StandardCheckpointHandler().metadata(self._folder(step) / 'model').tree
+        # Targets take no memory; being NumPy's, they leave aside on what devices arrays once lay.
+        target = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), tree)
+        return self._restore_model(step, target)
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict]:
-        """All of a step: the training state and the data's position."""
+        """All of a step: the training state and the data's position.
+
+        Raises:
+          ValueError: if the step is of converted weights, which begin a run but cannot go on.
+        """
+        if not (self._folder(step) / 'optimizer').exists():
+            raise ValueError(
+                f'step {step} holds converted weights, without an optimizer: expected their folder '
+                'as config.warm_start.checkpoint of a run in another one'
+            )
         params, state = self.restore_model(step, like.params, like.state)
         rest = self._restore(
             step,
@@ -188,8 +233,48 @@ class Checkpoints:
         opt_state = rest['optimizer']['opt_state']
         return TrainState(count, params, state, opt_state), rest['data']
 
+    def _restore_model(self, step: int, target: Any) -> Any:
+        """The model, as arrays like those of `target`, in little more memory than these take."""
+        largest = max(x.size * x.dtype.itemsize for x in jax.tree.leaves(target))
+        # As much as is read at once; Orbax wants it above any single array.
+        handler = ocp.StandardCheckpointHandler(restore_concurrent_gb=2 * largest / 1e9 + 0.1)
+        with _whole_arrays(), ocp.Checkpointer(handler) as reader:
+            restored = reader.restore(
+                self._folder(step) / 'model', args=ocp.args.StandardRestore(target)
+            )
+            return jax.block_until_ready(restored)
+
+    def _folder(self, step: int) -> epath.Path:
+        return self._manager.directory / str(step)
+
     def _restore(self, step: int, **items):
         return self._manager.restore(step, args=ocp.args.Composite(**items))
+
+
+def _in_pieces(tree: Any) -> Any:
+    """Arrays are compressed in pieces: reading one needs memory for a piece beside the array."""
+    return jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=_PIECE), tree)
+
+
+@contextlib.contextmanager
+def _whole_arrays() -> Iterator[None]:
+    """While arrays are read, the C library takes each from the system and gives each back.
+
+    By itself, glibc soon keeps arrays of up to 32 MB in heaps of 64 MB, which few of them fill: up
+    to half as much again as a network of hundreds of arrays needs.
+    """
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
+    if mallopt is None:
+        yield
+        return
+    trim_threshold, mmap_threshold, megabyte = -1, -3, 2**20
+    mallopt(mmap_threshold, megabyte)
+    try:
+        yield
+    finally:
+        # Where glibc's own adaptation ends; it does not go on after it was set once.
+        mallopt(mmap_threshold, 32 * megabyte)
+        mallopt(trim_threshold, 64 * megabyte)
 
 
 def describe(config: ml_collections.ConfigDict, topology: dict) -> dict:

@@ -1,227 +1,246 @@
-"""Names of the original implementation's weights, and ours."""
+"""Weights of the original implementation as checkpoints of this one.
 
-from typing import Any
+    python -m tokenhmr_jax.convert --source=tokenhmr.ckpt --tokenizer=tokenizer.pth \
+        --config=configs/regressor.py:variant=release --workdir=runs/tokenhmr
+
+Also takes a tokenizer alone (`--source=tokenizer.pth`, with configs/tokenizer.py), HMR2.0's
+checkpoint, and backbones: ViTPose's file, or `--backbone` of a whole checkpoint. A backbone needs
+no config, and begins a training run as its `config.warm_start.checkpoint`.
+
+The config says what weights do not: the body model, where data is, how to evaluate. Sizes are read
+off the weights. Evaluation, training and `tokenhmr_jax.load` take the folder that is written.
+`python -m tokenhmr_jax.export` is the way back.
+"""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
 
 import jax
+import ml_collections
 import numpy as np
+from absl import app, flags, logging
+from ml_collections import config_flags
 
-Names = dict[str, tuple[str, ...]]
+from tokenhmr_jax import (
+    checkpoints,
+    config_utils,
+    converted_config,
+    torch_files,
+    weight_names,
+    weight_sizes,
+)
+from tokenhmr_jax.body import files, smpl
+from tokenhmr_jax.models import quantizer
+from tokenhmr_jax.models.regressor import FrozenWeights
+from tokenhmr_jax.tasks import TASKS
+from tokenhmr_jax.torch_files import TorchFile
 
-
-def tokenizer_names(size_mul: int, size_div: int, depth: int) -> dict[str, tuple[str, ...]]:
-    """Original stage 1 layer -> path of ours; each stands for a `.weight` and a `.bias`.
-
-    Layers of the original are numbered in sequence, those without weights (ReLU, resizing)
-    included: an upsampling step is three of them.
-    """
-    encoder, decoder = 'encoder.encoder', 'decoder.decoder'
-    down, last = 3 * size_mul + 2, 3 * size_div + 2
-    names = {f'{encoder}.0': ('encoder', 'conv_in')}
-    names |= {f'{encoder}.{3 * i + 3}': ('encoder', f'up{i}') for i in range(size_mul)}
-    names[f'{encoder}.{down}.0'] = ('encoder', 'down')
-    names |= _residual_names(f'{encoder}.{down}.1', 'encoder', depth)
-    names[f'{encoder}.{down + 1}'] = ('encoder', 'conv_out')
-    names[f'{decoder}.0'] = ('decoder', 'conv_in')
-    names |= {f'{decoder}.{3 * i + 3}': ('decoder', f'down{i}') for i in range(size_div)}
-    names |= _residual_names(f'{decoder}.{last}.0', 'decoder', depth)
-    names[f'{decoder}.{last}.1'] = ('decoder', 'conv_mid')
-    names[f'{decoder}.{last + 1}'] = ('decoder', 'conv_out')
-    return names
+# What converted weights do not need: buffers of the body model, which comes from its own file; of
+# the codebook's running mean, which training restarts; and networks that only train.
+_UNUSED = ('smpl.', 'initialized', 'discriminator.', 'keypoint_head.', 'decoder.body_model.')
+_UNUSED_STATISTICS = ('quantizer.code_sum', 'quantizer.code_count')
 
 
-def _residual_names(prefix: str, half: str, depth: int) -> dict[str, tuple[str, ...]]:
-    names = {}
-    for i in range(depth):
-        names[f'{prefix}.model.{i}.conv1'] = (half, 'residual', f'dilated{i}')
-        names[f'{prefix}.model.{i}.conv2'] = (half, 'residual', f'pointwise{i}')
-    return names
-
-
-def backbone_names(depth: int) -> Names:
-    """Original weight of a ViT of `depth` blocks, without a prefix -> path of ours."""
-    names = {'pos_embed': ('position',)} | _layer('patch_embed.proj', 'patches')
-    for i in range(depth):
-        theirs, ours = f'blocks.{i}', f'block{i}'
-        names |= _norm(f'{theirs}.norm1', ours, 'norm1')
-        names |= _layer(f'{theirs}.attn.qkv', ours, 'attention', 'qkv')
-        names |= _layer(f'{theirs}.attn.proj', ours, 'attention', 'out')
-        names |= _norm(f'{theirs}.norm2', ours, 'norm2')
-        names |= _layer(f'{theirs}.mlp.fc1', ours, 'mlp', 'in')
-        names |= _layer(f'{theirs}.mlp.fc2', ours, 'mlp', 'out')
-    return names | _norm('last_norm', 'norm')
-
-
-def head_names(decoder_depth: int, mixer_depth: int | None) -> Names:
-    """Original stage 2 head's weight, without a prefix -> path of ours.
-
-    `decoder_depth` and `mixer_depth` count layers; a `mixer_depth` of None is for HMR2.0's head.
-    """
-    names = _query_names('transformer', decoder_depth)
-    names |= _layer('decshape', 'betas') | _layer('deccam', 'camera')
-    if mixer_depth is None:
-        return names | _layer('decpose', 'pose')
-    names |= _layer('decpose_grot', 'global_orient') | _layer('decpose_hands', 'hands')
-    return names | _mixer_names('decpose', mixer_depth)
-
-
-def _query_names(prefix: str, depth: int) -> Names:
-    names = {f'{prefix}.pos_embedding': ('decoder', 'position')}
-    names |= _layer(f'{prefix}.to_token_embedding', 'decoder', 'embed')
-    for i in range(depth):
-        theirs, ours = f'{prefix}.transformer.layers.{i}', ('decoder', f'layer{i}')
-        names |= _norm(f'{theirs}.0.norm', *ours, 'self_norm')
-        names |= _linear(f'{theirs}.0.fn.to_qkv', *ours, 'self_qkv')
-        names |= _layer(f'{theirs}.0.fn.to_out.0', *ours, 'self_out')
-        names |= _norm(f'{theirs}.1.norm', *ours, 'cross_norm')
-        names |= _linear(f'{theirs}.1.fn.to_q', *ours, 'cross_q')
-        names |= _linear(f'{theirs}.1.fn.to_kv', *ours, 'cross_kv')
-        names |= _layer(f'{theirs}.1.fn.to_out.0', *ours, 'cross_out')
-        names |= _norm(f'{theirs}.2.norm', *ours, 'mlp_norm')
-        names |= _layer(f'{theirs}.2.fn.net.0', *ours, 'mlp_in')
-        names |= _layer(f'{theirs}.2.fn.net.3', *ours, 'mlp_out')
-    return names
-
-
-def _mixer_names(prefix: str, depth: int) -> Names:
-    names = _layer(f'{prefix}.mixer_trans.ff.0', 'mixer', 'spread')
-    names |= _norm(f'{prefix}.mixer_trans.ff.1', 'mixer', 'spread_norm')
-    for i in range(depth):
-        theirs, ours = f'{prefix}.mixer_head.{i}', ('mixer', f'layer{i}')
-        names |= _norm(f'{theirs}.layernorm1', *ours, 'token_norm')
-        names |= _layer(f'{theirs}.MLP_token.ff.0', *ours, 'token_in')
-        names |= _layer(f'{theirs}.MLP_token.ff.3', *ours, 'token_out')
-        names |= _norm(f'{theirs}.layernorm2', *ours, 'channel_norm')
-        names |= _layer(f'{theirs}.MLP_channel.ff.0', *ours, 'channel_in')
-        names |= _layer(f'{theirs}.MLP_channel.ff.3', *ours, 'channel_out')
-    names |= _layer(f'{prefix}.mixer_norm_layer.ff.0', 'mixer', 'out')
-    names |= _norm(f'{prefix}.mixer_norm_layer.ff.1', 'mixer', 'out_norm')
-    return names | _layer(f'{prefix}.class_pred_layer', 'mixer', 'logits')
-
-
-def _linear(theirs: str, *ours: str) -> Names:
-    return {f'{theirs}.weight': (*ours, 'kernel')}
-
-
-def _layer(theirs: str, *ours: str) -> Names:
-    return _linear(theirs, *ours) | {f'{theirs}.bias': (*ours, 'bias')}
-
-
-def _norm(theirs: str, *ours: str) -> Names:
-    return {f'{theirs}.weight': (*ours, 'scale'), f'{theirs}.bias': (*ours, 'bias')}
-
-
-def tokenizer_params(
-    state_dict: dict[str, np.ndarray], size_mul: int, size_div: int, depth: int
-) -> tuple[dict, np.ndarray]:
-    """Stage 1 weights of the original as our parameters, and the codebook (K, C).
-
-    Raises:
-      ValueError: naming weights that are missing, or that nothing here uses.
-    """
-    names = {'quantizer.codebook': ('codebook',)}
-    for layer, path in tokenizer_names(size_mul, size_div, depth).items():
-        names |= _layer(layer, *path)
-    # The EMA's buffers are part of some checkpoints; training restarts them.
-    given = {k: v for k, v in state_dict.items() if not k.startswith('quantizer.code_')}
-    sizes = f'size_mul={size_mul}, size_div={size_div}, depth={depth}'
-    params = _rename(given, names, f'stage 1 weights do not fit {sizes}')
-    return params, params.pop('codebook')
-
-
-def backbone_params(state_dict: dict[str, np.ndarray], depth: int, prefix: str) -> dict:
-    """A ViT of `depth` blocks of the original as parameters of ours, without `scan`.
+def convert(
+    source: str,
+    workdir: str,
+    config: ml_collections.ConfigDict | None = None,
+    tokenizer: str | None = None,
+    backbone: bool = False,
+) -> list[str]:
+    """Convert a checkpoint.
 
     Args:
-      state_dict: of ViTPose, HMR2.0 or TokenHMR; what does not start with `prefix` is left aside.
-      depth: number of blocks.
-      prefix: 'backbone.' in whole models, '' in a file that holds the backbone alone.
-
-    Raises:
-      ValueError: naming weights that are missing, or that nothing here uses.
-    """
-    given = _under(prefix, state_dict)
-    return _rename(given, backbone_names(depth), f'backbone weights do not fit depth={depth}')
-
-
-def regressor_params(
-    state_dict: dict[str, np.ndarray],
-    backbone_depth: int,
-    decoder_depth: int,
-    mixer_depth: int | None,
-) -> tuple[dict, dict]:
-    """Stage 2 weights of the original: our regressor's parameters, and the mean body.
-
-    Args:
-      state_dict: of TokenHMR, or of HMR2.0 with a `mixer_depth` of None. What belongs neither to
-        the backbone nor to the head (body model, discriminator) is left aside.
-      backbone_depth, decoder_depth, mixer_depth: numbers of layers.
+      source: the original's file.
+      workdir: folder to write; there must be none of this name.
+      config: what weights do not say; its sizes are replaced. Not needed for a backbone.
+      tokenizer: stage 1's file, for TokenHMR's.
+      backbone: whether to take the backbone alone of whatever `source` holds.
 
     Returns:
-      parameters {'backbone', 'head'}, and the fields mean_pose, mean_betas and mean_camera of
-      `FrozenWeights`.
+      names of the source's tensors that are deliberately not used.
 
     Raises:
-      ValueError: naming weights that are missing, or that nothing here uses.
+      FileNotFoundError, ValueError: if a file is missing, broken, hostile or of another network, if
+        a tensor is missing, unknown, not finite or of another shape, or if sizes contradict each
+        other. Nothing is written then.
     """
-    mean = {'init_body_pose': ('mean_pose',), 'init_betas': ('mean_betas',)}
-    mean |= {'init_cam': ('mean_camera',)}
-    head = _rename(
-        _under('smpl_head.', state_dict),
-        head_names(decoder_depth, mixer_depth) | mean,
-        f'head weights do not fit decoder_depth={decoder_depth}, mixer_depth={mixer_depth}',
+    if pathlib.Path(workdir).exists():
+        raise ValueError(f'{workdir} exists: expected a new folder')
+    file = torch_files.read(source)
+    kind = _kind(file, backbone)
+    config = None if config is None else ml_collections.ConfigDict(config)
+    if kind == 'backbone':
+        model, description, unused = _backbone(file)
+    else:
+        if config is None or config.task != kind:
+            raise ValueError(
+                f'{source} is a {kind}: expected --config=configs/{kind}.py:variant=...'
+            )
+        if kind == 'tokenizer':
+            model, unused = _tokenizer(file, config)
+        else:
+            model, unused = _regressor(file, config, tokenizer)
+        body = files.load(config)
+        description = checkpoints.describe(config, smpl.topology(body))
+        _check_fits(model, config, source)
+    _check_finite(model, source)
+    with _new_folder(workdir) as folder:
+        if kind != 'backbone':
+            files.keep(folder, config)
+        with checkpoints.Checkpoints(folder) as saved:
+            saved.save_converted(file.step, *model, description)
+    return unused
+
+
+def _kind(file: TorchFile, backbone: bool) -> str:
+    """What a file is to become: 'tokenizer', 'regressor' or 'backbone'."""
+    names = file.tensors
+    whole = any(name.startswith('smpl_head.') for name in names)
+    if 'quantizer.codebook' in names and not backbone:
+        return 'tokenizer'
+    if whole and not backbone:
+        return 'regressor'
+    if 'pos_embed' in names or 'backbone.pos_embed' in names:
+        return 'backbone'
+    raise ValueError(
+        f'{file.path}: holds no weights of TokenHMR, its tokenizer, HMR2.0 or ViTPose; found '
+        f'{sorted(names)[:4]}...'
     )
-    means = {path[0]: head.pop(path[0])[0] for path in mean.values()}
-    means['mean_pose'] = means['mean_pose'].reshape(-1, 6)
-    backbone = backbone_params(state_dict, backbone_depth, 'backbone.')
-    return {'backbone': backbone, 'head': head}, means
 
 
-def check_shapes(params: Any, expected: Any, what: str) -> None:
-    """Raise ValueError unless two trees have the same paths and shapes.
-
-    Args:
-      params: converted parameters.
-      expected: the model's, of arrays or of `jax.eval_shape`.
-      what: names the parameters in the error.
-    """
-    found, wanted = _shapes(params), _shapes(expected)
-    wrong = [
-        f'{path} is {found.get(path, "missing")}, expected {wanted.get(path, "none")}'
-        for path in sorted(found | wanted)
-        if found.get(path) != wanted.get(path)
-    ]
-    if wrong:
-        raise ValueError(f'{what} does not fit the model: {"; ".join(wrong[:8])}')
+def _used(file: TorchFile, unused: tuple[str, ...]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The tensors to convert, and the names of those that are deliberately left aside."""
+    left = [name for name in file.tensors if name.startswith(unused)]
+    return {k: v for k, v in file.tensors.items() if k not in left}, left
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    name = lambda path: jax.tree_util.keystr(path, simple=True, separator='/')  # noqa: E731
-    return {name(path): np.shape(leaf) for path, leaf in leaves}
+def _backbone(file: TorchFile) -> tuple[tuple[dict, dict], dict, list[str]]:
+    tensors, unused = _used(file, (*_UNUSED, 'smpl_head.'))
+    prefix = 'backbone.' if 'backbone.pos_embed' in tensors else ''
+    with _named(file):
+        sizes, _ = weight_sizes.backbone(weight_sizes.shapes(tensors, prefix))
+        params = weight_names.backbone_params(tensors, sizes['depth'], prefix)
+    description = {'config': {'task': 'backbone', 'model': {'backbone': sizes}}}
+    return ({'backbone': params}, {}), description, unused
 
 
-def _under(prefix: str, state_dict: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
+def _tokenizer(file: TorchFile, config: ml_collections.ConfigDict):
+    """Parameters and codebook, and names not used; the config gets their sizes."""
+    params, codes, unused = _stage1(file, config.model)
+    config.codebook.num_codes = len(codes)
+    book = quantizer.Codebook(
+        codes=codes,
+        ema_sum=codes,
+        ema_count=np.ones(len(codes), np.float32),
+        initialized=np.ones((), bool),
+    )
+    return (params, book), unused
 
 
-def _rename(given: dict[str, np.ndarray], names: Names, problem: str) -> dict:
-    if given.keys() != names.keys():
-        missing, unknown = sorted(names.keys() - given), sorted(given.keys() - names)
-        raise ValueError(f'{problem}: missing {missing}, unknown {unknown}')
-    params: dict = {}
-    for name, (*parents, leaf) in names.items():
-        parent = params
-        for part in parents:
-            parent = parent.setdefault(part, {})
-        parent[leaf] = _value(np.asarray(given[name]), leaf)
-    return params
+def _regressor(file: TorchFile, config: ml_collections.ConfigDict, tokenizer: str | None):
+    """Parameters and frozen weights, and names not used; the config gets their sizes."""
+    tensors, unused = _used(file, _UNUSED)
+    _check_known(file, tensors)
+    with _named(file):
+        converted_config.set_regressor(config, file, weight_sizes.shapes(tensors))
+        model = config.model
+        tokens = model.head == 'tokens'
+        depths = model.backbone.depth, model.decoder.depth, model.mixer.depth if tokens else None
+        params, mean = weight_names.regressor_params(tensors, *depths)
+    if tokens != bool(tokenizer):
+        raise ValueError(
+            f'{file.path} predicts {"tokens" if tokens else "the pose itself"}: expected '
+            f'{"" if tokens else "no "}--tokenizer=tokenizer.pth'
+        )
+    config.tokenizer.checkpoint = config.warm_start.checkpoint = ''
+    config.adversarial.weight = 0.0
+    if not tokens:
+        return (params, FrozenWeights(**mean)), unused
+    second = torch_files.read(tokenizer)
+    stage1, codes, unused_there = _stage1(second, config.tokenizer.model)
+    config.tokenizer.num_codes = len(codes)
+    converted_config.check_tokenizer_fits(config, file, second)
+    frozen = FrozenWeights(**mean, tokenizer=stage1, codes=codes)
+    return (params, frozen), unused + unused_there
 
 
-def _value(weight: np.ndarray, leaf: str) -> np.ndarray:
-    """A weight in our layout."""
-    if leaf == 'kernel':
-        # (out, in, *size) there, (*size, in, out) here.
-        return np.moveaxis(weight, (0, 1), (-1, -2))
-    if leaf == 'position':
-        return weight[0]
-    return weight
+def _stage1(file: TorchFile, model: ml_collections.ConfigDict):
+    """Parameters, codes, and names not used; `model` gets their sizes."""
+    tensors, unused = _used(file, (*_UNUSED, *_UNUSED_STATISTICS))
+    with _named(file):
+        converted_config.set_tokenizer(model, file, weight_sizes.shapes(tensors))
+        sizes = {name: model[name] for name in ('size_mul', 'size_div', 'depth')}
+        params, codes = weight_names.tokenizer_params(tensors, **sizes)
+    return params, codes, unused
+
+
+def _check_known(file: TorchFile, tensors: dict) -> None:
+    parts = ('backbone.', 'smpl_head.')
+    unknown = sorted(name for name in tensors if not name.startswith(parts))
+    if unknown:
+        raise ValueError(f'{file.path}: unknown weights {unknown}: expected those of {parts}')
+
+
+def _check_fits(model: tuple, config: ml_collections.ConfigDict, source: str) -> None:
+    """Every parameter of the model that the config describes is there, in its shape."""
+    task = TASKS[config.task].from_config(config)
+    expected = jax.eval_shape(task.init, jax.random.key(0))
+    for found, wanted in zip(model, expected, strict=True):
+        weight_names.check_shapes(found, wanted, source)
+
+
+def _check_finite(model: tuple, source: str) -> None:
+    for path, value in jax.tree_util.tree_leaves_with_path(model):
+        if not np.isfinite(value).all():
+            raise ValueError(f'{source}: {jax.tree_util.keystr(path)} holds values not finite')
+
+
+@contextlib.contextmanager
+def _named(file: TorchFile) -> Iterator[None]:
+    """Errors about weights say which file these are from."""
+    try:
+        yield
+    except ValueError as error:
+        if str(error).startswith(file.path):
+            raise
+        raise ValueError(f'{file.path}: {error}') from None
+
+
+@contextlib.contextmanager
+def _new_folder(workdir: str) -> Iterator[str]:
+    """A folder that gets its name when all is written, and vanishes if that fails."""
+    target = pathlib.Path(workdir).absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f'.{target.name}.', dir=target.parent) as parent:
+        partial = pathlib.Path(parent) / target.name
+        partial.mkdir()
+        yield str(partial)
+        os.rename(partial, target)
+
+
+def main() -> None:
+    source = flags.DEFINE_string('source', None, 'PyTorch checkpoint.', required=True)
+    tokenizer = flags.DEFINE_string('tokenizer', None, "tokenizer.pth that goes with TokenHMR's.")
+    backbone = flags.DEFINE_bool('backbone', False, 'Take the backbone alone.')
+    config = config_flags.DEFINE_config_file('config', None, 'Config file.', lock_config=True)
+    workdir = flags.DEFINE_string('workdir', None, 'Folder to write; a new one.', required=True)
+
+    def run(argv):
+        if len(argv) > 1:
+            raise app.UsageError(f'unknown arguments: {argv[1:]}')
+        logging.set_verbosity(logging.ERROR)  # Orbax reports every file it writes
+        with config_utils.clear_errors():
+            unused = convert(
+                source.value, workdir.value, config.value, tokenizer.value, backbone.value
+            )
+        print(f'wrote {workdir.value}; not used, on purpose: {", ".join(unused) or "nothing"}')
+
+    app.run(run)
+
+
+if __name__ == '__main__':
+    main()

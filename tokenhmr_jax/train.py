@@ -31,7 +31,7 @@ from tokenhmr_jax import (
     train_step,
 )
 from tokenhmr_jax import workdir as workdirs
-from tokenhmr_jax.body import smpl
+from tokenhmr_jax.body import files, smpl
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.metric_writer import MetricWriter, Progress
 from tokenhmr_jax.tasks import TASKS, Task
@@ -69,6 +69,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
         seed=config.seed,
         num_threads=config.data.num_threads,
         transform=task.train_transform,
+        max_bad_fraction=config.data.max_bad_fraction,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
@@ -82,7 +83,9 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
 
     with contextlib.ExitStack() as stack:
         told = stack.enter_context(preemption.Preemption())
-        stack.enter_context(workdirs.locked(workdir))
+        if jax.process_index() == 0:
+            stack.enter_context(workdirs.locked(workdir))
+            files.keep(workdir, config)
         saved = stack.enter_context(checkpoints.Checkpoints(workdir, config.eval.best_metric))
         state, first = _begin(config, task, tx, mesh, data, saved, description, workdir)
         writer = stack.enter_context(MetricWriter(workdir, first))

@@ -7,7 +7,7 @@ import ml_collections
 from jax.sharding import Mesh
 
 from tokenhmr_jax import checkpoints, config_utils, sharding
-from tokenhmr_jax.body import smpl
+from tokenhmr_jax.body import files, smpl
 from tokenhmr_jax.tasks import TASKS, Task
 
 
@@ -41,21 +41,51 @@ def load(workdir: str, step: str, mesh: Mesh) -> Trained:
         not the one that was trained with.
     """
     with checkpoints.Checkpoints(workdir, create=False) as saved:
-        number = saved.find(step)
-        stored = saved.read_config(number)
-        config = config_utils.from_json(stored['config'])
+        number, config, topology = describe(saved, workdir, step)
         task = TASKS[config.task].from_config(config)
         frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
-        current = checkpoints.describe(config, smpl.topology(frozen.body))
-        checkpoints.check_same(stored, current, f'{workdir}, step {number}')
-        like = _placed(jax.eval_shape(task.init, jax.random.key(0)), mesh)
-        params, state = saved.restore_model(number, *like)
+        check_body(frozen.body, topology, workdir)
+        params, state = weights(saved, number, task, mesh)
     return Trained(config, number, task, params, state, frozen)
 
 
-def _placed(shapes: Any, mesh: Mesh) -> Any:
-    """Shapes with a place: on every device of the mesh."""
+def describe(
+    saved: checkpoints.Checkpoints, workdir: str, step: str
+) -> tuple[int, ml_collections.ConfigDict, dict]:
+    """A step's number, the config of its run, and the topology of the body it was trained with.
+
+    The config's body is the copy that lies in the run's folder, if there is one.
+
+    Raises:
+      ValueError: if there is no such step, or it holds a backbone alone.
+    """
+    number = saved.find(step)
+    stored = saved.read_config(number)
+    if stored['config']['task'] not in TASKS:
+        raise ValueError(
+            f'{workdir} holds a {stored["config"]["task"]} alone, for config.warm_start of a '
+            f'training run; expected a {" or a ".join(TASKS)}'
+        )
+    config = config_utils.from_json(stored['config'])
+    files.use_kept(workdir, config)
+    return number, config, stored['body_topology']
+
+
+def check_body(body: smpl.BodyModel, topology: dict, workdir: str) -> None:
+    """Raise ValueError unless a body has the topology of the one that was trained with."""
+    found = smpl.topology(body)
+    if found != topology:
+        raise ValueError(
+            f'{workdir} was trained with a body of another topology: {topology}, this one has '
+            f'{found}'
+        )
+
+
+def weights(saved: checkpoints.Checkpoints, step: int, task: Task, mesh: Mesh) -> tuple[Any, Any]:
+    """Parameters and state of a step, on every device of a mesh."""
+    shapes = jax.eval_shape(task.init, jax.random.key(0))
     everywhere = sharding.replicated(mesh)
-    return jax.tree.map(
+    like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes
     )
+    return saved.restore_model(step, *like)

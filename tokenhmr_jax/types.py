@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import numpy as np
 from flax import struct
 
 
@@ -96,6 +97,53 @@ class RegressorOutput:
     keypoints3d: jax.Array
     keypoints2d: jax.Array
     token_probs: jax.Array | None
+
+
+@struct.dataclass
+class ImagePrediction:
+    """Bodies of N boxes in images, as NumPy arrays.
+
+    The crop's and the image's camera have parallel axes (x right, y down, z forward).
+
+    params: global_orient (N, 3, 3) in those axes, body_pose (N, 23, 3, 3), betas (N, 10).
+    vertices: (N, 6890, 3) metres, those axes, the body's own origin; plus `translation` they are
+      where the image's camera sees them.
+    joints: (N, 24, 3), likewise.
+    keypoints3d: (N, 44, 3), likewise.
+    keypoints2d: (N, 44, 2) pixels of the image.
+    crop_camera: (N, 3) weak-perspective (s, tx, ty) of the crop.
+    crop_translation: (N, 3) metres, the body's origin in the crop's camera.
+    crop_center, crop_side: (N, 2) and (N,) pixels of the image, the square that the network saw.
+    translation: (N, 3) metres, the body's origin in the image's camera.
+    focal_length, principal_point: (N,) and (N, 2) pixels, the image's camera.
+    residual_token_probs: (N, T, K) of the *residual* tokens, an offset from the mean body: not the
+      pose tokens of `load_tokenizer`. None for a head without tokens.
+    """
+
+    params: SmplParams
+    vertices: np.ndarray
+    joints: np.ndarray
+    keypoints3d: np.ndarray
+    keypoints2d: np.ndarray
+    crop_camera: np.ndarray
+    crop_translation: np.ndarray
+    crop_center: np.ndarray
+    crop_side: np.ndarray
+    translation: np.ndarray
+    focal_length: np.ndarray
+    principal_point: np.ndarray
+    residual_token_probs: np.ndarray | None
+
+
+@struct.dataclass
+class PoseTokens:
+    """Stage 1's tokens of poses, what `PoseTokenizer.encode` gives: indices (N, T) int32.
+
+    A type of their own, so that nothing else is decoded as a pose: the regressor's residual tokens
+    stand for offsets from its mean body.
+    """
+
+    indices: np.ndarray
 
 
 @struct.dataclass

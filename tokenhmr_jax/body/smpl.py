@@ -5,11 +5,11 @@ Loper et al., "SMPL: A Skinned Multi-Person Linear Model", SIGGRAPH Asia 2015.
 
 import hashlib
 import os
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from flax import struct
 
 from tokenhmr_jax import safe_pickle
@@ -308,6 +308,14 @@ def load(
 ) -> BodyModel:
     """Load a body model file: SMPL or SMPL-H, `.npz` or the official `.pkl`, never executed.
 
+    Arguments and errors as in `read`, and ValueError if it is of another topology.
+    """
+    return from_arrays(read(path, extra_regressor_path), name=str(path))
+
+
+def read(path: str | os.PathLike, extra_regressor_path: str | os.PathLike | None = None) -> dict:
+    """The arrays of a body model file under SMPL's own key names, for `from_arrays`.
+
     Args:
       path: the file. SMPL's Python 2 pickles with chumpy and scipy values are read without chumpy.
       extra_regressor_path: `SMPL_to_J19.pkl`, or `.npy`; a file's own `joint_regressor_extra`
@@ -315,27 +323,34 @@ def load(
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if it is truncated, not a body model, of another topology, or would run code.
+      ValueError: if it is truncated, not a body model, or would run code.
     """
     arrays = _read(path)
     if not isinstance(arrays, dict):
         raise ValueError(f'{path}: holds a {type(arrays).__name__}, expected the arrays of a body')
     if extra_regressor_path is not None:
         arrays = {**arrays, 'joint_regressor_extra': _read(extra_regressor_path)}
-    return from_arrays(arrays, name=str(path))
+    return arrays
+
+
+def write(path: str | os.PathLike, arrays: dict) -> None:
+    """Write what `from_arrays` needs of a body model's arrays as an `.npz` file, to the bit."""
+    kept = {key: _dense(arrays[key]) for key in _REQUIRED + _OPTIONAL if key in arrays}
+    with epath.Path(path).open('wb') as file:
+        np.savez(file, **kept)
 
 
 def _read(path: str | os.PathLike):
-    path = pathlib.Path(path)
+    path = epath.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file; expected a body model (.npz or .pkl)')
     if path.suffix == '.pkl':
         return safe_pickle.load(path)
     try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content
-        with content:
+        with path.open('rb') as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return content
             # The official files also hold pickled objects, which nothing here needs.
             return {key: content[key] for key in content.files if key in _REQUIRED + _OPTIONAL}
     except Exception as error:  # zipfile, zlib and NumPy each have their own for a broken file

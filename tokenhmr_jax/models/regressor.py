@@ -1,10 +1,12 @@
 """From an image to a body's pose, shape and camera (TokenHMR, section 3.3)."""
 
 import dataclasses
+import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from flax import struct
 
 from tokenhmr_jax.body import rotations, skeleton
@@ -25,7 +27,8 @@ class FrozenWeights:
     mean_pose: (24, 6) that predicted poses are offsets from, in the regressor's 6D convention.
     mean_betas: (10,).
     mean_camera: (3,) weak-perspective (s, tx, ty).
-    tokenizer: stage 1 parameters, of which only 'decoder' is read; None for a direct head.
+    tokenizer: stage 1 parameters, {'encoder', 'decoder'}; None for a direct head. Only the decoder
+      is read here; the encoder is kept so that a checkpoint holds stage 1 whole.
     codes: (K, C) stage 1 codebook; None for a direct head.
     """
 
@@ -154,6 +157,35 @@ def pixels(image: jax.Array) -> jax.Array:
 def normalize(image: jax.Array) -> jax.Array:
     """Images (..., 3), RGB of 0 to 255, by ImageNet's mean and deviation, float32."""
     return (image.astype(jnp.float32) / 255 - _MEAN) / _STD
+
+
+def load_mean(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Mean parameters of `smpl_mean_params.npz`, as fields of `FrozenWeights`.
+
+    The pose's numbers are taken as they are, in whatever 6D convention, as the original does: they
+    are only what the network's output is an offset from.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if it is not readable, or its arrays are not a mean body's.
+    """
+    path = epath.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file; expected smpl_mean_params.npz')
+    try:
+        with path.open('rb') as file, np.load(file, allow_pickle=False) as content:
+            found = {key: content[key].astype(np.float32) for key in content.files}
+    except Exception as error:  # zipfile, zlib and NumPy each have their own for a broken file
+        raise ValueError(f'{path}: not a readable .npz file ({error})') from error
+    for key, size in (('pose', 6 * skeleton.NUM_JOINTS), ('shape', 10), ('cam', 3)):
+        if key not in found or found[key].size != size or not np.isfinite(found[key]).all():
+            shape = found[key].shape if key in found else 'missing'
+            raise ValueError(f'{path}: {key} is {shape}, expected {size} finite numbers')
+    return {
+        'mean_pose': found['pose'].reshape(-1, 6),
+        'mean_betas': found['shape'].reshape(-1),
+        'mean_camera': found['cam'].reshape(-1),
+    }
 
 
 def upright_mean() -> dict[str, np.ndarray]:

@@ -267,7 +267,15 @@ def stack_blocks(params: dict) -> dict:
     depth = sum(name.startswith('block') for name in params)
     blocks = [params[f'block{i}'] for i in range(depth)]
     rest = {name: value for name, value in params.items() if not name.startswith('block')}
-    return rest | {'blocks': jax.tree.map(lambda *x: jnp.stack(x), *blocks)}
+    return rest | {'blocks': jax.tree.map(lambda *x: np.stack(x), *blocks)}
+
+
+def unstack_blocks(params: dict) -> dict:
+    """Parameters of a ViT with `scan` as those of the same one without it."""
+    stacked = params['blocks']
+    depth = len(jax.tree.leaves(stacked)[0])
+    blocks = {f'block{i}': jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(depth)}
+    return {name: value for name, value in params.items() if name != 'blocks'} | blocks
 
 
 def _dense(features: int, name: str, dtype: jnp.dtype) -> nn.Dense:

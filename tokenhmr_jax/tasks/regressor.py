@@ -10,15 +10,17 @@ import ml_collections
 import numpy as np
 from flax import struct
 
-from tokenhmr_jax import adversarial, checkpoints, losses, metrics, tals
-from tokenhmr_jax.body import camera, keypoint_body, rotations, skeleton, smpl
+from tokenhmr_jax import adversarial, losses, metrics, tals, warm_start
+from tokenhmr_jax.body import camera, files, keypoint_body, rotations, skeleton, smpl
 from tokenhmr_jax.data import augment
 from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, upright_mean
 from tokenhmr_jax.models.token_head import DirectHead, QueryDecoder, TokenHead, TokenMixer
 from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
 from tokenhmr_jax.models.vit import ViT
-from tokenhmr_jax.tasks.tokenizer import load_body
 from tokenhmr_jax.types import BodyOutput, ImageBatch, RegressorOutput, SmplParams
+
+# Mean bodies that need no file.
+_MEANS = ('rest', 'none')
 
 
 @struct.dataclass
@@ -61,8 +63,9 @@ class RegressorTask:
                 f'data.ground_truth names {sorted(unknown)}, which data.mixture does not: '
                 f'expected some of {sorted(config.data.mixture)}'
             )
-        if config.model.body_mean not in ('rest', 'none'):
-            raise ValueError(f"model.body_mean={config.model.body_mean!r}: expected 'rest', 'none'")
+        mean = config.model.body_mean
+        if mean not in _MEANS and not mean.endswith('.npz'):
+            raise ValueError(f'model.body_mean={mean!r}: expected one of {_MEANS}, or an .npz file')
         config = ml_collections.FrozenConfigDict(config)
         discriminator = adversarial.Discriminator() if config.adversarial.weight else None
         return cls(config, _regressor(config.model, config.tokenizer), discriminator)
@@ -74,7 +77,7 @@ class RegressorTask:
           FileNotFoundError, ValueError: as `smpl.load`, `tals.load` and `adversarial.load`, or if
             the body model has no regressor for the extra keypoints.
         """
-        body = load_body(self.config.body)
+        body = files.load(self.config)
         sources = sorted(self.config.data.mixture)
         mocap = self.config.adversarial.mocap
         return Frozen(
@@ -127,38 +130,27 @@ class RegressorTask:
             return params, FrozenWeights(**mean)
         tokenizer = self.config.tokenizer
         pose = jnp.broadcast_to(jnp.eye(3), (1, skeleton.NUM_BODY_JOINTS, 3, 3))
-        decoder = self.model.tokenizer.init(rng, pose)['params']['decoder']
+        weights = self.model.tokenizer.init(rng, pose)['params']
         codes = jnp.zeros((tokenizer.num_codes, tokenizer.model.code_dim))
-        return params, FrozenWeights(**mean, tokenizer={'decoder': decoder}, codes=codes)
+        return params, FrozenWeights(**mean, tokenizer=weights, codes=codes)
 
     def warm_start(self, params: dict, state: FrozenWeights) -> tuple[dict, FrozenWeights]:
-        """Put stage 1's decoder and codebook into the state of a run that begins.
+        """Put what a run begins with into its fresh parameters and frozen weights.
+
+        These are the weights that `config.warm_start` names, and stage 1's.
 
         Raises:
-          FileNotFoundError, ValueError: if `tokenizer.checkpoint` is none, or of other sizes than
-            `tokenizer.model` and `tokenizer.num_codes`.
+          FileNotFoundError, ValueError: if a checkpoint is not there, or of other sizes.
         """
-        if self.model.tokenizer is None:
+        start, tokenizer = self.config.warm_start, self.config.tokenizer
+        if self.config.model.body_mean not in _MEANS:
+            state = warm_start.with_mean(state, self.config.model.body_mean)
+        if start.checkpoint:
+            params, state = warm_start.from_regressor(params, state, self.config)
+        with_stage1 = start.checkpoint and 'head' in start.parts and not tokenizer.checkpoint
+        if self.model.tokenizer is None or with_stage1:
             return params, state
-        workdir, config = self.config.tokenizer.checkpoint, self.config.tokenizer
-        if not workdir:
-            raise ValueError('tokenizer.checkpoint is empty: expected the workdir of a tokenizer')
-        with checkpoints.Checkpoints(workdir, create=False) as saved:
-            step = saved.find(config.step)
-            stored = saved.read_config(step)['config']
-            ours = {'model': config.model.to_dict(), 'num_codes': config.num_codes}
-            theirs = {name: stored.get(name) for name in ('task', 'model', 'codebook')}
-            if theirs['task'] != 'tokenizer':
-                raise ValueError(f'{workdir}: a checkpoint of {theirs["task"]!r}, not a tokenizer')
-            theirs = {'model': theirs['model'], 'num_codes': theirs['codebook']['num_codes']}
-            if ours != theirs:
-                raise ValueError(
-                    f'{workdir}, step {step}: a tokenizer with {theirs}, this run has {ours}'
-                )
-            model = saved.read_model(step)
-        decoder = jax.tree.map(_like, state.tokenizer['decoder'], model['params']['decoder'])
-        codes = _like(state.codes, model['state']['codes'])
-        return params, state.replace(tokenizer={'decoder': decoder}, codes=codes)
+        return params, warm_start.from_tokenizer(state, tokenizer)
 
     def loss(
         self,
@@ -241,9 +233,15 @@ class RegressorTask:
         self, params: dict, state: FrozenWeights, frozen: Frozen, batch: ImageBatch
     ) -> RegressorOutput:
         """The bodies in the crops."""
-        prediction = self.model.apply(params, state, batch.image)
-        body = smpl.forward(frozen.body, prediction.params)
-        keypoints3d = smpl.keypoints(frozen.body, body)
+        return self.bodies(params, state, frozen.body, batch.image)
+
+    def bodies(
+        self, params: dict, state: FrozenWeights, model: smpl.BodyModel, image: jax.Array
+    ) -> RegressorOutput:
+        """The bodies, of a body model, in crops (B, S, S, 3) uint8, RGB."""
+        prediction = self.model.apply(params, state, image)
+        body = smpl.forward(model, prediction.params)
+        keypoints3d = smpl.keypoints(model, body)
         translation = camera.crop_translation(prediction.camera)
         return RegressorOutput(
             params=prediction.params,
@@ -334,9 +332,3 @@ def _keypoint_error(points, points_gt) -> jax.Array:
     ours = points - points[:, centre, None]
     theirs = points_gt[..., :3] - points_gt[:, centre, None, :3]
     return metrics.mean_distance_mm(ours, theirs)
-
-
-def _like(ours: jax.Array, theirs) -> jax.Array:
-    if ours.shape != theirs.shape:
-        raise ValueError(f'a stage 1 array of shape {theirs.shape}, expected {ours.shape}')
-    return jax.device_put(jnp.asarray(theirs, ours.dtype), ours.sharding)

@@ -9,7 +9,7 @@ import numpy as np
 from flax import struct
 
 from tokenhmr_jax import losses, metrics
-from tokenhmr_jax.body import mannequin, rotations, skeleton, smpl
+from tokenhmr_jax.body import files, rotations, skeleton, smpl
 from tokenhmr_jax.models import quantizer
 from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
 from tokenhmr_jax.types import BodyOutput, PoseBatch, SmplParams, TokenizerOutput
@@ -60,7 +60,7 @@ class TokenizerTask:
           FileNotFoundError, ValueError: as `smpl.load`; or if the hands' mean pose is asked for
             and the body model has none.
         """
-        body = load_body(self.config.body)
+        body = files.load(self.config)
         hands = None
         if self.config.ground_truth_hands == 'mean':
             if body.hand_mean is None:
@@ -190,11 +190,6 @@ class TokenizerTask:
             hands = jnp.broadcast_to(hands, (len(body_pose), *hands.shape))
             body_pose = jnp.concatenate([body_pose, hands], axis=1)
         return pose_body(body, body_pose)
-
-
-def load_body(name: str) -> smpl.BodyModel:
-    """The body model that a config names: 'mannequin', or the path of an SMPL or SMPL-H file."""
-    return smpl.from_arrays(mannequin.arrays(), name) if name == 'mannequin' else smpl.load(name)
 
 
 def pose_body(body: smpl.BodyModel, body_pose: jax.Array) -> BodyOutput:

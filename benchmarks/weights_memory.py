@@ -1,0 +1,125 @@
+"""Memory that conversion and loading take at the released size: ViT-H, 160 tokens of 2048 codes.
+
+    python benchmarks/weights_memory.py --dir=/tmp/weights_memory
+
+Writes a random checkpoint in the original's format (2.7 GB), converts it and loads what came out,
+each in a process of its own, and prints the most memory that each held. Linux only.
+"""
+
+import argparse
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def config():
+    """Of the public code's models, on the mannequin."""
+    spec = importlib.util.spec_from_file_location('regressor', ROOT / 'configs/regressor.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    released = module.get_config('variant=release')
+    released.body = 'mannequin'
+    released.model.backbone.scan = False
+    return released
+
+
+def write(folder: pathlib.Path) -> dict:
+    """A random checkpoint and its tokenizer, by our own export; the size of what is in them."""
+    import jax
+    import numpy as np
+
+    from tokenhmr_jax import config_utils, export, torch_files
+    from tokenhmr_jax.tasks import TASKS
+
+    settings = config()
+    shapes = jax.eval_shape(TASKS['regressor'].from_config(settings).init, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    params, state = jax.tree.map(lambda x: rng.random(x.shape, np.float32) - 0.5, shapes)
+    size = sum(x.nbytes for x in jax.tree.leaves((params, state)))
+    model = {'params': params, 'state': vars(state)}
+    for name, content in export.contents(config_utils.to_json(settings), model, 0).items():
+        torch_files.write(folder / name, content)
+    return {'gigabytes': size / 1e9}
+
+
+def convert(folder: pathlib.Path) -> None:
+    from tokenhmr_jax.convert import convert
+
+    names = ('tokenhmr.ckpt', 'converted', 'tokenizer.pth')
+    source, workdir, tokenizer = (str(folder / name) for name in names)
+    convert(source, workdir, config(), tokenizer)
+
+
+def load(folder: pathlib.Path) -> None:
+    import jax
+
+    import tokenhmr_jax
+
+    model = tokenhmr_jax.load(str(folder / 'converted'))
+    jax.block_until_ready((model.params, model.state))
+
+
+def nothing(folder: pathlib.Path) -> None:
+    """What the libraries take by themselves."""
+    import jax
+
+    from tokenhmr_jax import convert, inference  # noqa: F401
+
+    jax.devices()
+
+
+STEPS = {step.__name__: step for step in (write, nothing, convert, load)}
+
+
+class Peak(threading.Thread):
+    """Watches the memory of this process: its own, without files mapped into it; in gigabytes."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.value = 0.0
+
+    def run(self):
+        while True:
+            status = pathlib.Path('/proc/self/status').read_text()
+            own = next(line for line in status.splitlines() if line.startswith('RssAnon'))
+            self.value = max(self.value, int(own.split()[1]) * 1024 / 1e9)
+            time.sleep(0.002)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--dir', required=True, type=pathlib.Path, help='folder to work in')
+    parser.add_argument('--step', choices=STEPS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.step:
+        peak = Peak()
+        peak.start()
+        found = STEPS[arguments.step](arguments.dir) or {}
+        print(json.dumps(found | {'peak': peak.value}))
+        return
+    arguments.dir.mkdir(parents=True, exist_ok=True)
+    results = {}
+    for step in STEPS:
+        command = [sys.executable, __file__, f'--dir={arguments.dir}', f'--step={step}']
+        start = time.perf_counter()
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        results[step] = json.loads(done.stdout.splitlines()[-1])
+        results[step]['seconds'] = time.perf_counter() - start
+    size, libraries = results['write']['gigabytes'], results['nothing']['peak']
+    print(f'parameters: {size:.2f} GB; libraries alone: {libraries:.2f} GB')
+    for step in ('convert', 'load'):
+        peak, seconds = results[step]['peak'], results[step]['seconds']
+        print(
+            f'{step}: peak {peak:.2f} GB, {peak / size:.2f} times the parameters '
+            f'({(peak - libraries) / size:.2f} without the libraries), {seconds:.0f} s'
+        )
+
+
+if __name__ == '__main__':
+    main()

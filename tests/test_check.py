@@ -1,0 +1,77 @@
+"""What is found of the official body files, what is not one, and what is missing for what."""
+
+import pickle
+import re
+
+import numpy as np
+import pytest
+from random_body import random_smpl
+
+from tokenhmr_jax import check
+
+HANDS = [20, 22, 23, 20, 25, 26, 20, 28, 29, 20, 31, 32, 20, 34, 35]
+
+
+def smplh(seed):
+    """SMPL-H's counts."""
+    small = random_smpl(seed)
+    parents = [*small['kintree_table'][0][:22], *HANDS, *(21 if p == 20 else p + 15 for p in HANDS)]
+    return small | {
+        'posedirs': np.zeros((6890, 3, 459)),
+        'weights': np.full((6890, 52), 1 / 52),
+        'J_regressor': np.concatenate([small['J_regressor']] * 3)[:52],
+        'kintree_table': np.array([parents, range(52)], np.int64),
+    }
+
+
+@pytest.fixture(scope='module')
+def found(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('bodies')
+    (folder / 'a').mkdir()
+    neutral = random_smpl(1)
+    extra = neutral.pop('joint_regressor_extra')
+    official = folder / 'a/basicmodel_neutral_lbs_10_207_0_v1.0.0.pkl'
+    official.write_bytes(pickle.dumps(neutral, protocol=2))
+    np.savez(folder / 'a/smpl_male.npz', **neutral)
+    np.savez(folder / 'SMPLH_MALE.npz', **neutral)
+    np.savez(folder / 'SMPLH_NEUTRAL.npz', **smplh(2))
+    (folder / 'SMPL_to_J19.pkl').write_bytes(pickle.dumps(extra, protocol=2))
+    np.savez(folder / 'smpl_mean_params.npz', pose=np.zeros(144), shape=np.zeros(10), cam=[1, 2])
+    (folder / 'SMPL_FEMALE.pkl').write_bytes(b'not a pickle')
+    (folder / 'notes.npz').write_bytes(b'nothing to do with bodies')
+    return check.check([str(folder)])
+
+
+def test_every_file_is_judged(found):
+    verdicts = {finding.claim: finding.problem or 'ok' for finding in found}
+    expected = {
+        'SMPL neutral': 'ok',
+        'SMPL male': 'the same body as .*basicmodel_neutral.*, which claims to be SMPL neutral',
+        'SMPL female': 'not a readable pickle',
+        'SMPL-H neutral': 'ok',
+        'SMPL-H male': '24 joints, expected the 52 of SMPL-H',
+        'J19 regressor': 'ok',
+        'mean parameters': r'cam is \(2,\), expected 3 finite numbers',
+    }
+    assert verdicts.keys() == expected.keys()
+    for claim, message in expected.items():
+        assert re.search(message, verdicts[claim]), (claim, verdicts[claim])
+
+
+def test_what_is_missing_for_what(found):
+    needs = {task.split(',')[0].split(' (')[0]: need for task, need in check.missing(found).items()}
+    assert needs == {
+        'everything on the mannequin': [],
+        'the tokenizer': [],
+        'the regressor': [],
+        'the regressor from scratch': ['mean parameters'],
+        'evaluation on 3DPW and EMDB': ['SMPL male', 'SMPL female'],
+    }
+    text = check.describe(found)
+    assert 'missing: SMPL female (https://smpl.is.tue.mpg.de)' in text
+    assert 'not yet  evaluation on 3DPW' in text
+
+
+def test_a_folder_that_is_not_there():
+    with pytest.raises(FileNotFoundError, match='/no/folder'):
+        check.check(['/no/folder'])

@@ -1,0 +1,264 @@
+"""Names of the original implementation's weights, and ours."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+Names = dict[str, tuple[str, ...]]
+
+# The mean body in the original's head -> fields of `FrozenWeights`.
+MEAN_NAMES: Names = {
+    'init_body_pose': ('mean_pose',),
+    'init_betas': ('mean_betas',),
+    'init_cam': ('mean_camera',),
+}
+
+
+def tokenizer_names(size_mul: int, size_div: int, depth: int) -> dict[str, tuple[str, ...]]:
+    """Original stage 1 layer -> path of ours; each stands for a `.weight` and a `.bias`.
+
+    Layers of the original are numbered in sequence, those without weights (ReLU, resizing)
+    included: an upsampling step is three of them.
+    """
+    encoder, decoder = 'encoder.encoder', 'decoder.decoder'
+    down, last = 3 * size_mul + 2, 3 * size_div + 2
+    names = {f'{encoder}.0': ('encoder', 'conv_in')}
+    names |= {f'{encoder}.{3 * i + 3}': ('encoder', f'up{i}') for i in range(size_mul)}
+    names[f'{encoder}.{down}.0'] = ('encoder', 'down')
+    names |= _residual_names(f'{encoder}.{down}.1', 'encoder', depth)
+    names[f'{encoder}.{down + 1}'] = ('encoder', 'conv_out')
+    names[f'{decoder}.0'] = ('decoder', 'conv_in')
+    names |= {f'{decoder}.{3 * i + 3}': ('decoder', f'down{i}') for i in range(size_div)}
+    names |= _residual_names(f'{decoder}.{last}.0', 'decoder', depth)
+    names[f'{decoder}.{last}.1'] = ('decoder', 'conv_mid')
+    names[f'{decoder}.{last + 1}'] = ('decoder', 'conv_out')
+    return names
+
+
+def _residual_names(prefix: str, half: str, depth: int) -> dict[str, tuple[str, ...]]:
+    names = {}
+    for i in range(depth):
+        names[f'{prefix}.model.{i}.conv1'] = (half, 'residual', f'dilated{i}')
+        names[f'{prefix}.model.{i}.conv2'] = (half, 'residual', f'pointwise{i}')
+    return names
+
+
+def backbone_names(depth: int) -> Names:
+    """Original weight of a ViT of `depth` blocks, without a prefix -> path of ours."""
+    names = {'pos_embed': ('position',)} | _layer('patch_embed.proj', 'patches')
+    for i in range(depth):
+        theirs, ours = f'blocks.{i}', f'block{i}'
+        names |= _norm(f'{theirs}.norm1', ours, 'norm1')
+        names |= _layer(f'{theirs}.attn.qkv', ours, 'attention', 'qkv')
+        names |= _layer(f'{theirs}.attn.proj', ours, 'attention', 'out')
+        names |= _norm(f'{theirs}.norm2', ours, 'norm2')
+        names |= _layer(f'{theirs}.mlp.fc1', ours, 'mlp', 'in')
+        names |= _layer(f'{theirs}.mlp.fc2', ours, 'mlp', 'out')
+    return names | _norm('last_norm', 'norm')
+
+
+def head_names(decoder_depth: int, mixer_depth: int | None) -> Names:
+    """Original stage 2 head's weight, without a prefix -> path of ours.
+
+    `decoder_depth` and `mixer_depth` count layers; a `mixer_depth` of None is for HMR2.0's head.
+    """
+    names = _query_names('transformer', decoder_depth)
+    names |= _layer('decshape', 'betas') | _layer('deccam', 'camera')
+    if mixer_depth is None:
+        return names | _layer('decpose', 'pose')
+    names |= _layer('decpose_grot', 'global_orient') | _layer('decpose_hands', 'hands')
+    return names | _mixer_names('decpose', mixer_depth)
+
+
+def _query_names(prefix: str, depth: int) -> Names:
+    names = {f'{prefix}.pos_embedding': ('decoder', 'position')}
+    names |= _layer(f'{prefix}.to_token_embedding', 'decoder', 'embed')
+    for i in range(depth):
+        theirs, ours = f'{prefix}.transformer.layers.{i}', ('decoder', f'layer{i}')
+        names |= _norm(f'{theirs}.0.norm', *ours, 'self_norm')
+        names |= _linear(f'{theirs}.0.fn.to_qkv', *ours, 'self_qkv')
+        names |= _layer(f'{theirs}.0.fn.to_out.0', *ours, 'self_out')
+        names |= _norm(f'{theirs}.1.norm', *ours, 'cross_norm')
+        names |= _linear(f'{theirs}.1.fn.to_q', *ours, 'cross_q')
+        names |= _linear(f'{theirs}.1.fn.to_kv', *ours, 'cross_kv')
+        names |= _layer(f'{theirs}.1.fn.to_out.0', *ours, 'cross_out')
+        names |= _norm(f'{theirs}.2.norm', *ours, 'mlp_norm')
+        names |= _layer(f'{theirs}.2.fn.net.0', *ours, 'mlp_in')
+        names |= _layer(f'{theirs}.2.fn.net.3', *ours, 'mlp_out')
+    return names
+
+
+def _mixer_names(prefix: str, depth: int) -> Names:
+    names = _layer(f'{prefix}.mixer_trans.ff.0', 'mixer', 'spread')
+    names |= _norm(f'{prefix}.mixer_trans.ff.1', 'mixer', 'spread_norm')
+    for i in range(depth):
+        theirs, ours = f'{prefix}.mixer_head.{i}', ('mixer', f'layer{i}')
+        names |= _norm(f'{theirs}.layernorm1', *ours, 'token_norm')
+        names |= _layer(f'{theirs}.MLP_token.ff.0', *ours, 'token_in')
+        names |= _layer(f'{theirs}.MLP_token.ff.3', *ours, 'token_out')
+        names |= _norm(f'{theirs}.layernorm2', *ours, 'channel_norm')
+        names |= _layer(f'{theirs}.MLP_channel.ff.0', *ours, 'channel_in')
+        names |= _layer(f'{theirs}.MLP_channel.ff.3', *ours, 'channel_out')
+    names |= _layer(f'{prefix}.mixer_norm_layer.ff.0', 'mixer', 'out')
+    names |= _norm(f'{prefix}.mixer_norm_layer.ff.1', 'mixer', 'out_norm')
+    return names | _layer(f'{prefix}.class_pred_layer', 'mixer', 'logits')
+
+
+def _linear(theirs: str, *ours: str) -> Names:
+    return {f'{theirs}.weight': (*ours, 'kernel')}
+
+
+def _layer(theirs: str, *ours: str) -> Names:
+    return _linear(theirs, *ours) | {f'{theirs}.bias': (*ours, 'bias')}
+
+
+def _norm(theirs: str, *ours: str) -> Names:
+    return {f'{theirs}.weight': (*ours, 'scale'), f'{theirs}.bias': (*ours, 'bias')}
+
+
+def tokenizer_weights(size_mul: int, size_div: int, depth: int) -> Names:
+    """Original stage 1 weight -> path of ours, the codebook among them."""
+    names = {'quantizer.codebook': ('codebook',)}
+    for layer, path in tokenizer_names(size_mul, size_div, depth).items():
+        names |= _layer(layer, *path)
+    return names
+
+
+def tokenizer_params(
+    state_dict: dict[str, np.ndarray], size_mul: int, size_div: int, depth: int
+) -> tuple[dict, np.ndarray]:
+    """Stage 1 weights of the original as our parameters, and the codebook (K, C).
+
+    Raises:
+      ValueError: naming weights that are missing, or that nothing here uses.
+    """
+    names = tokenizer_weights(size_mul, size_div, depth)
+    sizes = f'size_mul={size_mul}, size_div={size_div}, depth={depth}'
+    params = _rename(state_dict, names, f'stage 1 weights do not fit {sizes}')
+    return params, params.pop('codebook')
+
+
+def backbone_params(state_dict: dict[str, np.ndarray], depth: int, prefix: str) -> dict:
+    """A ViT of `depth` blocks of the original as parameters of ours, without `scan`.
+
+    Args:
+      state_dict: of ViTPose, HMR2.0 or TokenHMR; what does not start with `prefix` is left aside.
+      depth: number of blocks.
+      prefix: 'backbone.' in whole models, '' in a file that holds the backbone alone.
+
+    Raises:
+      ValueError: naming weights that are missing, or that nothing here uses.
+    """
+    given = _under(prefix, state_dict)
+    return _rename(given, backbone_names(depth), f'backbone weights do not fit depth={depth}')
+
+
+def regressor_params(
+    state_dict: dict[str, np.ndarray],
+    backbone_depth: int,
+    decoder_depth: int,
+    mixer_depth: int | None,
+) -> tuple[dict, dict]:
+    """Stage 2 weights of the original: our regressor's parameters, and the mean body.
+
+    Args:
+      state_dict: of TokenHMR, or of HMR2.0 with a `mixer_depth` of None. What belongs neither to
+        the backbone nor to the head (body model, discriminator) is left aside.
+      backbone_depth, decoder_depth, mixer_depth: numbers of layers.
+
+    Returns:
+      parameters {'backbone', 'head'}, and the fields mean_pose, mean_betas and mean_camera of
+      `FrozenWeights`.
+
+    Raises:
+      ValueError: naming weights that are missing, or that nothing here uses.
+    """
+    head = _rename(
+        _under('smpl_head.', state_dict),
+        head_names(decoder_depth, mixer_depth) | MEAN_NAMES,
+        f'head weights do not fit decoder_depth={decoder_depth}, mixer_depth={mixer_depth}',
+    )
+    means = {path[0]: head.pop(path[0])[0] for path in MEAN_NAMES.values()}
+    means['mean_pose'] = means['mean_pose'].reshape(-1, 6)
+    backbone = backbone_params(state_dict, backbone_depth, 'backbone.')
+    return {'backbone': backbone, 'head': head}, means
+
+
+def original_weights(params: Any, names: Names, prefix: str = '') -> dict[str, np.ndarray]:
+    """Our parameters under the original's names and in its layout: the way back.
+
+    Args:
+      params: a tree of arrays in which every path of `names` is.
+      names: of `backbone_names`, `head_names`, `MEAN_NAMES` or `tokenizer_weights`.
+      prefix: of the original's names.
+    """
+    found = {}
+    for name, path in names.items():
+        value = params
+        for part in path:
+            value = value[part]
+        found[prefix + name] = _original_value(np.asarray(value), path[-1])
+    return found
+
+
+def check_shapes(params: Any, expected: Any, what: str) -> None:
+    """Raise ValueError unless two trees have the same paths and shapes.
+
+    Args:
+      params: converted parameters.
+      expected: the model's, of arrays or of `jax.eval_shape`.
+      what: names the parameters in the error.
+    """
+    found, wanted = _shapes(params), _shapes(expected)
+    wrong = [
+        f'{path} is {found.get(path, "missing")}, expected {wanted.get(path, "none")}'
+        for path in sorted(found | wanted)
+        if found.get(path) != wanted.get(path)
+    ]
+    if wrong:
+        raise ValueError(f'{what} does not fit the model: {"; ".join(wrong[:8])}')
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    name = lambda path: jax.tree_util.keystr(path, simple=True, separator='/')  # noqa: E731
+    return {name(path): np.shape(leaf) for path, leaf in leaves}
+
+
+def _under(prefix: str, state_dict: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
+
+
+def _rename(given: dict[str, np.ndarray], names: Names, problem: str) -> dict:
+    if given.keys() != names.keys():
+        missing, unknown = sorted(names.keys() - given), sorted(given.keys() - names)
+        raise ValueError(f'{problem}: missing {missing}, unknown {unknown}')
+    params: dict = {}
+    for name, (*parents, leaf) in names.items():
+        parent = params
+        for part in parents:
+            parent = parent.setdefault(part, {})
+        parent[leaf] = _value(given[name], leaf)
+    return params
+
+
+def _value(weight: np.ndarray, leaf: str) -> np.ndarray:
+    """A weight in our layout."""
+    if leaf == 'kernel':
+        # (out, in, *size) there, (*size, in, out) here.
+        return np.moveaxis(weight, (0, 1), (-1, -2))
+    if leaf == 'position':
+        return weight[0]
+    return weight
+
+
+def _original_value(value: np.ndarray, leaf: str) -> np.ndarray:
+    """The inverse of `_value`, and of what is done to a mean body."""
+    if leaf == 'kernel':
+        return np.moveaxis(value, (-1, -2), (0, 1))
+    if leaf == 'position':
+        return value[None]
+    if leaf.startswith('mean_'):
+        return value.reshape(1, -1)
+    return value
