@@ -25,9 +25,18 @@ if [[ -z ${SLURM_JOB_ID:-} ]]; then
     exit
 fi
 
+# srun returns the highest code: beside one that failed (1), others that lost it would hide that.
+codes=exit_codes.$SLURM_JOB_ID
+: > "$codes"
 code=0
-srun --kill-on-bad-exit=1 "${PYTHON:-.venv/bin/python}" -m tokenhmr_jax.train --distributed "$@" ||
+# shellcheck disable=SC2016  # the tasks' shells are to expand it
+srun --kill-on-bad-exit=1 bash -c '"${@:2}" || { code=$?; echo "$code" >> "$1"; exit "$code"; }' \
+    task "$PWD/$codes" "${PYTHON:-.venv/bin/python}" -m tokenhmr_jax.train --distributed "$@" ||
     code=$?
+if grep -qx 1 "$codes"; then
+    code=1
+fi
+rm "$codes"
 # Neither done nor failed: told to stop (75), or lost a node or a process.
 if ((code > 1)); then
     scontrol requeue "$SLURM_JOB_ID"

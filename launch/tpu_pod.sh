@@ -5,8 +5,8 @@
 #         --config=configs/regressor.py --workdir=/data/runs/regressor
 #
 # Needs gcloud, and this checkout as the current folder; the data and the workdir lie on a file
-# system that every worker mounts. --on-demand asks for what is not taken back; --dry-run prints what would be done.
-# Ends with the training's exit code, 0 or 1, and deletes the slice.
+# system that every worker mounts. --on-demand asks for what is not taken back; --dry-run prints
+# what would be done. Ends with the training's exit code, 0 or 1, and deletes the slice.
 set -euo pipefail
 
 name='' zone='' type='' spot=--spot dry=''
@@ -66,10 +66,16 @@ while true; do
     # What a worker returns is in a file: a lost connection tells nothing of it.
     install && on all "cd tokenhmr && rm -f exit_code;
         .venv/bin/python -m tokenhmr_jax.train --distributed$training; echo \$? > exit_code" || true
-    [[ $dry ]] && { on 0 'cat tokenhmr/exit_code'; remove; exit; }
-    code=$(on 0 'cat tokenhmr/exit_code' 2> /dev/null || echo lost)
-    case $code in
-        0 | 1) remove; exit "$code" ;;
-        *) echo "training ended with $code, slice is $(state): starting again" >&2; remove ;;
-    esac
+    [[ $dry ]] && { on all 'cat tokenhmr/exit_code'; remove; exit; }
+    codes=$(on all 'cat tokenhmr/exit_code' 2> /dev/null || echo lost)
+    # Where one failed, the others lost it.
+    if grep -qx 1 <<< "$codes"; then
+        remove
+        exit 1
+    elif [[ -z $(grep -vx 0 <<< "$codes") ]]; then
+        remove
+        exit 0
+    fi
+    echo "training ended with ${codes//$'\n'/ }, slice is $(state): starting again" >&2
+    remove
 done

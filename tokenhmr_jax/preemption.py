@@ -14,6 +14,14 @@ class Preempted(Exception):
     """A run was told to stop, has saved, and wants to be run again."""
 
 
+def is_loss_of_process(error: jax.errors.JaxRuntimeError) -> bool:
+    """Whether what failed in one of several processes is likely that another one is gone.
+
+    All that the runtime reports is, but for what would come again: a lack of memory.
+    """
+    return jax.process_count() > 1 and 'RESOURCE_EXHAUSTED' not in str(error)
+
+
 class Preemption:
     """Whether a run is to save and stop.
 

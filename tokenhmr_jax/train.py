@@ -2,9 +2,9 @@
 
 Run again with the same workdir, it goes on exactly where it stopped.
 
-Exit codes: 0, done. 75, told to stop by SIGTERM, saved: run the same command again. 1, failed, with
-one line that says why: running it again would fail again. Any other, such as that of a signal, of a
-machine or of another process that died: run it again, all that was saved is there.
+Exit codes: 0, done. 75, told to stop by SIGTERM and saved, or lost another process of the run: run
+the same command again. 1, failed, with one line that says why: running it again would fail again.
+Any other, such as that of a signal: run it again, all that was saved is there.
 """
 
 import collections
@@ -158,11 +158,20 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax reports every file it renames
     with config_utils.clear_errors():
         if _DISTRIBUTED.value:
-            jax.distributed.initialize(heartbeat_timeout_seconds=_HEARTBEAT.value)
+            # At its end a process waits for the others, and for those that died as long as that.
+            jax.distributed.initialize(
+                heartbeat_timeout_seconds=_HEARTBEAT.value,
+                shutdown_timeout_seconds=_HEARTBEAT.value,
+            )
         try:
             train(_CONFIG.value, _WORKDIR.value)
         except preemption.Preempted as stopped:
             print(stopped, file=sys.stderr)
+            sys.exit(preemption.EXIT_CODE)
+        except jax.errors.JaxRuntimeError as error:
+            if not preemption.is_loss_of_process(error):
+                raise
+            print(f'another process was lost: {error}', file=sys.stderr)
             sys.exit(preemption.EXIT_CODE)
 
 

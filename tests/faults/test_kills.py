@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 from conftest import command, train_arguments
@@ -58,7 +59,7 @@ ENDS = {
 @pytest.mark.parametrize('end', ENDS)
 def test_a_step_is_committed_however_a_run_ends(tmp_path, end):
     arrays = {'w': np.arange(2**20, dtype=np.float32)}
-    state = TrainState(np.int32(7), arrays, {'s': np.ones(1)}, arrays)
+    state = jax.device_put(TrainState(np.int32(7), arrays, {'s': np.ones(1)}, arrays))
     try:
         with checkpoints.Checkpoints(str(tmp_path), 'mpjpe_mm') as saved:
             saved.save(state, {'next': 8}, {}, None)
