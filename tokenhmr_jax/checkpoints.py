@@ -28,6 +28,8 @@ _FILE_SIZE, _PIECE = 64 * 2**20, 16 * 2**20  # bytes
 _ARCHITECTURE = (
     'task', 'model', 'codebook.num_codes', 'tokenizer.model', 'tokenizer.num_codes',
 )  # fmt: skip
+# Settings of a model that leave its parameters as they are.
+_FREE = ('remat', 'drop_path', 'drop_mode', 'drop_groups', 'dtype')
 
 
 class _Manager(ocp.CheckpointManager):
@@ -304,4 +306,10 @@ def check_same(stored: dict, current: dict, where: str) -> None:
 def _at(tree: dict, path: str):
     for key in path.split('.'):
         tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree
+    return _without_free(tree)
+
+
+def _without_free(tree: Any) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    return {key: _without_free(value) for key, value in tree.items() if key not in _FREE}

@@ -19,9 +19,8 @@ from jax.experimental import topologies
 from ml_collections import config_flags
 
 from tokenhmr_jax import collectives, config_utils, flops, optimizer, sharding, train_step
-from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.tasks import TASKS, Task
-from tokenhmr_jax.types import ImageBatch, PoseBatch, TrainState
+from tokenhmr_jax.types import TrainState
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file.', lock_config=True)
 _TOPOLOGY = flags.DEFINE_string('topology', None, "Such as 'v5e-32', 'gpu:8' or 'cpu:8'.")
@@ -121,7 +120,7 @@ def make(config: ml_collections.ConfigDict, devices: Sequence[jax.Device]) -> Pl
     tx = optimizer.make(config.optimizer, config.num_steps)
     state = train_step.abstract_state(task, tx, mesh)
     frozen = _shapes(task.frozen(), sharding.replicated(mesh))
-    batch = _shapes(example_batch(config), sharding.batch(mesh))
+    batch = _shapes(train_step.batch_shapes(config), sharding.batch(mesh))
     step = train_step.make(task, tx, mesh, config.seed, parts)
     problem, compiled = None, None
     try:
@@ -159,26 +158,6 @@ def largest(config: ml_collections.ConfigDict, devices: Sequence[jax.Device], kn
             return (each if fits else following) * unit
         each = following
     return 0
-
-
-def example_batch(config: ml_collections.ConfigDict) -> PoseBatch | ImageBatch:
-    """The shapes of a config's batches."""
-    count, side = config.batch_size, config.data.get('crop_size')
-    of = lambda *shape, dtype=np.float32: jax.ShapeDtypeStruct((count, *shape), dtype)  # noqa: E731
-    if config.task == 'tokenizer':
-        return PoseBatch(body_pose=of(skeleton.NUM_BODY_JOINTS, 3))
-    return ImageBatch(
-        image=of(side, side, 3, dtype=np.uint8),
-        color=of(3),
-        keypoints2d=of(44, 3),
-        keypoints3d=of(44, 4),
-        global_orient=of(3),
-        body_pose=of(skeleton.NUM_JOINTS - 1, 3),
-        betas=of(10),
-        has_pose=of(),
-        has_betas=of(),
-        source=of(dtype=np.int32),
-    )
 
 
 def _shapes(tree: Any, place: jax.sharding.Sharding) -> Any:

@@ -6,12 +6,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_collections
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from tokenhmr_jax import sharding
+from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.tasks import Task
-from tokenhmr_jax.types import TrainState
+from tokenhmr_jax.types import ImageBatch, PoseBatch, TrainState
 
 
 def abstract_state(task: Task, tx: optax.GradientTransformation, mesh: Mesh) -> TrainState:
@@ -30,6 +33,26 @@ def initial_state(
 def _fresh_state(task: Task, tx: optax.GradientTransformation, seed: int) -> TrainState:
     params, state = task.init(jax.random.key(seed))
     return TrainState(jnp.zeros((), jnp.int32), params, state, tx.init(params))
+
+
+def batch_shapes(config: ml_collections.ConfigDict) -> PoseBatch | ImageBatch:
+    """The shapes of a config's batches."""
+    count, side = config.batch_size, config.data.get('crop_size')
+    of = lambda *shape, dtype=np.float32: jax.ShapeDtypeStruct((count, *shape), dtype)  # noqa: E731
+    if config.task == 'tokenizer':
+        return PoseBatch(body_pose=of(skeleton.NUM_BODY_JOINTS, 3))
+    return ImageBatch(
+        image=of(side, side, 3, dtype=np.uint8),
+        color=of(3),
+        keypoints2d=of(44, 3),
+        keypoints3d=of(44, 4),
+        global_orient=of(3),
+        body_pose=of(skeleton.NUM_JOINTS - 1, 3),
+        betas=of(10),
+        has_pose=of(),
+        has_betas=of(),
+        source=of(dtype=np.int32),
+    )
 
 
 def make(task: Task, tx: optax.GradientTransformation, mesh: Mesh, seed: int, parts: int = 1):
