@@ -9,6 +9,7 @@ one device and where torch and smplx are installed, both in PyTorch: `scaled_dot
 autocast, compiled on GPUs. Data and weights are noise, on the device already.
 """
 
+import functools
 import importlib.util
 import statistics
 import time
@@ -28,10 +29,8 @@ from tokenhmr_jax.tasks.regressor import RegressorTask
 _CONFIG = config_flags.DEFINE_config_file('config', None, "The regressor's.", lock_config=True)
 _BACKBONE = flags.DEFINE_string('backbone', None, "Sizes such as 'B/16', if not the config's.")
 _TURNS = flags.DEFINE_integer('turns', 5, 'How often each is timed; the median counts.')
+_SECONDS = flags.DEFINE_float('seconds', 0.5, 'That a turn takes at least.')
 _TORCH = flags.DEFINE_bool('torch', True, 'Whether to time PyTorch too, where it is installed.')
-
-SECONDS = 0.5  # that a turn takes, or more
-LARGEST = {'cpu': 1024, 'gpu': 8192, 'tpu': 8192}  # matrices, by platform
 
 
 def main(argv: list[str]) -> None:
@@ -72,7 +71,7 @@ def seconds_of(call: Callable[[], Any]) -> float:
     call_and_wait()
     start = time.perf_counter()
     call_and_wait()
-    number = max(1, round(SECONDS / (time.perf_counter() - start)))
+    number = max(1, round(_SECONDS.value / (time.perf_counter() - start)))
     times = []
     for _ in range(_TURNS.value):
         start = time.perf_counter()
@@ -84,14 +83,18 @@ def seconds_of(call: Callable[[], Any]) -> float:
 
 
 def matmul_rate(dtype: str) -> float:
-    """Operations per second of one device in products of square matrices, of the fastest size."""
-    fastest, size = 0.0, 512
-    while size <= LARGEST[jax.default_backend()]:
+    """Operations per second of one device in products of square matrices, of the fastest size.
+
+    Sizes double until a chain of products takes longer than a turn.
+    """
+    fastest, size, seconds = 0.0, 256, 0.0
+    while seconds <= _SECONDS.value and size < 2**15:
+        size *= 2
         x = jax.random.normal(jax.random.key(0), (size, size), dtype) / size**0.5
         # Each product depends on the one before: none can be left out.
         chain = jax.jit(lambda x: jax.lax.fori_loop(0, 8, lambda _, y: y @ x, x))
-        fastest = max(fastest, 8 * 2 * size**3 / seconds_of(lambda: chain(x)))  # noqa: B023
-        size *= 2
+        seconds = seconds_of(functools.partial(chain, x))
+        fastest = max(fastest, 8 * 2 * size**3 / seconds)
     return fastest
 
 
