@@ -203,11 +203,12 @@ def converted(files, configs, tmp_path_factory) -> pathlib.Path:
     """A folder with all of them converted."""
     from tokenhmr_jax.convert import convert
 
-    folder = tmp_path_factory.mktemp('converted')
-    tokenizer, regressor = files / 'tokenizer.pth', configs['regressor']
-    convert(files / 'tokenhmr.ckpt', folder / 'tokenhmr', regressor, tokenizer)
-    convert(files / 'hmr2.ckpt', folder / 'hmr2', regressor)
-    convert(files / 'hmr2.ckpt', folder / 'hmr2_backbone', backbone=True)
-    convert(files / 'vitpose.pth', folder / 'vitpose')
-    convert(tokenizer, folder / 'tokenizer', configs['tokenizer'])
-    return folder
+    def make(folder):
+        tokenizer, regressor = files / 'tokenizer.pth', configs['regressor']
+        convert(files / 'tokenhmr.ckpt', folder / 'tokenhmr', regressor, tokenizer)
+        convert(files / 'hmr2.ckpt', folder / 'hmr2', regressor)
+        convert(files / 'hmr2.ckpt', folder / 'hmr2_backbone', backbone=True)
+        convert(files / 'vitpose.pth', folder / 'vitpose')
+        convert(tokenizer, folder / 'tokenizer', configs['tokenizer'])
+
+    return made_once(tmp_path_factory, 'converted', make)
