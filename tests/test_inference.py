@@ -1,5 +1,8 @@
 """Converted weights in use: `tokenhmr_jax.load` and `load_tokenizer`, from the checkpoint alone."""
 
+import json
+import shutil
+
 import image_records
 import jax
 import numpy as np
@@ -141,6 +144,20 @@ def test_each_kind_has_its_own_way_to_be_loaded(converted):
         tokenhmr_jax.load(str(converted / 'vitpose'))
     with pytest.raises(FileNotFoundError, match='no checkpoints'):
         tokenhmr_jax.load(str(converted / 'nowhere'))
+
+
+def test_checkpoints_older_than_a_setting(converted, tmp_path):
+    """What was not there changes nothing, or is named."""
+    run = shutil.copytree(converted / 'tokenhmr', tmp_path / 'run')
+    [path] = run.glob('checkpoints/*/config/metadata')
+    stored = json.loads(path.read_text())
+    del stored['config']['adversarial']
+    path.write_text(json.dumps(stored))
+    assert tokenhmr_jax.load(str(run)).config.adversarial.weight == 0
+    del stored['config']['tals']
+    path.write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match=r"run: its config has no setting 'tals'.*config/metadata"):
+        tokenhmr_jax.load(str(run))
 
 
 def test_tokens_do_not_mix(model, tokenizer):
