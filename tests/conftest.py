@@ -182,6 +182,10 @@ def contents():
     return {
         'tokenizer.pth': original.tokenizer(),
         'tokenhmr.ckpt': original.regressor(),
+        'large_tokenizer.pth': original.tokenizer(width=12, code=6, codes=40, mul=4, div=4),
+        'large_tokenhmr.ckpt': original.regressor(
+            tokens=160, codes=40, code=6, width=20, depth=1, query=28, mixer=5
+        ),
         'hmr2.ckpt': original.regressor(tokens=None, width=8, depth=3, query=18),
         'vitpose.pth': {'state_dict': dict(original.backbone(original.Weights(3)))},
     }
@@ -205,7 +209,9 @@ def converted(files, configs, tmp_path_factory) -> pathlib.Path:
 
     def make(folder):
         tokenizer, regressor = files / 'tokenizer.pth', configs['regressor']
-        convert(files / 'tokenhmr.ckpt', folder / 'tokenhmr', regressor, tokenizer)
+        for name in ('', 'large_'):
+            source, stage1 = files / f'{name}tokenhmr.ckpt', files / f'{name}tokenizer.pth'
+            convert(source, folder / f'{name}tokenhmr', regressor, stage1)
         convert(files / 'hmr2.ckpt', folder / 'hmr2', regressor)
         convert(files / 'hmr2.ckpt', folder / 'hmr2_backbone', backbone=True)
         convert(files / 'vitpose.pth', folder / 'vitpose')
