@@ -49,9 +49,10 @@ def complete(where: str) -> Iterator[None]:
         missing = error.args[0] if error.args else None
         if not isinstance(missing, KeyError):  # as a ConfigDict raises it
             raise
+        name = missing.args[0].splitlines()[0]  # a guess at what was meant may follow
         raise ValueError(
-            f'{where} has no setting {missing.args[0]}, which this version reads: expected it as '
-            "in configs/; a checkpoint's settings are the JSON file config/metadata of its step"
+            f'{where} has no setting {name}, which this version reads: expected it as in configs/; '
+            "a checkpoint's settings are the JSON file config/metadata of its step"
         ) from error
 
 
