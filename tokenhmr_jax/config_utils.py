@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import ml_collections
+from absl import logging
 
 # Settings that some checkpoints are older than, by task, with the values of how it was before.
 _LATER = {'regressor': {'adversarial': {'weight': 0.0, 'mocap': ''}}}
@@ -71,6 +72,7 @@ def differences(a: dict, b: dict, prefix: str = '') -> list[str]:
 @contextlib.contextmanager
 def clear_errors() -> Iterator[None]:
     """In a command: what the user can mend ends it with one line instead of a traceback."""
+    logging.set_verbosity(logging.WARNING)  # Orbax and TFDS report every file they touch
     try:
         with complete('the config'):
             yield
