@@ -73,6 +73,8 @@ def differences(a: dict, b: dict, prefix: str = '') -> list[str]:
 def clear_errors() -> Iterator[None]:
     """In a command: what the user can mend ends it with one line instead of a traceback."""
     logging.set_verbosity(logging.WARNING)  # Orbax and TFDS report every file they touch
+    # Orbax misses metrics in every checkpoint between evaluations.
+    logging.get_absl_handler().addFilter(lambda record: 'tracked_metric' not in record.getMessage())
     try:
         with complete('the config'):
             yield
