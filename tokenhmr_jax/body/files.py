@@ -67,7 +67,7 @@ def keep(workdir: str, config: ml_collections.ConfigDict) -> None:
         target = _copy(workdir, name)
         partial = target.with_name(f'{target.name}.partial')
         smpl.write(partial, _arrays(config, name))
-        partial.rename(target)
+        partial.replace(target)
 
 
 def use_kept(workdir: str, config: ml_collections.ConfigDict) -> None:
