@@ -33,6 +33,8 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
+from tokenhmr_jax.data import jpeg
+
 SHAPES = {  # of the fields that are numbers, all float32
     'stored_origin': (2,),
     'stored_scale': (),
@@ -116,7 +118,6 @@ def store(
     if stored < span:
         square = cv2.resize(square, (stored, stored), interpolation=cv2.INTER_AREA)
     scale = stored / span
-    _, encoded = cv2.imencode('.jpg', square[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     fields = {
         # Shrinking merges whole pixels: the first one's centre moves.
         'stored_origin': corner - 0.5 + 0.5 / scale,
@@ -126,7 +127,7 @@ def store(
         'box_size': size,
     }
     fields = {name: np.asarray(value, np.float32) for name, value in fields.items()}
-    return {'image': encoded.tobytes()} | fields
+    return {'image': jpeg.encode(square, quality)} | fields
 
 
 def assemble(image: np.ndarray, key: str, box_center, box_size, labels: Mapping, **options) -> dict:
