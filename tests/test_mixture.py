@@ -1,6 +1,7 @@
 """The regressor trains on a mixture of real formats; killed, it goes on with the same records."""
 
 import functools
+import json
 import os
 import pathlib
 import signal
@@ -19,7 +20,8 @@ import test_hmr_eval
 from conftest import ROOT, quickstart_config
 from test_regressor_task import SIZES
 
-from tokenhmr_jax import checkpoints, train
+from tokenhmr_jax import checkpoints, evaluate, train
+from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.data import pipeline, prepare
 
 MIXTURE = {'bedlam/train': 0.5, 'pseudo_gt/mpii/train': 0.25, 'pseudo_gt/aic/train': 0.25}
@@ -88,7 +90,15 @@ def parameters(workdir, step):
         return saved.read_model(step)['params']
 
 
-def test_killed_and_resumed_it_sees_the_same_records(data, tmp_path):
+@pytest.fixture(scope='module')
+def unbroken(data, tmp_path_factory):
+    """The workdir of a run that is never interrupted."""
+    workdir = tmp_path_factory.mktemp('unbroken') / 'run'
+    train.train(config(data), str(workdir))
+    return workdir
+
+
+def test_killed_and_resumed_it_sees_the_same_records(data, unbroken, tmp_path):
     """The parameters after four steps are those of an unbroken run, to the bit."""
     workdir = tmp_path / 'killed'
     flags = settings(data) | {'data.mixture': MIXTURE}
@@ -108,12 +118,18 @@ def test_killed_and_resumed_it_sees_the_same_records(data, tmp_path):
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL  # it had not ended by itself
     train.train(config(data), str(workdir))
-    train.train(config(data), str(tmp_path / 'unbroken'))
-    jax.tree.map(
-        np.testing.assert_array_equal,
-        parameters(workdir, 4),
-        parameters(tmp_path / 'unbroken', 4),
-    )
+    jax.tree.map(np.testing.assert_array_equal, parameters(workdir, 4), parameters(unbroken, 4))
+
+
+def test_evaluated_by_the_convention_of_emdb(unbroken, tmp_path):
+    """The body models are those in the run's folder; the error is the joints' mean."""
+    rows = evaluate.evaluate(str(unbroken), out=str(tmp_path), convention='smpl24')
+    joints = {n: v for n, v in rows['regressor'].items() if n.startswith('joint_mm/')}
+    assert list(joints) == [f'joint_mm/{name}' for name in skeleton.JOINTS]
+    assert rows['regressor']['mpjpe_mm'] == pytest.approx(np.mean(list(joints.values())), rel=1e-5)
+    lines = (unbroken / 'metrics.jsonl').read_text().splitlines()
+    (other,) = (x['eval/mpjpe_mm'] for x in map(json.loads, lines) if 'eval/mpjpe_mm' in x)
+    assert rows['regressor']['mpjpe_mm'] != pytest.approx(other, rel=1e-3)
 
 
 def test_every_source_has_its_share(data):

@@ -5,7 +5,8 @@ The picture is the square that any augmentation can reach. It is cut from the fu
 and knows its place there: full-image point f lies at (f - stored_origin) * stored_scale in it.
 
     key             text, unique in its dataset
-    image           JPEG, RGB, square; black where it leaves the full image
+    image           JPEG, RGB, square; black where it leaves the full image; made by `jpeg.encode`,
+                    so that a crop decodes its own part of it alone
     stored_origin   (2,) full-image px at the centre of the picture's first pixel
     stored_scale    () px of the picture per full-image px, at most 1
     image_size      (2,) width and height of the full image, px
