@@ -104,6 +104,9 @@ def paper() -> ml_collections.ConfigDict:
     config.body = '/data/smpl/SMPL_NEUTRAL.pkl'
     # For files without `joint_regressor_extra`, as the official ones are.
     config.extra_regressor = '/data/smpl/SMPL_to_J19.pkl'
+    # What the labels of 3DPW and EMDB are of: needed to evaluate on them, and for nothing else.
+    config.body_male = '/data/smpl/SMPL_MALE.pkl'
+    config.body_female = '/data/smpl/SMPL_FEMALE.pkl'
     config.loss_weights = ml_collections.ConfigDict()
     config.loss_weights.keypoints2d = 0.01
     config.loss_weights.keypoints3d = 0.05
@@ -221,6 +224,7 @@ def quickstart() -> ml_collections.ConfigDict:
     config.model.mixer.update(width=16, depth=2, token_dim=32, channel_dim=64, dtype='float32')
     config.body = 'mannequin'
     config.extra_regressor = ''
+    config.body_male = config.body_female = ''
     config.tals.enabled = False
     # So short a training finds the orientation by its own term sooner than by the keypoints'.
     config.loss_weights.global_orient = 0.2
