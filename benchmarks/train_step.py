@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f'unknown arguments: {argv[1:]}')
     config = _CONFIG.value
-    config.body = 'mannequin'
+    config.update(body='mannequin', body_male='', body_female='')
     if _BACKBONE.value:
         config.model.backbone.update(vit.decode_variant(_BACKBONE.value))
     mesh, size = sharding.make_mesh(fsdp=config.mesh.fsdp), config.model.backbone

@@ -113,6 +113,7 @@ def make(config: ml_collections.ConfigDict, devices: Sequence[jax.Device]) -> Pl
     The body is the mannequin, whose arrays have the sizes of SMPL's: no file is needed.
     """
     config = ml_collections.ConfigDict(config.to_dict())
+    config.update({name: '' for name in ('body_male', 'body_female') if name in config})
     config.body = 'mannequin'
     mesh, parts = sharding.make_mesh(devices, config.mesh.fsdp), config.accumulation_steps
     sharding.check_batch_size(config.batch_size, mesh, 'batch_size', parts)

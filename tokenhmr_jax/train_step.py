@@ -49,6 +49,7 @@ def batch_shapes(config: ml_collections.ConfigDict) -> PoseBatch | ImageBatch:
         global_orient=of(3),
         body_pose=of(skeleton.NUM_JOINTS - 1, 3),
         betas=of(10),
+        gender=of(),
         has_pose=of(),
         has_betas=of(),
         source=of(dtype=np.int32),
