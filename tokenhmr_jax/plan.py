@@ -4,10 +4,12 @@
 
 compiles the real step for a slice of TPUs, which need not be there: the package `libtpu` (in the
 extra `[tpu]`) holds the compiler. Topologies: v4-N, v5p-N (N cores, two a chip, as Google names
-slices), v5e-N, v6e-N (N chips), gpu:N, of those of this machine, and cpu:N.
+slices), v5e-N, v6e-N (N chips), gpu:N, of those of this machine, and cpu:N. Ends with exit code 1 if
+the step does not fit.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -233,6 +235,8 @@ def main(argv: list[str]) -> None:
         print(report(found, chip), flush=True)
         if _SEARCH.value and chip:
             print(f'largest batch that fits: {largest(config, devices, found)}')
+        if found.problem:
+            sys.exit(1)
 
 
 if __name__ == '__main__':
