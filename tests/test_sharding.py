@@ -1,12 +1,14 @@
 """Where arrays lie on a mesh, and that they are the same wherever they lie."""
 
+import collections
+
 import jax
 import numpy as np
 import pytest
 from conftest import tiny_config
 from jax.sharding import PartitionSpec
 
-from tokenhmr_jax import checkpoints, optimizer, sharding, train_step
+from tokenhmr_jax import checkpoints, collectives, optimizer, sharding, train_step
 from tokenhmr_jax.tasks import TASKS
 from tokenhmr_jax.types import TrainState
 
@@ -78,3 +80,27 @@ def test_a_checkpoint_goes_on_on_other_devices_to_the_bit(tmp_path):
             assert new.sharding == there.sharding
             if old.ndim:
                 np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize('fsdp', [1, 4])
+def test_a_step_sends_what_its_sharding_needs_and_no_more(fsdp):
+    """Sums of gradients and of the codebook's statistics; of parameters that devices share, each
+    kernel once for the forward and once for the backward pass. Nothing goes to the host."""
+    task, tx, mesh = placed(8, fsdp, **{'optimizer.muon_learning_rate': None})
+    config = tiny_config('/nowhere')
+    state = train_step.abstract_state(task, tx, mesh)
+    batch = train_step.batch_shapes(config)
+    step = train_step.make(task, tx, mesh, 0)
+    text = step.lower(state, jax.eval_shape(task.frozen), batch).compile().as_text()
+    sent = collections.defaultdict(list)
+    for kind, size, times in collectives.find(text):
+        sent[kind] += times * [size]
+    split = [x for x in jax.tree.leaves(state.params) if any(x.sharding.spec)]
+    kernels = [4 * x.size for x in split]
+    assert sent.keys() == ({'all-reduce', 'all-gather'} if fsdp > 1 else {'all-reduce'})
+    assert set(sent['all-gather']) <= set(kernels)
+    assert sum(sent['all-gather']) <= 2 * sum(kernels)
+    summed = sum(4 * x.size for x in jax.tree.leaves((state.params, state.state)))
+    assert 0.9 * summed < sum(sent['all-reduce']) < 1.2 * summed
+    for word in ('infeed', 'outfeed', 'callback', 'is_host_transfer'):
+        assert word not in text

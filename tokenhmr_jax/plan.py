@@ -4,8 +4,8 @@
 
 compiles the real step for a slice of TPUs, which need not be there: the package `libtpu` (in the
 extra `[tpu]`) holds the compiler. Topologies: v4-N, v5p-N (N cores, two a chip, as Google names
-slices), v5e-N, v6e-N (N chips), gpu:N, of those of this machine, and cpu:N. Ends with exit code 1 if
-the step does not fit.
+slices), v5e-N, v6e-N (N chips), gpu:N, of those of this machine, and cpu:N. Ends with exit code 1
+if the step does not fit.
 """
 
 import os
