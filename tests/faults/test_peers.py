@@ -36,15 +36,22 @@ def test_who_is_left_alone_ends(prepared, tmp_path, what, which, record_property
 EXACT = {'log_every': 1, 'num_steps': 12, 'checkpoint_every': 1}
 
 
-def part(prepared, workdir, processes: int, until: int, fsdp: int = 1, devices: int = 1) -> None:
-    """Go on with a run until it has saved a step, then stop it."""
+def part(prepared, workdir, processes: int, fsdp: int = 1, devices: int = 1) -> None:
+    """Go on with a run until it has saved another step, then stop it."""
+    before = steps_of(workdir)
     arguments = train_arguments(prepared, workdir, **EXACT, **{'mesh.fsdp': fsdp})
     logs = workdir.parent
     if processes == 2:
         runs = start_pair(arguments, logs)
     else:
-        runs = [Run(arguments, logs / f'alone{until}.log', JAX_NUM_CPU_DEVICES=str(devices))]
-    runs[0].wait_until(lambda: steps_of(workdir) and steps_of(workdir)[-1] >= until)
+        runs = [
+            Run(
+                arguments,
+                logs / f'alone{len(before)}-{devices}.log',
+                JAX_NUM_CPU_DEVICES=str(devices),
+            )
+        ]
+    runs[0].wait_until(lambda: steps_of(workdir)[-1:] > before[-1:])
     runs[0].send(signal.SIGTERM)
     assert [run.end() for run in runs] == [75] * processes, runs[0].printed
 
@@ -55,10 +62,10 @@ def test_processes_devices_and_sharding_change_and_the_losses_do_not(
 ):
     whole, workdir = tmp_path / 'whole', tmp_path / 'run'
     command(*train_arguments(prepared, whole, **EXACT))
-    part(prepared, workdir, processes=1, until=2)
-    part(prepared, workdir, processes=2, until=4)
-    part(prepared, workdir, processes=1, until=6, devices=8)
-    part(prepared, workdir, processes=1, until=8, devices=2, fsdp=2)
+    part(prepared, workdir, processes=1)
+    part(prepared, workdir, processes=2)
+    part(prepared, workdir, processes=1, devices=8)
+    part(prepared, workdir, processes=1, devices=2, fsdp=2)
     command(*train_arguments(prepared, workdir, **EXACT))
     ours, theirs = losses(workdir), losses(whole)
     assert ours.keys() == theirs.keys()

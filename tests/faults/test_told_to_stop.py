@@ -27,7 +27,7 @@ PARTS = {
     # The losses of a step are written before it is evaluated.
     'evaluation': lambda workdir: 6 in losses(workdir),
 }
-ONE_BY_ONE = {'eval.batch_size': 1, 'eval.limit': None}  # an evaluation that takes its time
+ONE_BY_ONE = {'eval.batch_size': 1, 'eval.limit': 150}  # an evaluation that takes its time
 
 
 def stopped_at(printed: str) -> int:
