@@ -101,6 +101,8 @@ def test_a_step_sends_what_its_sharding_needs_and_no_more(fsdp):
     assert set(sent['all-gather']) <= set(kernels)
     assert sum(sent['all-gather']) <= 2 * sum(kernels)
     summed = sum(4 * x.size for x in jax.tree.leaves((state.params, state.state)))
-    assert 0.9 * summed < sum(sent['all-reduce']) < 1.2 * summed
+    # Gradients of shared kernels are summed within groups, and their shares across groups.
+    across = sum(kernels) / fsdp if fsdp > 1 else 0
+    assert 0.95 * summed < sum(sent['all-reduce']) - across < 1.05 * summed
     for word in ('infeed', 'outfeed', 'callback', 'is_host_transfer'):
         assert word not in text
