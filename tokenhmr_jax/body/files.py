@@ -29,7 +29,7 @@ def keep(workdir: str, config: ml_collections.ConfigDict) -> None:
     target = epath.Path(workdir) / _COPY
     partial = target.with_name(f'{_COPY}.partial')
     smpl.write(partial, _arrays(config))
-    partial.rename(target)
+    partial.replace(target)
 
 
 def use_kept(workdir: str, config: ml_collections.ConfigDict) -> None:
