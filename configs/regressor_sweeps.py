@@ -31,7 +31,7 @@ def head(config):
 def loose_weight(config):
     """What an error within its threshold weighs, from as much as any other to nothing at all.
 
-    About 0.01 in the paper (section 3.3), 0.05 in the release.
+    About 0.01 in the paper, 0.05 in its public code.
     """
     yield from _with_tals({'tals.loose_weight': [1.0, 0.2, 0.05, 0.01, 0.0]})
 
@@ -42,8 +42,8 @@ def thresholds(config):
 
 
 def distance(config):
-    """What is compared with the 2D thresholds: L1, as they were measured (section 3.1), or the
-    squared distance, as in the release, which tolerates ten times as much."""
+    """What is compared with the 2D thresholds: L1, as they were measured (supplement, section 2.2),
+    or the squared distance, as in the release, which tolerates ten times as much."""
     yield from _with_tals({'tals.distance': ['l1', 'squared']})
 
 
@@ -74,7 +74,7 @@ def _unfiltered(name):
 
 
 def loss_weights(config):
-    """Each loss term at a fifth and at five times its weight (those of section 3.4)."""
+    """Each loss term at a fifth and at five times its weight, of which the paper gives one set."""
     yield 'as_is', {}
     for term, weight in config.loss_weights.items():
         for factor in (0.2, 5.0):

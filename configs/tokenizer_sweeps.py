@@ -11,21 +11,20 @@ from tokenhmr_jax.models.tokenizer import num_tokens
 
 
 def codes(config):
-    """Size of the codebook, halved and doubled (supplement, the tokenizer's ablations: 2048 x 256
-    is what it settles on)."""
+    """Codes in the codebook; 2048 as published (supplement)."""
     size = config.codebook.num_codes
     yield from sweeps.grid({'codebook.num_codes': [size, size // 4, size // 2, 2 * size]})
 
 
 def code_dim(config):
-    """Numbers in a code, halved and doubled (supplement, as `codes`)."""
+    """Numbers in a code; 256 as published (supplement)."""
     size = config.model.code_dim
     yield from sweeps.grid({'model.code_dim': [size, size // 4, size // 2, 2 * size]})
 
 
 def tokens(config):
-    """Number of tokens: 160 as published, and what fewer and more upsamplings make of the 21 joints
-    (supplement, as `codes`)."""
+    """Tokens for a pose: 160 as published (supplement), and what fewer and more
+    upsamplings make of the 21 joints."""
     size = config.model.size_mul
     for size_mul in (size, *(s for s in range(1, 6) if s != size)):
         yield f'tokens={num_tokens(size_mul)}', {'model.size_mul': size_mul}
