@@ -100,6 +100,8 @@ class Local:
                 start_new_session=True,  # Ctrl-C is for the sweep, which tells its runs
             )
         self._running[planned.name] = planned, process, environment
+        if self._told:  # while it was started
+            process.terminate()
 
     def _end(self, name: str) -> str:
         """What became of a run whose process has ended."""
@@ -234,7 +236,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         outcomes = Local(planned, options.parallel).run()
         begun = [each.workdir for each in planned if runs.has_begun(each.workdir)]
         if begun:
-            report.report(begun, f'{options.workdir}/report', planned[0].workdir)
+            first = planned[0].workdir
+            baseline = first if first in begun else None
+            report.report(begun, f'{options.workdir}/report', baseline)
         print(summary(outcomes))
     if STOPPED in outcomes.values():
         sys.exit(_TRY_AGAIN)

@@ -230,6 +230,21 @@ def sweep(prepared, trained, tmp_path):
     return arguments
 
 
+def started(arguments, log) -> subprocess.Popen:
+    """A sweep, once the first of its runs has begun to write its log."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not log.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return process
+
+
 def children(pid: int) -> list[int]:
     return list(map(int, pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text().split()))
 
@@ -240,20 +255,20 @@ def test_killed_at_a_random_moment_a_sweep_ends_with_the_same_table(sweep):
     assert '2 of 3 runs are done' in printed
     assert "bad: exit code 1: error: optimizer.schedule 'steps'" in printed
 
-    process = subprocess.Popen(
-        [sys.executable, *sweep('good')],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     log = sweep.folder / 'good/runs/seed=1/train.log'
-    deadline = time.monotonic() + 120
-    while not log.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    process = started(sweep('good'), log)
+    process.send_signal(signal.SIGTERM)
+    printed = process.communicate(timeout=120)[0]
+    assert process.returncode == 75, printed
+    assert 'seed=1: stopped' in printed
+
+    log.unlink()
+    process = started(sweep('good'), log)
     time.sleep(random.Random(time.time_ns()).uniform(0, 12))
     runs = children(process.pid)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
+    deadline = time.monotonic() + 60
     while any(pathlib.Path(f'/proc/{pid}/exe').exists() for pid in runs):
         assert time.monotonic() < deadline, 'a run outlived its sweep'
         time.sleep(0.05)
