@@ -5,7 +5,7 @@
 Of poses that it has not seen: how far their reconstructions are from them, where both lie in a
 t-SNE of their joints, and what becomes of them under noise. Those of the validation splits, or of
 --split, count as in distribution; those of motion files, as datasets/amass reads them, and of
---outside as out of it. Writes `pose_space.md` and `pose_space.png`. Needs `pip install -e .[report]`.
+--outside as out of it. Writes `pose_space.md` and `pose_space.png`. Needs the extra `report`.
 """
 
 import importlib.util
