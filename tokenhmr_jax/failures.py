@@ -20,7 +20,7 @@ from typing import NamedTuple
 import cv2
 import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 
 from tokenhmr_jax import config_utils, image_report, markdown, sharding, trained
 from tokenhmr_jax.body import rotations, skeleton
@@ -169,7 +169,6 @@ def main() -> None:
     def run(argv):
         if len(argv) > 1:
             raise app.UsageError(f'unknown arguments: {argv[1:]}')
-        logging.set_verbosity(logging.WARNING)  # Orbax reports every file it reads
         with config_utils.clear_errors():
             if count.value < 1:
                 raise ValueError(f'count={count.value}: expected at least 1')

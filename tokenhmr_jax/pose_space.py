@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax import config_utils, markdown, metrics, pose_report, sharding, trained
@@ -252,7 +252,6 @@ def main() -> None:
     def run(argv):
         if len(argv) > 1:
             raise app.UsageError(f'unknown arguments: {argv[1:]}')
-        logging.set_verbosity(logging.WARNING)  # Orbax reports every file it reads
         with config_utils.clear_errors():
             needs('matplotlib', 'sklearn')
             if limit.value < 2:
