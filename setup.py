@@ -47,6 +47,7 @@ setup(
             'pytest>=8',
             'pytest-xdist>=3.7',
             'ruff>=0.9',
+            'scikit-learn>=1.5',
         ],
         # Plots of runs and of the pose space.
         'report': ['matplotlib>=3.8', 'scikit-learn>=1.5'],

@@ -12,7 +12,7 @@ from conftest import TINY, command, quickstart_config
 from scipy.spatial.transform import Rotation
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tokenhmr_jax import checkpoints, config_utils, sharding, tals_derivation
+from tokenhmr_jax import checkpoints, config_utils, failures, sharding, tals_derivation
 from tokenhmr_jax import trained as trained_run
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks import TASKS
@@ -195,6 +195,21 @@ def test_the_mean_body_is_the_mean_of_the_training_bodies(evaluation, images):
     error = np.linalg.norm(centred('mannequin/suit_heldout') - mean, axis=-1).mean() * 1000
     row = rows['mean body, mannequin/suit_heldout']
     np.testing.assert_allclose(row['mpjpe_mm'], error, rtol=0.02)
+
+
+def test_failures_are_counted_and_drawn(run, images):
+    """Every record once; its errors are those of the evaluation."""
+    loaded = trained_run.load(str(run), 'last', sharding.make_mesh(jax.devices()[:1]))
+    records = pipeline.open_split(str(images), 'mannequin/suit_heldout')
+    table, picture = failures.report(loaded, records, 1)
+    rows = [line.strip('| ').split(' | ') for line in table.splitlines()[2:]]
+    assert [row[0] for row in rows] == [*failures.KINDS, 'all']
+    assert sum(float(row[1].strip('%')) for row in rows[:-1]) == pytest.approx(100)
+    logged = [json.loads(line) for line in (run / 'metrics.jsonl').read_text().splitlines()][-1]
+    for column, name in ((2, 'mpjpe_mm'), (3, 'keypoints2d_px')):
+        assert float(rows[-1][column]) == pytest.approx(logged[f'eval/{name}'], rel=1e-3)
+    assert picture.shape[1:] == (1536, 3)
+    assert picture.std() > 10
 
 
 def test_thresholds_of_angles_are_the_mean_errors_of_predictions(run, images, tmp_path):
