@@ -45,7 +45,7 @@ def test_a_limb_that_leads_to_the_wrong_side_where_2d_is_right():
     assert kind_of_first(**wrong) == 'depth'
     assert kind_of_first(**wrong, keypoints2d_px=9.0) == 'none of these'
     assert kind_of_first(**wrong, turned=91) == 'orientation'
-    assert kind_of_first(limbs=limb(0.2), limbs_gt=limb(-0.1)) == 'none of these'
+    assert kind_of_first(limbs=limb(0.2), limbs_gt=limb(-0.09)) == 'none of these'
     assert kind_of_first(limbs=limb(0.2), limbs_gt=limb(0.2)) == 'none of these'
 
 

@@ -5,7 +5,7 @@
 The kinds, each without those before it:
 
 - orientation ambiguity: the body is turned by more than 90 degrees from the true one;
-- depth ambiguity: the 2D error is below the median, and a limb that leads 15 cm or more towards the
+- depth ambiguity: the 2D error is below the median, and a limb that leads 10 cm or more towards the
   camera leads as far away from it in the answer, or the other way round;
 - foreshortening: a limb lies within 15 degrees of the camera's axis, and is hardly seen.
 
@@ -30,7 +30,7 @@ from tokenhmr_jax.types import ImageBatch
 
 KINDS = ('orientation', 'depth', 'foreshortening', 'none of these')
 _TURNED, _ALONG_AXIS = 90.0, 15.0  # degrees
-_LEADS = 0.15  # metres
+_LEADS = 0.1  # metres
 
 _LIMBS = [
     (skeleton.JOINTS.index(f'{side}_{a}'), skeleton.JOINTS.index(f'{side}_{b}'))

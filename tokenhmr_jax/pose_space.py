@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NOISE_DEGREES = (0, 2, 5, 10, 15, 20, 30, 45, 60)
-_SAND, _BLUE, _GREY = '#c8a45c', '#2f6fb7', '#dddddd'
+_SAND, _BLUE, _GREY = '#d08a1e', '#2f6fb7', '#dddddd'
 _COLUMNS = 3
 _CHUNK = 256
 
@@ -202,8 +202,8 @@ def picture(
 def _scatter(axis: 'Axes', everything: np.ndarray, true: np.ndarray, found: np.ndarray) -> None:
     axis.scatter(*everything.T, s=3, color=_GREY, linewidths=0)
     axis.plot(*np.stack([true, found]).transpose(2, 0, 1), color=_GREY, linewidth=0.5, zorder=1)
-    axis.scatter(*true.T, s=11, color=_SAND, linewidths=0, label='true', zorder=2)
-    axis.scatter(*found.T, s=4, color=_BLUE, linewidths=0, label='reconstructed', zorder=3)
+    axis.scatter(*true.T, s=16, facecolors='none', edgecolors=_SAND, label='true', zorder=2)
+    axis.scatter(*found.T, s=3, color=_BLUE, label='reconstructed', zorder=3)
     axis.legend(loc='lower right', fontsize=8)
     axis.set(xticks=(), yticks=())
 
