@@ -141,6 +141,7 @@ def test_what_runs_are_to_read_is_looked_for(prepared, trained, tmp_path):
         ('stage1', there | small | {'tokenizer.checkpoint': str(tmp_path / 'nothing')}),
         ('sizes', there | small | {'tokenizer.num_codes': 64}),
         ('body', there | small | {'body': '/nowhere.pkl'}),
+        ('mocap', there | small | {'adversarial.weight': 0.1, 'adversarial.mocap': '/nowhere.npz'}),
         ('table', there | small | {'tals.thresholds': '/nowhere.csv'}),
         ('direct', there | {'model.head': 'direct', 'tokenizer.checkpoint': ''}),
         arguments=data,
@@ -149,7 +150,7 @@ def test_what_runs_are_to_read_is_looked_for(prepared, trained, tmp_path):
         sweeps.check_inputs(runs)
     problems = str(error.value).splitlines()
     assert [line.split(':')[0].strip() for line in problems] == [
-        '5 problems in the sweep', 'data', 'stage1', 'sizes', 'body', 'table',
+        '6 problems in the sweep', 'data', 'stage1', 'sizes', 'body', 'mocap', 'table',
     ]  # fmt: skip
     assert 'no checkpoints' in problems[2]
     assert 'a tokenizer with' in problems[3]

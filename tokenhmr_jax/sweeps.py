@@ -244,11 +244,26 @@ def _check_inputs(config: ml_collections.ConfigDict) -> None:
     pipeline.check_mixture(config.data.mixture)
     for name in (*config.data.mixture, *config.data.validation):
         pipeline.open_split(config.data.data_dir, name)
-    if config.body != 'mannequin' and not epath.Path(config.body).exists():
-        raise FileNotFoundError(f"{config.body}: no such file; expected a body or 'mannequin'")
+    for name in _files(config):
+        path = lookup(config.to_dict(), name)
+        if not epath.Path(path).exists():
+            raise FileNotFoundError(f'{name}={path!r}: no such file')
     if config.task == 'regressor':
         tals.load(config.tals.thresholds)
         warm_start.check(config)
+
+
+def _files(config: ml_collections.ConfigDict) -> Iterator[str]:
+    """The settings that name files which a run will read whole."""
+    if config.body != 'mannequin':
+        yield 'body'
+        if 'extra_regressor' in config and config.extra_regressor:
+            yield 'extra_regressor'
+    if config.task == 'regressor':
+        if config.adversarial.weight:
+            yield 'adversarial.mocap'
+        if config.model.body_mean.endswith('.npz'):
+            yield 'model.body_mean'
 
 
 def _raise(problems: Sequence[str]) -> None:
