@@ -159,10 +159,9 @@ class RegressorTask:
             state = warm_start.with_mean(state, self.config.model.body_mean)
         if start.checkpoint:
             params, state = warm_start.from_regressor(params, state, self.config)
-        with_stage1 = start.checkpoint and 'head' in start.parts and not tokenizer.checkpoint
-        if self.model.tokenizer is None or with_stage1:
-            return params, state
-        return params, warm_start.from_tokenizer(state, tokenizer)
+        if warm_start.needs_tokenizer(self.config):
+            state = warm_start.from_tokenizer(state, tokenizer)
+        return params, state
 
     def loss(
         self,
@@ -195,7 +194,7 @@ class RegressorTask:
             betas_gt=betas,
         )
         below = tals.compare(
-            frozen.thresholds,
+            tals.scaled(frozen.thresholds, config.tals.scale),
             keypoints2d=keypoints2d,
             keypoints2d_gt=batch.keypoints2d,
             rotation=rotation,
