@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import command, tiny_config, train_arguments
-from runs import read_metrics, steps_of
+from training_runs import read_metrics, steps_of
 
 from tokenhmr_jax import checkpoints, optimizer, sharding, train, train_step
 from tokenhmr_jax.body import smpl

@@ -27,6 +27,7 @@ from tokenhmr_jax import (
     evaluate,
     optimizer,
     preemption,
+    runs,
     sharding,
     train_step,
 )
@@ -86,6 +87,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
         if jax.process_index() == 0:
             stack.enter_context(workdirs.locked(workdir))
             files.keep(workdir, config)
+            runs.keep_config(workdir, config)
         saved = stack.enter_context(checkpoints.Checkpoints(workdir, config.eval.best_metric))
         state, first = _begin(config, task, tx, mesh, data, saved, description, workdir)
         writer = stack.enter_context(MetricWriter(workdir, first))

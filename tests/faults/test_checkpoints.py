@@ -6,7 +6,7 @@ import shutil
 import pytest
 from conftest import command, train_arguments
 from etils import epath
-from runs import FULL, assert_identical, losses, saved_arrays, steps_of
+from training_runs import FULL, assert_identical, losses, saved_arrays, steps_of
 
 from tokenhmr_jax import checkpoints, checksums
 

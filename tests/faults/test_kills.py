@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import command, train_arguments
 from etils import epath
-from runs import FULL, Run, assert_identical, half_saved, losses, saved_arrays, steps_of
+from training_runs import FULL, Run, assert_identical, half_saved, losses, saved_arrays, steps_of
 
 from tokenhmr_jax import checkpoints, checksums
 from tokenhmr_jax.types import TrainState

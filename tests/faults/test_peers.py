@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 from conftest import command, train_arguments
-from runs import FULL, Run, losses, saved_arrays, start_pair, steps_of
+from training_runs import FULL, Run, losses, saved_arrays, start_pair, steps_of
 
 pytestmark = pytest.mark.skipif(not FULL, reason='several processes each: make faults')
 

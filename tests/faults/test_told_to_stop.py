@@ -5,7 +5,7 @@ import time
 
 import pytest
 from conftest import command, train_arguments
-from runs import (
+from training_runs import (
     FULL,
     Run,
     assert_identical,

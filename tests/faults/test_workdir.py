@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT, command, train_arguments
-from runs import FULL, Run, assert_identical, losses, saved_arrays, steps_of
+from training_runs import FULL, Run, assert_identical, losses, saved_arrays, steps_of
 
 from tokenhmr_jax import checkpoints, workdir
 from tokenhmr_jax.types import TrainState
