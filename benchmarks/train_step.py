@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import ml_collections
 import noise
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from tokenhmr_jax import flops, optimizer, sharding, train_step
@@ -36,6 +36,7 @@ _TORCH = flags.DEFINE_bool('torch', True, 'Whether to time PyTorch too, where it
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f'unknown arguments: {argv[1:]}')
+    logging.set_verbosity(logging.WARNING)  # JAX reports each platform that is not there
     config = _CONFIG.value
     config.update(body='mannequin', body_male='', body_female='')
     if _BACKBONE.value:
@@ -130,7 +131,7 @@ def model_operations(config: ml_collections.ConfigDict) -> dict[str, float]:
     config.model.backbone.remat = ''
     task = RegressorTask.from_config(config)
     batch = train_step.batch_shapes(config)
-    frozen = jax.eval_shape(task.frozen)
+    frozen = task.frozen()
     params, state = jax.eval_shape(task.init, jax.random.key(0))
     loss = lambda p: task.loss(p, state, frozen, batch, jax.random.key(0), 0)  # noqa: E731
     inference = flops.count(task.predict, params, state, frozen, batch)

@@ -83,7 +83,7 @@ def test_train_step():
     arguments = [f'--config.{name}={value}' for name, value in settings.items()]
     out = command(
         'benchmarks/train_step.py', '--config=configs/regressor.py:variant=quickstart',
-        '--backbone=Ti/16', '--turns=1', '--seconds=0', *arguments,
+        '--turns=1', '--seconds=0', *arguments,
     )  # fmt: skip
     assert re.search(r'products of float32 matrices: [\d.]+ TFLOP/s', out), out
     rates = r'[\d.]+ ms, [\d.]+ images/s, [\d.e-]+ TFLOP/s, [\d.]+% of the rate of products'
