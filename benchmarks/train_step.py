@@ -130,14 +130,18 @@ def model_operations(config: ml_collections.ConfigDict) -> dict[str, float]:
     config = ml_collections.ConfigDict(config.to_dict())
     config.model.backbone.remat = ''
     task = RegressorTask.from_config(config)
-    batch = train_step.batch_shapes(config)
+    shapes = *jax.eval_shape(task.init, jax.random.key(0)), train_step.batch_shapes(config)
     frozen = task.frozen()
-    params, state = jax.eval_shape(task.init, jax.random.key(0))
-    loss = lambda p: task.loss(p, state, frozen, batch, jax.random.key(0), 0)  # noqa: E731
-    inference = flops.count(task.predict, params, state, frozen, batch)
+
+    def loss(params, state, batch):
+        return task.loss(params, state, frozen, batch, jax.random.key(0), 0)
+
+    def predict(params, state, batch):
+        return task.predict(params, state, frozen, batch)
+
     return {
-        'training': flops.count(jax.grad(loss, has_aux=True), params),
-        'inference': inference,
+        'training': flops.count(jax.grad(loss, has_aux=True), *shapes),
+        'inference': flops.count(predict, *shapes),
     }
 
 
