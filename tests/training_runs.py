@@ -40,15 +40,16 @@ class Run:
     def printed(self) -> str:
         return self._log.read_text()
 
-    def wait_until(self, condition, seconds: float = 180) -> None:
-        """Fails if the process ends before."""
+    def wait_until(self, condition, seconds: float = 300) -> None:
+        """Fails, and leaves no process, if the process ends before or it takes longer."""
         deadline = time.monotonic() + seconds
         while not condition():
-            assert self.poll() is None, self.printed
-            assert time.monotonic() < deadline, self.printed
+            if self.poll() is not None or time.monotonic() > deadline:
+                self._process.kill()
+                raise AssertionError(f'{self.poll()}: {self.printed}')
             time.sleep(0.01)
 
-    def end(self, seconds: float = 180) -> int:
+    def end(self, seconds: float = 300) -> int:
         """Its exit code, once it has ended."""
         try:
             return self._process.wait(seconds)
