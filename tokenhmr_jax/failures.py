@@ -62,9 +62,10 @@ def answers(run: trained.Trained, records: pipeline.Records) -> Answers:
     @jax.jit
     def answer(params, state, frozen, batch: ImageBatch) -> Answers:
         output = task.predict(params, state, frozen, batch)
-        truth = true_params(batch.global_orient, batch.body_pose, batch.betas)
-        angle = rotations.geodesic_angle(output.params.global_orient, truth.global_orient)
-        joints, joints_gt = output.body.joints, true_body(frozen, batch).joints
+        labels = batch.global_orient, batch.body_pose, batch.betas
+        true_orient = true_params(*labels).global_orient
+        angle = rotations.geodesic_angle(output.params.global_orient, true_orient)
+        joints, joints_gt = output.body.joints, true_body(frozen, *labels, batch.gender).joints
         errors = task.metrics(output, frozen, batch)
         return Answers(
             limbs=joints[:, ends] - joints[:, starts],
