@@ -287,8 +287,7 @@ def body_errors(
 ) -> dict[str, jax.Array]:
     """`metrics.body_errors` of bodies against those of a batch's labels."""
     ours = evaluation_points(convention, frozen, body)
-    true = true_body(frozen, batch.global_orient, batch.body_pose, batch.betas, batch.gender)
-    theirs = evaluation_points(convention, frozen, true)
+    theirs = evaluation_points(convention, frozen, true_body(frozen, batch))
     return metrics.body_errors(ours[0], theirs[0], ours[1], theirs[1])
 
 
@@ -301,7 +300,12 @@ def evaluation_points(
     return metrics.evaluation_points(convention, keypoints3d, body.vertices, regressor)
 
 
-def true_body(
+def true_body(frozen: Frozen, batch: ImageBatch) -> BodyOutput:
+    """The bodies of a batch's labels."""
+    return body_of(frozen, batch.global_orient, batch.body_pose, batch.betas, batch.gender)
+
+
+def body_of(
     frozen: Frozen,
     global_orient: jax.Array,
     body_pose: jax.Array,
