@@ -9,7 +9,7 @@ The kinds, each without those before it:
   camera leads as far away from it in the answer, or the other way round;
 - foreshortening: a limb lies within 15 degrees of the camera's axis, and is hardly seen.
 
-Writes `failures.md`, how frequent they are and how large the errors are, and `failures.png`, the
+Writes `failures.md`, how frequent they are and how large the errors are, and `failures.jpg`, the
 worst of each. Any image dataset with true labels will do, such as that of the mannequin.
 """
 
@@ -188,8 +188,8 @@ def main() -> None:
         (folder / 'failures.md').write_text(text + '\n')
         print(text)
         if picture is not None:
-            cv2.imwrite(str(folder / 'failures.png'), picture[..., ::-1])
-            print(f'\npicture: {folder / "failures.png"}')
+            cv2.imwrite(str(folder / 'failures.jpg'), picture[..., ::-1])
+            print(f'\npicture: {folder / "failures.jpg"}')
 
     app.run(run)
 
