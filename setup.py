@@ -18,7 +18,7 @@ setup(
     # datasets/, configs/ and launch/ are used from a checkout: `datasets` as a top-level import
     # belongs to another library.
     packages=find_packages(include=['tokenhmr_jax', 'tokenhmr_jax.*']),
-    package_data={'tokenhmr_jax': ['tals_thresholds.csv']},
+    package_data={'tokenhmr_jax': ['tals_thresholds.csv', 'predicting/page.html']},
     python_requires='>=3.11,<3.14',
     install_requires=[
         'absl-py>=2.1',
@@ -32,6 +32,7 @@ setup(
         'opencv-python-headless>=4.10,<5',
         'optax>=0.2.5',
         'orbax-checkpoint>=0.11.25,<0.13',
+        'pillow>=10.1',
         'scipy>=1.13',
         'tensorboard>=2.18',
         'tensorflow-datasets>=4.9.9',
@@ -49,6 +50,8 @@ setup(
         ],
         # Reading PyTorch checkpoints; 2.10 for its fixes of weights_only loading.
         'convert': ['torch>=2.10'],
+        # Finding persons: torchvision's detectors and their weights, both BSD.
+        'predict': ['torchvision>=0.20'],
         'benchmark': ['torch>=2.10', 'smplx>=0.1.28'],
     },
 )

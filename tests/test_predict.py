@@ -1,0 +1,222 @@
+"""From pictures and videos to files: the whole way, with a small network that learned nothing."""
+
+import json
+
+import cv2
+import jax
+import numpy as np
+import pytest
+from conftest import quickstart_config
+from PIL import Image
+
+from tokenhmr_jax import view
+from tokenhmr_jax.body import camera, smpl
+from tokenhmr_jax.inference import Model
+from tokenhmr_jax.predict import Settings, predict
+from tokenhmr_jax.predicting import results
+from tokenhmr_jax.tasks import TASKS
+from tokenhmr_jax.types import RegressorOutput, SmplParams
+
+SIZES = {
+    'data.crop_size': 64,
+    'model.backbone.depth': 1,
+    'model.decoder.width': 16,
+    'model.decoder.depth': 1,
+    'model.decoder.heads': 2,
+    'model.decoder.head_dim': 8,
+    'model.decoder.mlp_dim': 16,
+    'model.mixer.depth': 1,
+    'tokenizer.num_codes': 16,
+    'tokenizer.model.width': 8,
+    'tokenizer.model.code_dim': 4,
+    'tokenizer.model.size_mul': 1,
+    'tokenizer.model.size_div': 1,
+}
+
+
+@pytest.fixture(scope='module')
+def parts(mannequin):
+    """What a model is made of: config, task, parameters, state, body."""
+    config = quickstart_config('regressor', SIZES)
+    task = TASKS['regressor'].from_config(config)
+    params, state = task.init(jax.random.key(0))
+    return config, task, params, state, mannequin
+
+
+@pytest.fixture(scope='module')
+def model(parts):
+    return Model('tiny', *parts)
+
+
+def picture(height, width, channels=3):
+    return np.random.default_rng(height).integers(0, 256, (height, width, channels), np.uint8)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Pictures of all kinds, one of them broken, and boxes of persons in them."""
+    place = tmp_path_factory.mktemp('pictures')
+    Image.fromarray(picture(60, 80)).save(place / 'a.jpg')
+    (place / 'broken.jpg').write_bytes((place / 'a.jpg').read_bytes()[:900])
+    Image.fromarray(picture(60, 81)[..., 0]).save(place / 'grey.png')
+    Image.fromarray(picture(60, 82, 4)).save(place / 'rgba.png')
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture(61, 80)).save(place / 'turned.jpg', exif=exif)
+    cv2.imwrite(str(place / 'deep.png'), picture(60, 83).astype(np.uint16) * 257)
+    Image.fromarray(picture(3000, 4000)).save(place / 'large.jpg', quality=30)
+    Image.fromarray(picture(62, 80)).save(place / 'many.png')
+    Image.fromarray(picture(63, 80)).save(place / 'nobody.png')
+    lines = ['image,left,top,right,bottom']
+    lines += [f'{name},10,5,40,55' for name in ('a', 'broken', 'grey', 'rgba', 'turned', 'deep')]
+    lines += ['large,100,200,1600,2900', *(f'many,{i},5,{i + 30},55' for i in range(40))]
+    (place / 'boxes.csv').write_text('\n'.join(lines))
+    return place
+
+
+@pytest.fixture(scope='module')
+def settings(folder):
+    return Settings(boxes=str(folder / 'boxes.csv'), meshes=('glb', 'obj'), fov=60.0)
+
+
+@pytest.fixture(scope='module')
+def result(model, folder, settings, tmp_path_factory):
+    out = tmp_path_factory.mktemp('result')
+    return out, predict(model, str(folder), str(out), settings)
+
+
+def test_each_picture_does_the_right_thing(result, model):
+    out, summary = result
+    assert list(summary['failed']) == ['broken'] and summary['frames'] == 8
+    counts = {p.stem: len(results.read(p)['boxes']) for p in (out / 'frames').glob('*.npz')}
+    one = dict.fromkeys(('a', 'grey', 'rgba', 'turned', 'deep', 'large'), 1)
+    assert counts == one | {'many': 40, 'nobody': 0}
+    sizes = {p.stem: results.read(p)['image_size'].tolist() for p in (out / 'frames').glob('*')}
+    assert sizes['turned'] == [61, 80] and sizes['large'] == [4000, 3000]
+    assert len(list((out / 'meshes').glob('*.glb'))) == 46
+    overlay = cv2.imread(str(out / 'overlays/large.jpg'))
+    assert overlay.shape == (720, 960 + 360, 3)
+    assert (out / 'overlays/nobody.jpg').exists()
+    assert set(summary['seconds']) == {'all', 'decode', 'detect', 'network', 'write'}
+
+
+def test_a_file_holds_what_the_model_predicts(result, model, folder):
+    """Batches that fill across pictures change nothing; the schema's arrays fit together."""
+    out, _ = result
+    found = results.read(out / 'frames/many.npz')
+    image = cv2.imread(str(folder / 'many.png'))[..., ::-1]
+    focal = 40 / np.tan(np.radians(30))
+    alone = model.predict(image, found['boxes'][[7]], focal)
+    np.testing.assert_allclose(found['focal_length'], focal, rtol=1e-6)
+    assert found['camera_source'] == 'given field of view'
+    np.testing.assert_allclose(found['body_pose'][7], alone.params.body_pose[0], atol=1e-5)
+    np.testing.assert_allclose(found['translation'][7], alone.translation[0], rtol=1e-4)
+    seen = found['keypoints3d'][7] + found['translation'][7]
+    pixels = focal * seen[:, :2] / seen[:, 2:] + found['principal_point'][7]
+    assert np.abs(pixels - found['keypoints2d'][7]).max() < 3
+    assert found['residual_tokens'].shape == found['residual_token_confidence'].shape
+    vertices = np.array([
+        [float(x) for x in line.split()[1:]]
+        for line in (out / 'meshes/many_7.obj').read_text().splitlines()
+        if line.startswith('v ')
+    ])  # fmt: skip
+    expected = (alone.vertices[0] + alone.translation[0]) * [1, -1, -1]
+    np.testing.assert_allclose(vertices, expected, atol=1e-3)
+
+
+def test_a_run_goes_on_where_it_stopped(result, model, folder, settings):
+    out, first = result
+    before = {p: p.stat().st_mtime_ns for p in (out / 'frames').iterdir()}
+    (out / 'frames/a.npz').unlink()
+    (out / 'frames/grey.npz.partial').write_bytes(b'half')
+    again = predict(model, str(folder), str(out), settings)
+    assert again['persons_in_this_run'] == 1 and again['frames'] == first['frames']
+    after = {p: p.stat().st_mtime_ns for p in (out / 'frames').glob('*.npz')}
+    changed = [p.stem for p in after if after[p] != before[p]]
+    assert changed == ['a']
+    with pytest.raises(ValueError, match=r'holds another result: fov'):
+        predict(model, str(folder), str(out), settings._replace(fov=50.0))
+
+
+@pytest.fixture(scope='module')
+def clip(tmp_path_factory):
+    """A video whose file promises twelve frames and ends after nine; two persons' boxes."""
+    place = tmp_path_factory.mktemp('video')
+    writer = cv2.VideoWriter(
+        str(place / 'whole.avi'), cv2.VideoWriter.fourcc(*'MJPG'), 25.0, (96, 64)
+    )
+    for t in range(12):
+        writer.write(np.roll(picture(64, 96), 3 * t, axis=1))
+    writer.release()
+    content = (place / 'whole.avi').read_bytes()
+    (place / 'clip.avi').write_bytes(content[: int(0.75 * len(content))])
+    lines = ['image,left,top,right,bottom']
+    lines += [f'{t},{5 + 2 * t},5,{35 + 2 * t},60' for t in range(12)]
+    lines += [f'{t},{60 - 2 * t},4,{90 - 2 * t},62' for t in range(12)]
+    (place / 'boxes.csv').write_text('\n'.join(lines))
+    return place
+
+
+def test_a_video_that_ends_in_the_middle(model, clip, tmp_path):
+    settings = Settings(boxes=str(clip / 'boxes.csv'), batch_size=4)
+    summary = predict(model, str(clip / 'clip.avi'), str(tmp_path / 'r'), settings)
+    frames = summary['frames']
+    assert 5 < frames < 12 and f'ends after {frames} of 12 frames' in summary['failed']['end']
+    assert set(summary['tracks']) == {'0', '1'}
+    for track_id, track in summary['tracks'].items():
+        assert track['acceleration_after'] < track['acceleration_before']
+        arrays = results.read(tmp_path / f'r/tracks/{track_id}.npz')
+        assert len(arrays['joints']) == track['frames'] == frames
+        assert (tmp_path / f'r/tracks/{track_id}.bvh').exists()
+    # They cross, and keep their ways.
+    centers = results.read(tmp_path / 'r/tracks/0.npz')['boxes'][:, 0]
+    np.testing.assert_allclose(np.diff(centers), 2)
+    capture = cv2.VideoCapture(str(tmp_path / 'r/overlay.mp4'))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == frames
+    page = view.page(str(tmp_path / 'r'))
+    content = page.split('type="application/json">')[1].split('</script>')[0]
+    data = json.loads(content)
+    assert len(data['frames']) == frames and len(data['people']) == 2
+    assert 'http' not in page.replace('http-equiv', '')  # it needs no network
+
+
+class PerfectNetwork(Model):
+    """Answers with bodies that are known, under the crop camera that shows them best."""
+
+    def __init__(self, parts, params, keypoints2d):
+        super().__init__('perfect', *parts)
+        self.known, self.keypoints2d = params, keypoints2d
+
+    def answer(self, boxes):
+        self.squares = self._squares(np.float32(boxes))
+        return boxes
+
+    def predict_crops(self, images):
+        output = smpl.forward(self.body, self.known)
+        points = smpl.keypoints(self.body, output)
+        seen = camera.to_crop_units(self.keypoints2d, *self.squares)
+        translation = camera.fit_crop_translation(points, seen, np.ones(points.shape[:2]))
+        weak = camera.crop_camera(translation)
+        return jax.device_get(
+            RegressorOutput(self.known, weak, output, points, seen, token_probs=None)
+        )
+
+
+@pytest.mark.parametrize('focal_length', [400.0, 1200.0, 5000.0])
+def test_translations_are_metres_in_the_images_camera(parts, mannequin, focal_length):
+    """Bodies at known places, in the middle and at the edges, are found where they are."""
+    places = np.float32([[0, 0.3, 5], [1.5, 0.2, 6], [-2.5, 0.5, 9], [0.4, -0.2, 4]])
+    rest = np.broadcast_to(np.eye(3, dtype=np.float32), (4, 24, 3, 3)).copy()
+    rest[:, 0] = np.diag([1, -1, -1])  # upright before the camera
+    params = SmplParams(rest[:, 0], rest[:, 1:], np.zeros((4, 10), np.float32))
+    points = np.asarray(smpl.keypoints(mannequin, smpl.forward(mannequin, params)))
+    size = np.array([1.2, 0.8]) * focal_length
+    seen = points + places[:, None]
+    pixels = np.float32(focal_length * seen[..., :2] / seen[..., 2:] + size / 2)
+    network = PerfectNetwork(parts, params, pixels)
+    boxes = network.answer(np.concatenate([pixels.min(axis=1), pixels.max(axis=1)], axis=1))
+    image = np.zeros((int(size[1]), int(size[0]), 3), np.uint8)
+    found = network.predict(image, boxes, focal_length)
+    # The crop's parallel projection cannot be exact: a hundredth of the distance.
+    off = np.linalg.norm(found.translation - places, axis=1)
+    assert (off / places[:, 2]).max() < 0.015
