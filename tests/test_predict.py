@@ -1,6 +1,9 @@
 """From pictures and videos to files: the whole way, with a small network that learned nothing."""
 
 import json
+import os
+import subprocess
+import sys
 
 import cv2
 import jax
@@ -9,7 +12,7 @@ import pytest
 from conftest import quickstart_config
 from PIL import Image
 
-from tokenhmr_jax import view
+from tokenhmr_jax import stablehlo, view
 from tokenhmr_jax.body import camera, smpl
 from tokenhmr_jax.inference import Model
 from tokenhmr_jax.predict import Settings, predict
@@ -220,3 +223,18 @@ def test_translations_are_metres_in_the_images_camera(parts, mannequin, focal_le
     # The crop's parallel projection cannot be exact: a hundredth of the distance.
     off = np.linalg.norm(found.translation - places, axis=1)
     assert (off / places[:, 2]).max() < 0.015
+
+
+@pytest.mark.parametrize('batch', [None, 2])
+def test_an_exported_model_needs_no_model_code(model, tmp_path, batch):
+    """Its loader runs without this package, and gives what the model gives."""
+    stablehlo.export(model, str(tmp_path / 'program'), batch)
+    crops = picture(128, 64).reshape(2, 64, 64, 3)
+    np.save(tmp_path / 'crops.npy', crops)
+    loader = tmp_path / 'program/load.py'
+    assert 'tokenhmr' not in loader.read_text()
+    arguments = [sys.executable, str(loader), 'crops.npy', 'out.npz']
+    subprocess.run(arguments, cwd=tmp_path, check=True, env=os.environ | {'PYTHONPATH': ''})
+    found, expected = results.read(tmp_path / 'out.npz'), model.predict_crops(crops)
+    np.testing.assert_allclose(found['vertices'], expected.body.vertices, atol=1e-4)
+    np.testing.assert_allclose(found['residual_token_probs'], expected.token_probs, atol=1e-4)
