@@ -21,7 +21,7 @@ from tokenhmr_jax.tasks import TASKS
 _PLATFORMS = ('cpu', 'cuda', 'tpu')
 _LOADER = '''"""Bodies in square crops: `python load.py CROPS.npy OUT.npz`.
 
-Crops are (B, {size}, {size}, 3) uint8, RGB; {batch}. What comes out, by name: rotations are matrices
+Crops are (B, {size}, {size}, 3) uint8, RGB; {batch}. What comes out: rotations are matrices
 in the crop camera's axes (x right, y down, z forward); vertices, joints and keypoints3d are metres
 from the body's origin; camera is (s, tx, ty); keypoints2d are fractions of the crop's side from its
 centre.
