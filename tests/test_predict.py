@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -160,27 +161,59 @@ def clip(tmp_path_factory):
     return place
 
 
-def test_a_video_that_ends_in_the_middle(model, clip, tmp_path):
+@pytest.fixture(scope='module')
+def film(model, clip, tmp_path_factory):
+    out = tmp_path_factory.mktemp('film') / 'r'
     settings = Settings(boxes=str(clip / 'boxes.csv'), batch_size=4)
-    summary = predict(model, str(clip / 'clip.avi'), str(tmp_path / 'r'), settings)
+    return out, predict(model, str(clip / 'clip.avi'), str(out), settings)
+
+
+def test_a_video_that_ends_in_the_middle(film):
+    out, summary = film
     frames = summary['frames']
     assert 5 < frames < 12 and f'ends after {frames} of 12 frames' in summary['failed']['end']
     assert set(summary['tracks']) == {'0', '1'}
     for track_id, track in summary['tracks'].items():
         assert track['acceleration_after'] < track['acceleration_before']
-        arrays = results.read(tmp_path / f'r/tracks/{track_id}.npz')
+        arrays = results.read(out / f'tracks/{track_id}.npz')
         assert len(arrays['joints']) == track['frames'] == frames
-        assert (tmp_path / f'r/tracks/{track_id}.bvh').exists()
+        assert (out / f'tracks/{track_id}.bvh').exists()
     # They cross, and keep their ways.
-    centers = results.read(tmp_path / 'r/tracks/0.npz')['boxes'][:, 0]
+    centers = results.read(out / 'tracks/0.npz')['boxes'][:, 0]
     np.testing.assert_allclose(np.diff(centers), 2)
-    capture = cv2.VideoCapture(str(tmp_path / 'r/overlay.mp4'))
+    capture = cv2.VideoCapture(str(out / 'overlay.mp4'))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == frames
-    page = view.page(str(tmp_path / 'r'))
+
+
+def test_the_page_holds_all_of_it(film):
+    out, summary = film
+    page = view.page(str(out))
     content = page.split('type="application/json">')[1].split('</script>')[0]
     data = json.loads(content)
-    assert len(data['frames']) == frames and len(data['people']) == 2
-    assert 'http' not in page.replace('http-equiv', '')  # it needs no network
+    assert len(data['frames']) == summary['frames'] and len(data['people']) == 2
+    assert 'http' not in page  # it needs no network
+    with pytest.raises(FileNotFoundError, match=r'no result.json'):
+        view.page(str(out / 'frames'))
+
+
+def test_the_page_draws_bodies_in_a_browser(film, tmp_path):
+    names = ('chromium-headless-shell', 'chromium', 'google-chrome')
+    browser = next(filter(None, map(shutil.which, names)), None)
+    if browser is None:
+        pytest.skip('no headless Chromium here')
+    (tmp_path / 'view.html').write_text(view.page(str(film[0])))
+    options = [
+        '--headless', '--no-sandbox', '--use-gl=angle', '--use-angle=swiftshader',
+        '--enable-unsafe-swiftshader', '--window-size=800,400', '--virtual-time-budget=3000',
+        f'--screenshot={tmp_path / "page.png"}', f'file://{tmp_path / "view.html"}',
+    ]  # fmt: skip
+    subprocess.run([browser, *options], check=True, timeout=120, capture_output=True)
+    shot = cv2.imread(str(tmp_path / 'page.png')).astype(int)
+    picture, space = shot[20:340, 20:380], shot[20:340, 420:780]
+    assert picture.std() > 20
+    # Bodies are blue and orange, the floor's lines are nearly grey.
+    blue, red = space[..., 0] - space[..., 2], space[..., 2] - space[..., 0]
+    assert (blue > 40).sum() > 100 and (red > 40).sum() > 100
 
 
 class PerfectNetwork(Model):
