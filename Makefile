@@ -40,4 +40,4 @@ $(VENV)/%: setup.py
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache
+	rm -rf $(VENV) build *.egg-info .cache .pytest_cache

@@ -48,6 +48,8 @@ setup(
             'pytest-xdist>=3.7',
             'ruff>=0.9',
         ],
+        # Preparing datasets on a cluster. TFDS' own extra pins an old Beam.
+        'beam': ['apache-beam>=2.60'],
         # Reading PyTorch checkpoints; 2.10 for its fixes of weights_only loading.
         'convert': ['torch>=2.10'],
         # Finding persons: torchvision's detectors and their weights, both BSD.

@@ -18,7 +18,7 @@ import torch
 from smplx.lbs import batch_rodrigues
 from torch import nn
 from torch.nn import functional as F
-from torch_tokenizer import copy_convolutions, decoder, rotation_matrix
+from torch_tokenizer import copy_convolutions, decoder, rotation_matrix, upsampled_sizes
 
 from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.losses import PELVIS
@@ -183,7 +183,7 @@ class Network(nn.Module):
         size = {name: config.model.backbone[name] for name in names}
         patches = config.data.crop_size // size['patch_size']
         self.backbone = ViT(**size, tokens=patches * (patches * 3 // 4))
-        tokens = 20 * 2 ** (config.tokenizer.model.size_mul - 1)
+        tokens = upsampled_sizes(config.tokenizer.model)[-1] // 2
         codes = config.tokenizer.num_codes
         self.head = TokenHead(config.model, size['width'], tokens, codes)
 
@@ -287,7 +287,7 @@ class Step:
 
 
 def pixels(image: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
-    """What the backbone sees, (B, 3, S, 3S/4), of uint8 images (B, 3, S, S), `color` (B, 3)."""
+    """The middle columns, (B, 3, S, 3S/4) normalised, of images times their `color` (B, 3)."""
     border = image.shape[-1] // 8
     seen = (image[..., border:-border] * color[:, :, None, None]).clamp(max=255) / 255
     mean, std = (seen.new_tensor(x).view(3, 1, 1) for x in (MEAN, STD))

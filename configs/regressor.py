@@ -14,17 +14,17 @@ from tokenhmr_jax.models import vit
 
 # Of the release. Which of them are ground truth: `GROUND_TRUTH`.
 MIXTURE = {
-    'pseudo_gt/h36m': 0.1,
-    'pseudo_gt/mpii': 0.1,
-    'pseudo_gt/coco': 0.1,
-    'pseudo_gt/coco_vitpose': 0.1,
+    'pseudo_gt/h36m/train': 0.1,
+    'pseudo_gt/mpii/train': 0.1,
+    'pseudo_gt/coco/train': 0.1,
+    'pseudo_gt/coco_vitpose/train': 0.1,
     'bedlam/train': 0.18,
-    'pseudo_gt/mpi_inf_3dhp': 0.04,
-    'pseudo_gt/ava': 0.13,
-    'pseudo_gt/aic': 0.13,
-    'pseudo_gt/insta': 0.12,
+    'pseudo_gt/mpi_inf_3dhp/train': 0.04,
+    'pseudo_gt/ava/train': 0.13,
+    'pseudo_gt/aic/train': 0.13,
+    'pseudo_gt/insta/train': 0.12,
 }
-GROUND_TRUTH = ('pseudo_gt/h36m', 'bedlam/train')
+GROUND_TRUTH = ('pseudo_gt/h36m/train', 'bedlam/train')
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
@@ -142,8 +142,10 @@ def paper() -> ml_collections.ConfigDict:
     config.data.mixture = ml_collections.ConfigDict(MIXTURE)
     # Sources whose poses are true; on the others TALS tolerates small errors.
     config.data.ground_truth = GROUND_TRUTH
-    config.data.validation = ('hmr_eval/3dpw',)
+    config.data.validation = ('hmr_eval/3dpw/test',)
     config.data.num_threads = 16
+    # Corrupt records are named and left out; a larger share of them stops the run.
+    config.data.max_bad_fraction = 0.01
     config.data.crop_size = 256
     # The proportion that a person's box grows to first; None, as in the release's training, for
     # none. Inference grows it to the network's own.

@@ -111,6 +111,8 @@ def supplement() -> ml_collections.ConfigDict:
     config.data.mixture = ml_collections.ConfigDict(SUPPLEMENT_MIXTURE)
     config.data.validation = VALIDATION
     config.data.num_threads = 8
+    # Corrupt records are named and left out; a larger share of them stops the run.
+    config.data.max_bad_fraction = 0.01
 
     config.eval = ml_collections.ConfigDict()
     config.eval.every = 2500

@@ -42,8 +42,7 @@ def make(rng: np.random.Generator, key='test/0', image_size=(640, 480), height=2
     center = np.array([rng.uniform(0.3, 0.7) * image_size[0], 0.5 * image_size[1]])
     points = person(rng, 0.4 * height, height) + center - (0, height / 2)
     image = picture(image_size)
-    for i in DOTTED:
-        _dot(image, *points[i], RED if LEFT[i] else BLUE)
+    draw_dots(image, points)
     fields = records.store(image, center, (0.6 * height, 1.2 * height), **changes)
     number = lambda shape, scale=1.0: rng.normal(0, scale, shape).astype(np.float32)  # noqa: E731
     return fields | {
@@ -56,6 +55,7 @@ def make(rng: np.random.Generator, key='test/0', image_size=(640, 480), height=2
         'body_pose': number((23, 3), 0.4),
         'betas': number(10),
         'transl': np.array([0.1, -0.2, 4.0], np.float32),
+        'gender': np.float32(0),
         'has_pose': np.float32(1),
         'has_betas': np.float32(1),
     }
@@ -68,9 +68,12 @@ def picture(image_size) -> np.ndarray:
     return np.stack([40 + 100 * x / width, 60 + 150 * y / height, 100 + 0 * x], -1).astype(np.uint8)
 
 
-def _dot(image, x, y, color, shift=4):
-    center = (round(x * 2**shift), round(y * 2**shift))
-    cv2.circle(image, center, 6 << shift, color, -1, cv2.LINE_AA, shift)
+def draw_dots(image, points, radius=6, shift=4) -> None:
+    """A dot at each keypoint (44, 2) of `DOTTED`."""
+    for i in DOTTED:
+        center = np.rint(points[i] * 2**shift).astype(int).tolist()
+        color = RED if LEFT[i] else BLUE
+        cv2.circle(image, center, radius << shift, color, -1, cv2.LINE_AA, shift)
 
 
 def prepare(folder, dataset: str, splits: dict[str, list[dict]]) -> None:

@@ -234,7 +234,7 @@ def test_bad_files_are_skipped_and_named(build, capsys, tmp_path, why):
     splits = build(max_bad_fraction=0.5)
     assert sorted(splits['CMU']) == ['CMU/01/good:2']
     printed = capsys.readouterr().out
-    assert '1 files were skipped' in printed and str(path) in printed
+    assert '1 were skipped' in printed and str(path) in printed
 
 
 def test_too_many_bad_files_end_the_run_and_leave_nothing(build, tmp_path):

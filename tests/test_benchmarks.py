@@ -67,3 +67,20 @@ def test_regressor_step():
     for line in ('loss', 'gradients'):
         assert re.search(f'Ti/16, batch 3, float32, {line}: the two sides agree to ', out), out
     assert re.search(f'Ti/16, batch 3, float32: {RATIO}', out), out
+
+
+def test_image_pipeline():
+    out = command(
+        'benchmarks/image_pipeline.py', '--pictures=4', '--persons=2', '--batch_size=2',
+        '--seconds=0.1',
+    )  # fmt: skip
+    assert 'the two sides agree to' in out
+    for side in ('ours', 'theirs'):
+        assert re.search(rf'{side}: \d+ images/s, \d+ per core, \d+ per second of work', out), out
+    assert re.search(r'ratio [\d.]+x', out)
+
+
+def test_preparing():
+    out = command('benchmarks/preparing.py', '--pictures=2', '--persons=2')
+    for persons in (4, 4, 8, 16):
+        assert f'{persons} persons: ' in out

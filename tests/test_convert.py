@@ -1,7 +1,12 @@
 """Conversion of the original's checkpoints, all the way to predictions, and what it refuses."""
 
+import collections
 import os
+import sys
+import types
+import typing
 import zipfile
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +16,7 @@ from conftest import ORIGINAL_SIZES, quickstart_config
 from golden import assert_close
 
 import tokenhmr_jax
-from tokenhmr_jax import checkpoints, train
+from tokenhmr_jax import checkpoints, torch_files, train
 from tokenhmr_jax.convert import convert
 from tokenhmr_jax.tasks import TASKS
 
@@ -100,6 +105,21 @@ def test_training_starts_from_a_whole_model(converted):
     jax.tree.map(np.testing.assert_array_equal, begun[0], model['params'])
     for field in ('mean_pose', 'codes', 'tokenizer'):
         jax.tree.map(np.testing.assert_array_equal, getattr(begun[1], field), model['state'][field])
+
+
+def test_training_starts_from_published_mean_parameters(configs, tmp_path):
+    config = configs['regressor'].copy_and_resolve_references()
+    config.model.head = 'direct'
+    config.model.body_mean = str(tmp_path / 'smpl_mean_params.npz')
+    pose = np.arange(144.0)
+    np.savez(config.model.body_mean, pose=pose, shape=np.full(10, 0.5), cam=[0.9, 0, 0])
+    task = TASKS['regressor'].from_config(config)
+    _, state = task.warm_start(*fresh(task))
+    np.testing.assert_array_equal(state.mean_pose, pose.reshape(24, 6))
+    np.testing.assert_array_equal(state.mean_betas, np.full(10, 0.5))
+    np.savez(config.model.body_mean, pose=pose[:72], shape=np.zeros(10), cam=np.zeros(3))
+    with pytest.raises(ValueError, match=r'pose is \(72,\), expected 144 finite numbers'):
+        task.warm_start(*fresh(task))
 
 
 @pytest.mark.parametrize(
@@ -247,3 +267,33 @@ def test_arguments_that_do_not_go_together(files, configs, converted, contents, 
     with pytest.raises(ValueError, match="backbone's 16 channels do not divide into 3 heads"):
         convert(files / 'tokenhmr.ckpt', run, odd, files / 'tokenizer.pth')
     assert not run.exists()
+
+
+def test_settings_of_omegaconf_are_read(tmp_path):
+    """Without it: its classes are replaced by what holds their content."""
+
+    class Node:
+        def __init__(self, **state):
+            vars(self).update(state)
+
+    def kind(module, name):
+        return type(name, (Node,), {'__module__': module})
+
+    config, leaf = kind('omegaconf.dictconfig', 'DictConfig'), kind('omegaconf.nodes', 'AnyNode')
+    metadata = kind('omegaconf.base', 'ContainerMetadata')
+    depth = leaf(_val=3, _metadata=metadata(ref_type=typing.Any, key='depth'), _parent=None)
+    cache = {'object_type': dict, 'resolver_cache': collections.defaultdict(dict)}
+    content = config(_content={'depth': depth}, _metadata=metadata(**cache), _parent=None)
+    modules = {
+        name: types.ModuleType(name)
+        for name in ('omegaconf', 'omegaconf.dictconfig', 'omegaconf.nodes', 'omegaconf.base')
+    }
+    for cls in (config, leaf, metadata):
+        setattr(modules[cls.__module__], cls.__name__, cls)
+    path = tmp_path / 'model.ckpt'
+    with mock.patch.dict(sys.modules, modules):
+        checkpoint = {'state_dict': {'w': torch.ones(2)}, 'hyper_parameters': {'cfg': content}}
+        torch.save(checkpoint, path)
+    file = torch_files.read(path)
+    assert file.config == {'depth': 3}
+    assert file.tensors['w'].tolist() == [1, 1]

@@ -121,6 +121,49 @@ def test_a_corrupt_picture_in_a_batch_is_named(tmp_path, rng):
         next(batches)
 
 
+@pytest.fixture(scope='module')
+def one_bad(images, tmp_path_factory):
+    """'one/train' again, of which record 5 has half a picture; and the name of that record."""
+    folder = tmp_path_factory.mktemp('bad')
+    opened = pipeline.open_split(str(images), 'one/train')
+    made = [opened[i] | {'key': opened[i]['key'].decode()} for i in range(len(opened))]
+    made[5] |= {'image': made[5]['image'][: len(made[5]['image']) // 2]}
+    image_records.prepare(folder, 'one', {'train': made})
+    return folder, made[5]['key']
+
+
+def bad_stream(folder, **options):
+    transform = functools.partial(augment.random_crop, settings=augment.Settings(), crop_size=CROP)
+    options = {'batch_size': 8, 'seed': 1, 'num_threads': 2, 'max_bad_fraction': 0.01} | options
+    return pipeline.train_batches(str(folder), {'one/train': 1.0}, transform=transform, **options)
+
+
+def test_a_corrupt_picture_is_named_and_left_out(images, one_bad, caplog):
+    """Another record of the dataset comes in its place, the same whenever and wherever."""
+    folder, bad = one_bad
+    batches = bad_stream(folder)
+    epoch = [next(batches) for _ in range(3)]
+    keys = [key.decode() for batch in epoch for key in batch['key']]
+    assert len(keys) == 24 and len(set(keys)) == 23 and bad not in keys
+    # More than one: threads read ahead into the next epoch.
+    warnings = [r.getMessage() for r in caplog.records if 'corrupt record' in r.getMessage()]
+    assert 'the 1. so far' in warnings[0] and all(bad in warning for warning in warnings)
+    again = bad_stream(folder, num_threads=1)
+    assert_same([next(again) for _ in range(3)], epoch)
+    # Nothing else is different from the stream in which it is whole.
+    whole = [next(w) for w in [bad_stream(images)] for _ in range(3)]
+    whole_keys = [key.decode() for batch in whole for key in batch['key']]
+    assert sum(a != b for a, b in zip(keys, whole_keys, strict=True)) == 1
+
+
+def test_too_many_corrupt_pictures_stop_the_run(one_bad):
+    folder, bad = one_bad
+    batches = bad_stream(folder, max_bad_fraction=0.002)  # two of the first thousand
+    with pytest.raises(ValueError, match=rf'\d corrupt records, .*max_bad_fraction.*{bad}'):
+        for _ in range(12):
+            next(batches)
+
+
 CONFIG = """
 import dataclasses
 import ml_collections

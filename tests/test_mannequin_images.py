@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax import camera_curve, pseudo_gt
 from tokenhmr_jax.body import keypoint_body, rotations, skeleton, smpl
-from tokenhmr_jax.data import people, poses, prepare, records, scenes
+from tokenhmr_jax.data import people, poses, prepare, processes, records, scenes
 from tokenhmr_jax.types import SmplParams
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -45,6 +45,9 @@ def job(count=6, look='suit', views=scenes.EVERYWHERE, start=0, seed=(3, 1), pse
     )
 
 
+axis_angle_to_matrix = jax.jit(rotations.axis_angle_to_matrix)
+
+
 @jax.jit
 def keypoints_of(body, params):
     return smpl.keypoints(body, smpl.forward(body, params))
@@ -52,15 +55,9 @@ def keypoints_of(body, params):
 
 def params_of(labels):
     """Of several records."""
-    stacked = {
-        name: np.stack([one[name] for one in labels])
-        for name in ('global_orient', 'body_pose', 'betas')
-    }
-    return SmplParams(
-        rotations.axis_angle_to_matrix(stacked['global_orient']),
-        rotations.axis_angle_to_matrix(stacked['body_pose']),
-        stacked['betas'],
-    )
+    names = ('global_orient', 'body_pose', 'betas')
+    orient, pose, betas = (np.stack([one[name] for one in labels]) for name in names)
+    return SmplParams(axis_angle_to_matrix(orient), axis_angle_to_matrix(pose), betas)
 
 
 @pytest.fixture(scope='module')
@@ -87,7 +84,9 @@ def test_labels_project_onto_the_keypoints(drawn, mannequin):
 
 
 def test_distance_perspective_and_framing(drawn):
-    for person in people.cast(job()):
+    for person in people.cast(job(people.JOB_SIZE)):
+        center = person.placement.box_center
+        assert (center > 0).all() and (center < SIZE).all()
         placed = person.vertices + person.placement.transl
         assert placed[:, 2].min() > 0.3
         field_of_view = 2 * np.arctan(SIZE[1] / 2 / person.placement.focal_length)
@@ -183,8 +182,8 @@ def test_the_stored_picture_shows_the_person_where_it_says(drawn):
 def test_the_reduced_body_has_the_same_keypoints(source, mannequin, rng):
     body = mannequin if source == 'mannequin' else smpl.from_arrays(random_smpl(1))
     params = SmplParams(
-        rotations.axis_angle_to_matrix(rng.normal(0, 1, (4, 3)).astype(np.float32)),
-        rotations.axis_angle_to_matrix(rng.normal(0, 0.5, (4, 23, 3)).astype(np.float32)),
+        axis_angle_to_matrix(rng.normal(0, 1, (4, 3)).astype(np.float32)),
+        axis_angle_to_matrix(rng.normal(0, 0.5, (4, 23, 3)).astype(np.float32)),
         rng.normal(0, 1, (4, 10)).astype(np.float32),
     )
     expected = keypoints_of(body, params)
@@ -241,11 +240,11 @@ def test_a_fit_finds_the_body_that_it_was_given():
     reduced = people.studio().reduced
     orient = np.array([[np.pi, 0, 0]], np.float32)
     params = SmplParams(
-        rotations.axis_angle_to_matrix(orient),
-        rotations.axis_angle_to_matrix(pseudo_gt.MEAN_POSE[None]),
+        axis_angle_to_matrix(orient),
+        axis_angle_to_matrix(pseudo_gt.MEAN_POSE[None]),
         np.zeros((1, 10), np.float32),
     )
-    points = np.asarray(keypoint_body.keypoints(reduced, params))
+    points = np.asarray(jax.jit(keypoint_body.keypoints)(reduced, params))
     seen = 5000 / 256 * (points[..., :2] + [0.1, -0.2]) / (points[..., 2:] + 45.0)
     target = np.concatenate([seen, np.ones((1, 44, 1))], axis=-1).astype(np.float32)
     batch = people.JOB_SIZE  # as elsewhere: one compilation
@@ -372,7 +371,7 @@ def test_motion_that_is_not_there(module, tmp_path):
 
 
 def test_processes_give_what_one_gives(drawn):
-    with people.workers(2) as pool:
+    with processes.workers(2) as pool:
         (result,) = people.run_all([job()], pool)
     for record, same in zip(drawn, result.records, strict=True):
         np.testing.assert_array_equal(record['keypoints2d'][:, 2], same['keypoints2d'][:, 2])

@@ -263,7 +263,7 @@ def test_a_tokenizer_that_does_not_fit_is_refused(trained, change, message):
     ('change', 'message'),
     [
         ({'model.head': 'heads'}, "expected 'tokens' or 'direct'"),
-        ({'model.body_mean': 'mean'}, "expected 'rest', 'none'"),
+        ({'model.body_mean': 'mean'}, r"one of \('rest', 'none'\)"),
         ({'tals.distance': 'l2'}, 'tals.distance'),
         ({'data.ground_truth': ('bedlam/train',)}, 'data.ground_truth names'),
     ],

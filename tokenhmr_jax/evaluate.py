@@ -164,7 +164,7 @@ def evaluate(
     evaluator = Evaluator(run.task, mesh, run.frozen, config)
     measured = [evaluator.measure(run.params, run.state, split) for split in records]
     means, errors = zip(*measured, strict=True)
-    means = {report.ROW: means} | report.baselines(run, records)
+    means = {report.ROW: means} | _baselines(run, records)
     rows = _rows(run.task, means, names, [len(split) for split in records])
     folder = pathlib.Path(out or pathlib.Path(workdir) / 'evaluation')
     folder.mkdir(parents=True, exist_ok=True)
@@ -177,6 +177,18 @@ def evaluate(
         cv2.imwrite(str(folder / name), image[..., ::-1])
         print(f'\npicture: {folder / name}')
     return rows
+
+
+def _baselines(run: trained.Trained, records: Sequence[pipeline.Records]) -> dict[str, list]:
+    """What stands beside the means; nothing where the data that was trained on is not at hand."""
+    data = run.config.data
+    try:
+        for name in data.mixture:
+            pipeline.open_split(data.data_dir, name)
+    except (FileNotFoundError, ValueError) as error:
+        print(f'no baselines, for want of the training data: {error}\n')
+        return {}
+    return REPORTS[run.config.task].baselines(run, records)
 
 
 def _rows(

@@ -34,25 +34,25 @@ class _Node:
         pass
 
 
+_OMEGACONF = (
+    'omegaconf.dictconfig.DictConfig',
+    'omegaconf.listconfig.ListConfig',
+    'omegaconf.base.ContainerMetadata',
+    'omegaconf.base.Metadata',
+    'omegaconf.nodes.AnyNode',
+    'omegaconf.nodes.StringNode',
+    'omegaconf.nodes.IntegerNode',
+    'omegaconf.nodes.FloatNode',
+    'omegaconf.nodes.BooleanNode',
+    # What types a setting may have, and a cache that is empty in files.
+    'typing.Any',
+    'collections.defaultdict',
+    *(f'builtins.{name}' for name in ('dict', 'list', 'int', 'float', 'str', 'bool')),
+)
 # yacs' node is a dict; PyTorch's unpickler fills an OrderedDict as it would that.
 _STAND_INS = [
     (collections.OrderedDict, 'yacs.config.CfgNode'),
-    (collections.OrderedDict, 'fvcore.common.config.CfgNode'),
-    *(
-        (_Node, name)
-        for name in (
-            'omegaconf.dictconfig.DictConfig',
-            'omegaconf.listconfig.ListConfig',
-            'omegaconf.base.ContainerMetadata',
-            'omegaconf.base.Metadata',
-            'omegaconf.nodes.AnyNode',
-            'omegaconf.nodes.StringNode',
-            'omegaconf.nodes.IntegerNode',
-            'omegaconf.nodes.FloatNode',
-            'omegaconf.nodes.BooleanNode',
-            'typing.Any',
-        )
-    ),
+    *((_Node, name) for name in _OMEGACONF),
 ]
 _TENSORS = ('state_dict', 'net', 'model')
 

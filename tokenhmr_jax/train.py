@@ -48,6 +48,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
         seed=config.seed,
         num_threads=config.data.num_threads,
         transform=task.train_transform,
+        max_bad_fraction=config.data.max_bad_fraction,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )

@@ -14,14 +14,11 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from tokenhmr_jax.data import amass, motion, prepare
+from tokenhmr_jax.data.prepare import setting
 
 HELD_OUT = '_heldout'
 PROCEDURAL = 'procedural'
 _CLIP_FRAMES, _CLIP_FPS = 25, 2.5  # of the procedural source: ten seconds, sparsely
-
-
-def _setting(default, text):
-    return dataclasses.field(default=default, metadata={'help': text})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,18 +29,18 @@ class Settings:
       ValueError: naming the setting that makes no sense.
     """
 
-    manual_dir: str = _setting('', 'folder of motion files; without one, procedural motion')
-    stride: int = _setting(10, 'of AMASS files, every stride-th frame is taken')
-    middle: float = _setting(0.6, 'from this middle share of each AMASS file')
-    moyo_stride: int = _setting(5, 'the same for MOYO')
-    moyo_middle: float = _setting(0.8, 'the same for MOYO')
-    held_out: str = _setting('', 'regular expression: clips to hold out, by <source>/.../<clip>')
-    held_out_fraction: float = _setting(
+    manual_dir: str = setting('', 'folder of motion files; without one, procedural motion')
+    stride: int = setting(10, 'of AMASS files, every stride-th frame is taken')
+    middle: float = setting(0.6, 'from this middle share of each AMASS file')
+    moyo_stride: int = setting(5, 'the same for MOYO')
+    moyo_middle: float = setting(0.8, 'the same for MOYO')
+    held_out: str = setting('', 'regular expression: clips to hold out, by <source>/.../<clip>')
+    held_out_fraction: float = setting(
         0.1, 'share held out, without held_out, of clips that lie directly in manual_dir'
     )
-    max_bad_fraction: float = _setting(0.02, 'share of files that may be unreadable')
-    num_procedural: int = _setting(60_000, 'procedural training poses; a twentieth more held out')
-    seed: int = _setting(0, 'of the procedural motion')
+    max_bad_fraction: float = setting(0.02, 'share of files that may be unreadable', how=True)
+    num_procedural: int = setting(60_000, 'procedural training poses; a twentieth more held out')
+    seed: int = setting(0, 'of the procedural motion')
 
     def __post_init__(self):
         for name in ('stride', 'moyo_stride', 'num_procedural'):

@@ -7,7 +7,6 @@ README.md beside this file says what is in the pictures.
 
 import dataclasses
 import itertools
-import os
 import re
 from typing import ClassVar
 
@@ -17,14 +16,11 @@ import tqdm
 from etils import epath
 
 from tokenhmr_jax import pseudo_gt
-from tokenhmr_jax.data import amass, people, poses, prepare, records, scenes
+from tokenhmr_jax.data import amass, people, poses, prepare, processes, records, scenes
+from tokenhmr_jax.data.prepare import setting
 
 _TRAIN, _PSEUDO, _HELD_OUT = '', '_pseudo', '_heldout'
 _LEAST_SIZE = 32
-
-
-def _setting(default, text):
-    return dataclasses.field(default=default, metadata={'help': text})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,17 +31,17 @@ class Settings:
       ValueError: naming the setting that makes no sense.
     """
 
-    look: str = _setting('suit', 'suit, clothed, or both: suit,clothed')
-    num_train: int = _setting(20_000, 'people with true labels')
-    num_pseudo: int = _setting(2_000, 'other people, near the camera, with fitted labels')
-    num_heldout: int = _setting(1_000, 'people in held-out poses, with true labels')
-    image_size: int = _setting(160, 'height of a full image, pixels; it is 4:3')
-    motion_dir: str = _setting('', 'folder of motion files, as of AMASS; without: procedural')
-    stride: int = _setting(10, 'of motion files, every stride-th frame is taken')
-    held_out: str = _setting('', 'regular expression: motion files to hold out, by their name')
-    held_out_fraction: float = _setting(0.1, 'share of motion files to hold out without it')
-    num_processes: int = _setting(0, 'that draw; 0 for one per core')
-    seed: int = _setting(0, 'of everything')
+    look: str = setting('suit', 'suit, clothed, or both: suit,clothed')
+    num_train: int = setting(20_000, 'people with true labels')
+    num_pseudo: int = setting(2_000, 'other people, near the camera, with fitted labels')
+    num_heldout: int = setting(1_000, 'people in held-out poses, with true labels')
+    image_size: int = setting(160, 'height of a full image, pixels; it is 4:3')
+    motion_dir: str = setting('', 'folder of motion files, as of AMASS; without: procedural')
+    stride: int = setting(10, 'of motion files, every stride-th frame is taken')
+    held_out: str = setting('', 'regular expression: motion files to hold out, by their name')
+    held_out_fraction: float = setting(0.1, 'share of motion files to hold out without it')
+    num_processes: int = setting(0, 'that draw; 0 for one per core', how=True)
+    seed: int = setting(0, 'of everything')
 
     def __post_init__(self):
         if sorted(set(self.looks)) != sorted(self.looks) or set(self.looks) - set(people.LOOKS):
@@ -102,7 +98,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             self._read_motion()
         tfds.disable_progress_bar()  # ours knows the total
         # Not before it is known that there is work: processes take seconds to start.
-        with people.workers(self._settings.num_processes or len(os.sched_getaffinity(0))) as pool:
+        with processes.workers(self._settings.num_processes) as pool:
             self._pool = pool
             super().download_and_prepare(**kwargs)
         for split, errors in self._label_errors.items():

@@ -216,11 +216,10 @@ def augment_labels(labels: Mapping, augmentation: Augmentation) -> dict[str, np.
         orient = orient * mirror
         pose = pose[skeleton.JOINT_TWINS[1:] - 1] * mirror
     if augmentation.rotation:
-        turn = np.eye(3)
-        turn[:2, :2] = crops.in_plane(augmentation.rotation, flip=False)
-        xyz = keypoints3d[:, :3] @ turn.T
-        keypoints3d = np.concatenate([xyz, keypoints3d[:, 3:]], axis=1)
-        orient = (Rotation.from_matrix(turn) * Rotation.from_rotvec(orient)).as_rotvec()
+        # Counter-clockwise as seen, with y down and z forward: the other way about z.
+        turn = Rotation.from_rotvec([0, 0, -augmentation.rotation])
+        keypoints3d = np.concatenate([turn.apply(keypoints3d[:, :3]), keypoints3d[:, 3:]], axis=1)
+        orient = (turn * Rotation.from_rotvec(orient)).as_rotvec()
     changed = {'keypoints3d': keypoints3d, 'global_orient': orient, 'body_pose': pose}
     changed['betas'] = labels['betas']
     return {name: np.asarray(value, np.float32) for name, value in changed.items()}

@@ -133,7 +133,8 @@ def decode(jpeg: bytes, key: str | bytes, shrink: float = 1.0) -> tuple[np.ndarr
 
 
 def _scale(matrix: np.ndarray) -> float:
-    return math.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    (a, b), (c, d) = matrix[:, :2].tolist()
+    return math.sqrt(abs(a * d - b * c))
 
 
 def _text(key: str | bytes) -> str:

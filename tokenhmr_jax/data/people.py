@@ -4,15 +4,11 @@ A *job* is a run of persons; it is a pure function of its content, in whichever 
 """
 
 import collections
-import contextlib
 import functools
-import multiprocessing
-import os
 from collections.abc import Iterable, Iterator
 from concurrent import futures
 from typing import NamedTuple
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -163,8 +159,7 @@ def _record(key, person, image):
     points, placement = person.points, person.placement
     ones = np.ones((len(points), 1), np.float32)
     pixels = scenes.project(points, placement)
-    stored = records.store(image, placement.box_center, placement.box_size)
-    numbers = {
+    labels = person.labels | {
         'focal_length': placement.focal_length,
         'principal_point': placement.principal_point,
         'keypoints2d': np.concatenate([pixels, ones], axis=1),
@@ -173,10 +168,7 @@ def _record(key, person, image):
         'has_pose': 1,
         'has_betas': 1,
     }
-    numbers = {name: np.asarray(value, np.float32) for name, value in numbers.items()}
-    record = {'key': key, **stored, **numbers, **person.labels}
-    records.check(record)
-    return record
+    return records.assemble(image, key, placement.box_center, placement.box_size, labels)
 
 
 def _with_pseudo_labels(true):
@@ -204,22 +196,8 @@ def _with_pseudo_labels(true):
     return Result(fitted, {name: np.asarray(v)[: len(true)] for name, v in errors.items()})
 
 
-@contextlib.contextmanager
-def workers(num_processes: int) -> Iterator[futures.Executor | None]:
-    """Processes for `run_all`; None stands for this one, where there is to be just one."""
-    if num_processes == 1:
-        yield None
-        return
-    spawn = multiprocessing.get_context('spawn')  # a fork of a process that runs JAX may hang
-    pool = futures.ProcessPoolExecutor(num_processes, spawn, initializer=_start_worker)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def run_all(jobs: Iterable[Job], pool: futures.Executor | None) -> Iterator[Result]:
-    """Runs jobs in the processes of `workers` and yields their results in order.
+    """Runs jobs in the processes of `processes.workers` and yields their results in order.
 
     Only some jobs are under way at a time: memory does not grow with their number.
     """
@@ -233,12 +211,3 @@ def run_all(jobs: Iterable[Job], pool: futures.Executor | None) -> Iterator[Resu
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-def _start_worker():
-    """One thread on the CPU for each process: they share the machine, and leave accelerators be."""
-    cv2.setNumThreads(1)
-    os.environ['XLA_FLAGS'] = (
-        os.environ.get('XLA_FLAGS', '') + ' --xla_cpu_multi_thread_eigen=false'
-    )
-    jax.config.update('jax_platforms', 'cpu')

@@ -6,22 +6,32 @@ dictionaries of NumPy arrays stacked over records; `key` names where each record
 
 import functools
 import pathlib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import grain
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 
 _SUM_TOLERANCE = 1e-3
+_FIRST_RECORDS = 1000
 
 
 class Records:
-    """Random access to the records of one split, with errors that say which record is broken."""
+    """Random access to the records of one split, with errors that say which record is broken.
 
-    def __init__(self, name: str, source):
+    Args:
+      name: of the split.
+      source: what holds the records.
+      shards: the file and the number of records of each of the split's shards.
+    """
+
+    def __init__(self, name: str, source, shards: Sequence[tuple[str, int]] = ()):
         self._name = name
         self._source = source
+        self._shards = shards
 
     def __len__(self) -> int:
         return len(self._source)
@@ -30,7 +40,17 @@ class Records:
         try:
             return self._source[index]
         except Exception as error:  # whatever the storage and the decoder raise
-            raise ValueError(f'{self._name}: record {index} cannot be read ({error})') from error
+            raise ValueError(
+                f'{self._name}: record {index} cannot be read ({error}); {self._shard(index)}is '
+                'broken: prepare the dataset again'
+            ) from error
+
+    def _shard(self, index) -> str:
+        for file, length in self._shards:
+            if index < length:
+                return f'{file} '
+            index -= length
+        return 'it '
 
     def read(self, indices: Sequence[int]) -> list[dict]:
         """Several records in one go, which takes a fraction of the time of one by one."""
@@ -61,7 +81,8 @@ def open_split(data_dir: str, name: str) -> Records:
             raise FileNotFoundError(f'{name}: {file} is missing; prepare the dataset again')
     if not info.num_examples:
         raise ValueError(f'{name}: the split holds no records')
-    return Records(name, builder.as_data_source(split))
+    shards = list(zip(map(str, info.filepaths), info.shard_lengths, strict=True))
+    return Records(name, builder.as_data_source(split), shards)
 
 
 def _version_folder(folder: pathlib.Path, data_dir: str) -> pathlib.Path:
@@ -94,6 +115,7 @@ def train_batches(
     seed: int,
     num_threads: int,
     transform: Callable[[dict, np.random.Generator], dict] | None = None,
+    max_bad_fraction: float = 0.0,
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.DatasetIterator:
@@ -114,12 +136,16 @@ def train_batches(
       seed: of the shuffles and transforms.
       num_threads: that read, decode and transform.
       transform: called with a record and a generator of random numbers, which the seed and the
-        record's position in the stream decide; returns what is batched.
+        record's position in the stream decide; returns what is batched, or raises ValueError for a
+        corrupt record. This is then named in a warning, and the dataset's next one comes in its
+        place.
+      max_bad_fraction: more corrupt records than this share of those read stop the stream.
       process_index: this host.
       process_count: number of hosts.
 
     Raises:
-      FileNotFoundError, ValueError: as `open_split` and `check_mixture`, before any record is read.
+      FileNotFoundError, ValueError: as `open_split` and `check_mixture`, before any record is read;
+        later ValueError naming corrupt records, if there are too many, or a shard that is broken.
     """
     check_mixture(mixture)
     if batch_size % process_count:
@@ -135,11 +161,23 @@ def train_batches(
     mixed = grain.MapDataset.mix(placed, [mixture[name] for name in names])
     ours = mixed.map_with_index(_at)[process_index::process_count]
 
+    failures = _Failures(max_bad_fraction)
+
+    def transformed(record: dict, place: _Place) -> dict:
+        split = splits[place.source]
+        for step in range(1, len(split) + 1):
+            try:
+                return transform(record, np.random.default_rng((seed, place.position)))
+            except ValueError as error:
+                failures.add(error)
+            record = split[(place.index + step) % len(split)]
+        raise ValueError(f'{names[place.source]}: every record is corrupt')
+
     def read(places: Sequence[_Place]) -> dict[str, np.ndarray]:
         records = _read(splits, places)
         if transform is not None:
-            draws = [np.random.default_rng((seed, place.position)) for place in places]
-            records = [transform(*pair) for pair in zip(records, draws, strict=True)]
+            records = [transformed(*pair) for pair in zip(records, places, strict=True)]
+            failures.seen(len(records))
         return _stack(records) | {'source': np.array([p.source for p in places], np.int32)}
 
     batched = ours.batch(batch_size // process_count, drop_remainder=True, batch_fn=read)
@@ -185,6 +223,31 @@ def eval_batches(
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
     for columns in batched.to_iter_dataset(options):
         yield columns, columns.pop('valid')
+
+
+class _Failures:
+    """Counts corrupt records over all threads, and stops when they are too many."""
+
+    def __init__(self, max_fraction: float):
+        self._max_fraction = max_fraction
+        self._lock = threading.Lock()
+        self._records = 0
+        self._bad = 0
+
+    def seen(self, count: int) -> None:
+        with self._lock:
+            self._records += count
+
+    def add(self, error: Exception) -> None:
+        with self._lock:
+            self._bad += 1
+            # The first records are too few to tell a share.
+            if self._bad > self._max_fraction * max(self._records, _FIRST_RECORDS):
+                raise ValueError(
+                    f'{self._bad} corrupt records, more than data.max_bad_fraction='
+                    f'{self._max_fraction} of those read; the last one: {error}'
+                ) from error
+        logging.warning('left out a corrupt record, the %d. so far: %s', self._bad, error)
 
 
 def take(

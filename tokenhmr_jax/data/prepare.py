@@ -20,18 +20,32 @@ _FLAG = {
 }
 
 
+def setting(default, text: str, how: bool = False):
+    """A field of a settings dataclass: its default, and its help.
+
+    Args:
+      how: it decides on how the work is done, not on what comes out.
+    """
+    return dataclasses.field(default=default, metadata={'help': text, 'how': how})
+
+
+def deciding(settings) -> dict:
+    """The settings that decide on what a dataset holds."""
+    names = [f.name for f in dataclasses.fields(settings) if not f.metadata['how']]
+    return {name: getattr(settings, name) for name in names}
+
+
 def run(builder_class: Callable, settings_class: type) -> None:
     """Parses flags, one for each field of `settings_class`, and prepares the dataset.
 
     Args:
       builder_class: called with `settings` and `data_dir`.
-      settings_class: a dataclass whose fields are str, int, float or bool with defaults; each
-        field's metadata may hold `help`.
+      settings_class: a dataclass of fields str, int, float or bool, each made by `setting`.
     """
     flags.DEFINE_string('data_dir', None, 'where prepared datasets lie', required=True)
     fields = dataclasses.fields(settings_class)
     for field in fields:
-        _FLAG[field.type](field.name, field.default, field.metadata.get('help', ''))
+        _FLAG[field.type](field.name, field.default, field.metadata['help'])
 
     def main(argv):
         if len(argv) > 1:
@@ -51,7 +65,7 @@ def prepare(builder: tfds.core.GeneratorBasedBuilder, settings) -> None:
     Raises:
       ValueError: it is there, but was prepared with other settings.
     """
-    wanted = dataclasses.asdict(settings)
+    wanted = deciding(settings)
     if builder.is_prepared():
         found = (builder.info.metadata or {}).get('settings', {})
         changed = [f'{k}={found.get(k)!r}' for k in wanted if found.get(k) != wanted[k]]
@@ -75,8 +89,13 @@ def summary(info: tfds.core.DatasetInfo) -> str:
         f'  {name:{width}} {split.num_examples:10,d} records'
         for name, split in sorted(info.splits.items())
     ]
-    skipped = (info.metadata or {}).get('skipped', [])
+    metadata = info.metadata or {}
+    for split, counts in metadata.get('counts', {}).items():
+        for what, each in counts.items():
+            lines += [f'  {split} {what}:'] if each else []
+            lines += [f'    {number:10,d} {name}' for name, number in sorted(each.items())]
+    skipped = metadata.get('skipped', [])
     if skipped:
-        lines.append(f'{len(skipped)} files were skipped:')
+        lines.append(f'{len(skipped)} were skipped:')
         lines += [f'  {reason}' for reason in skipped]
     return '\n'.join(lines)

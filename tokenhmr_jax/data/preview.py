@@ -3,7 +3,8 @@
     python -m tokenhmr_jax.data.preview --config=configs/regressor.py --out=preview.png
 
 For each dataset of the config's mixture some crops, twice each: with keypoints, and with the body
-of the augmented labels, placed by the record's own camera. Skeleton and body must lie on the
+of the augmented labels, placed by the record's own camera (or where the keypoints have it, if a
+record does not know its distance). Skeleton and body must lie on the
 person; left limbs are blue, right ones red.
 """
 
@@ -18,9 +19,9 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from tokenhmr_jax import config_utils, draw, render
-from tokenhmr_jax.body import files, rotations, smpl
+from tokenhmr_jax.body import camera, files, rotations, smpl
 from tokenhmr_jax.data import augment, crops, pipeline
-from tokenhmr_jax.types import SmplParams
+from tokenhmr_jax.types import BodyOutput, SmplParams
 
 _TILE = 256  # pixels, at least, of a drawn crop
 _CAPTION = 24  # pixels
@@ -76,10 +77,23 @@ def draw_record(
         focal, principal = crops.camera_in_crop(
             to_tile, record['focal_length'], record['principal_point']
         )
-        vertices = place(body, columns, record['transl'], augmentation)
+        vertices = place(body, columns, _translation(body, record), augmentation)
         faces = np.asarray(body.faces)
         pictures[1] = draw.mesh(image, vertices, faces, (focal, focal, *principal))
     return draw.side_by_side(pictures)
+
+
+def _translation(body: smpl.BodyModel, record: Mapping) -> np.ndarray:
+    """Where the body is, (3,) metres in the camera; where that is not known, its best fit."""
+    if record['transl'].any():
+        return record['transl']
+    pixels = record['keypoints2d'][:, :2] - record['principal_point']
+    confidence = record['keypoints2d'][:, 2]
+    if (confidence > 0).sum() < 2:
+        return np.array([0, 0, record['focal_length'] * 2 / record['box_size'].max()])
+    points = _keypoints(body, record['global_orient'], record['body_pose'], record['betas'])
+    fitted = camera.fit_crop_translation(points, pixels, confidence, record['focal_length'], 1.0)
+    return np.asarray(fitted)
 
 
 def place(
@@ -109,13 +123,22 @@ def place(
 
 @jax.jit
 def _forward(body, global_orient, body_pose, betas, transl) -> jax.Array:
+    return _pose(body, global_orient, body_pose, betas, transl).vertices
+
+
+@jax.jit
+def _keypoints(body, global_orient, body_pose, betas) -> jax.Array:
+    return smpl.keypoints(body, _pose(body, global_orient, body_pose, betas))
+
+
+def _pose(body, global_orient, body_pose, betas, transl=None) -> BodyOutput:
     params = SmplParams(
         rotations.axis_angle_to_matrix(global_orient),
         rotations.axis_angle_to_matrix(body_pose),
         betas,
         transl,
     )
-    return smpl.forward(body, params).vertices
+    return smpl.forward(body, params)
 
 
 def main() -> None:

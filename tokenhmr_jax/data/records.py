@@ -18,7 +18,8 @@ and knows its place there: full-image point f lies at (f - stored_origin) * stor
     global_orient   (3,) axis-angle, from the body's frame (y up) into the camera's
     body_pose       (23, 3) axis-angle
     betas           (10,)
-    transl          (3,) metres, in the camera
+    transl          (3,) metres, in the camera; zeros where it is not known
+    gender          () which SMPL model the labels are of: 0 neutral, 1 male, 2 female
     has_pose        () 1 where global_orient and body_pose are to be trusted, else 0
     has_betas       () the same for betas
 
@@ -46,6 +47,7 @@ SHAPES = {  # of the fields that are numbers, all float32
     'body_pose': (23, 3),
     'betas': (10,),
     'transl': (3,),
+    'gender': (),
     'has_pose': (),
     'has_betas': (),
 }
@@ -127,6 +129,24 @@ def store(
     return {'image': encoded.tobytes()} | fields
 
 
+def assemble(image: np.ndarray, key: str, box_center, box_size, labels: Mapping, **options) -> dict:
+    """A whole record: `store` of the image, and labels; those not given are zeros.
+
+    Args:
+      image, box_center, box_size: as of `store`; `options` go there too.
+      key: the record's.
+      labels: fields that `store` does not make; `focal_length` at least.
+
+    Raises:
+      ValueError: as `store` and `check`.
+    """
+    record = {'key': key} | {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
+    record |= store(image, box_center, box_size, **options)
+    record |= {name: np.asarray(value, np.float32) for name, value in labels.items()}
+    check(record)
+    return record
+
+
 def _cut_square(image: np.ndarray, corner: np.ndarray, span: int) -> np.ndarray | None:
     """The square from `corner`, black outside the image; None if it misses the image."""
     height, width = image.shape[:2]
@@ -163,6 +183,6 @@ def check(record: Mapping) -> None:
         confidence = record[name][:, -1]
         if confidence.min() < 0 or confidence.max() > 1:
             raise ValueError(f'{key}: confidences of {name} outside 0 to 1')
-    for name in ('has_pose', 'has_betas'):
-        if record[name] not in (0, 1):
-            raise ValueError(f'{key}: {name}={record[name]}, expected 0 or 1')
+    for name, allowed in (('has_pose', (0, 1)), ('has_betas', (0, 1)), ('gender', (0, 1, 2))):
+        if record[name] not in allowed:
+            raise ValueError(f'{key}: {name}={record[name]}, expected one of {allowed}')

@@ -13,6 +13,7 @@ _LEVEL = Rotation.from_matrix([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0
 _NEAREST = 0.35  # metres: no part of a body comes closer to the camera
 _WIDEST = 0.5  # least focal length in heights of the image: 90 degrees from top to bottom
 _BOX_MARGIN = 1.2  # of the outline
+_CENTRING_STEPS = 4
 MAX_BETA = 2.5
 
 
@@ -104,14 +105,14 @@ def place(
     size = np.asarray(image_size, float)
     transl = np.array([0.0, 0.0, view.distance]) - pelvis
     transl[2] += max(0.0, _NEAREST - np.min(vertices[:, 2]) - transl[2])
-    depth = transl[2] + pelvis[2]
-    for _ in range(3):
-        low, high = _extent(vertices + transl)
-        transl[:2] -= depth * (low + high) / 2
+    for _ in range(_CENTRING_STEPS):
+        transl[:2] -= _off_centre(vertices + transl)
     low, high = _extent(vertices + transl)
     focal = max(np.min(view.fill * size / (high - low)), _WIDEST * size[1])
     room = np.maximum(size - focal * (high - low), 0) / 2
-    transl[:2] += 0.9 * view.offset * room / focal * depth
+    # What is nearest moves farthest: by no more than the room.
+    nearest = np.min(vertices[:, 2]) + transl[2]
+    transl[:2] += 0.9 * view.offset * room / focal * nearest
     low, high = _extent(vertices + transl)
     principal_point = (size - 1) / 2
     return Placement(
@@ -121,6 +122,19 @@ def place(
         box_center=focal * (low + high) / 2 + principal_point,
         box_size=_BOX_MARGIN * focal * (high - low),
     )
+
+
+def _off_centre(points):
+    """By how much (2,), metres, points are beside the place that centres their outline.
+
+    A step of Newton's: near a camera, the outline's two ends move at different speeds.
+    """
+    x, y, z = points.T
+    offset = []
+    for ratio in (x / z, y / z):
+        ends = [np.argmin(ratio), np.argmax(ratio)]
+        offset.append(ratio[ends].sum() / (1 / z[ends]).sum())
+    return np.array(offset)
 
 
 def _extent(points):

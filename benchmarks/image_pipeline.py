@@ -1,0 +1,180 @@
+"""Batches of crops, ours from prepared records against the original's approach in PyTorch.
+
+    python benchmarks/image_pipeline.py
+
+The original's: each picture of a tar is decoded as a whole, each person in it cropped, coloured and
+normalised as float32, in worker processes of PyTorch's DataLoader. Ours: prepared records, read,
+decoded and cropped by threads, and uint8 to the device, which colours and normalises. Both draw the
+same augmentations, and both have all cores; pictures are of BEDLAM's size.
+"""
+
+import argparse
+import functools
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+
+import cv2
+import frames
+import numpy as np
+import torch
+
+from tokenhmr_jax.data import augment, crops, humans4d, labels, pictures, pipeline, tars
+
+SIZE = 256
+MEAN = 255 * np.array([0.485, 0.456, 0.406], np.float32)
+STD = 255 * np.array([0.229, 0.224, 0.225], np.float32)
+ROOT = pathlib.Path(__file__).parent.parent
+SETTINGS = augment.Settings()
+_WARM_UP = 10  # batches
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--pictures', type=int, default=400, help='how many')
+    parser.add_argument('--persons', type=int, default=3, help='in each')
+    parser.add_argument('--batch_size', type=int, default=64)
+    parser.add_argument('--seconds', type=float, default=10, help='that each side is timed')
+    parser.add_argument('--side', choices=('ours', 'theirs'), help='only this one, for its memory')
+    options = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        prepare(folder, options.pictures, options.persons, cores)
+        check(folder)
+        print(
+            f'{options.pictures} pictures of {frames.WIDTH} x {frames.HEIGHT} px with '
+            f'{options.persons} people; {options.batch_size} crops of {SIZE} px; {cores} cores'
+        )
+        rates = {}
+        for side, start in (('ours', ours), ('theirs', theirs)):
+            if options.side in (None, side):
+                rates[side] = measure(side, folder, start, cores, options)
+        if len(rates) == 2:
+            print(f'ratio {rates["ours"] / rates["theirs"]:.2f}x')
+
+
+def prepare(folder: pathlib.Path, count: int, persons: int, cores: int) -> None:
+    """Tars, one for each worker, and the dataset that the documented command makes of them."""
+    for worker in range(cores):
+        share = count * (worker + 1) // cores - count * worker // cores
+        frames.write_tar(folder / f'mpii-train/{worker:06d}.tar', share, persons, worker)
+    command = [
+        sys.executable, 'datasets/pseudo_gt/pseudo_gt_dataset_builder.py', '--set=mpii',
+        f'--data_dir={folder / "data"}', f'--manual_dir={folder}', '--pose_density=none',
+    ]  # fmt: skip
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+
+
+def check(folder: pathlib.Path) -> None:
+    """Stop unless the plain crops of both sides show the same; the records are compressed again."""
+    split = pipeline.open_split(str(folder / 'data'), 'pseudo_gt/mpii/train')
+    name, sample = next(tars.samples(folder / 'mpii-train/000000.tar', humans4d.PARTS))
+    image, people = decode(name, sample)
+    theirs_crop = crop(image, people[0], augment.Augmentation())
+    theirs_crop = theirs_crop.transpose(1, 2, 0) * STD + MEAN
+    ours_crop = augment.apply(split[0], augment.Augmentation(), SIZE)['image']
+    inside = ours_crop.max(axis=-1) > 0
+    difference = np.abs(ours_crop[inside] - theirs_crop[inside]).mean()
+    if not difference < 6:
+        raise ValueError(f'the two sides differ by {difference:.1f} of 255 on average')
+    print(f'the two sides agree to {difference:.1f} of 255 on average')
+
+
+def ours(folder: pathlib.Path, batch_size: int, threads: int) -> Iterator[dict]:
+    transform = functools.partial(augment.random_crop, settings=SETTINGS, crop_size=SIZE)
+    return pipeline.train_batches(
+        str(folder / 'data'),
+        {'pseudo_gt/mpii/train': 1.0},
+        batch_size=batch_size,
+        seed=0,
+        num_threads=threads,
+        transform=transform,
+    )
+
+
+class Persons(torch.utils.data.IterableDataset):
+    """Persons of tars; each worker reads its own."""
+
+    def __init__(self, folder: pathlib.Path):
+        self._paths = sorted(folder.glob('mpii-train/*.tar'))
+
+    def __iter__(self):
+        cv2.setNumThreads(1)
+        worker = torch.utils.data.get_worker_info()
+        rng = np.random.default_rng(worker.id)
+        while True:
+            for path in self._paths[worker.id :: worker.num_workers]:
+                for name, sample in tars.samples(path, humans4d.PARTS):
+                    image, people = decode(name, sample)
+                    for person in people:
+                        yield self._item(rng, image, person)
+
+    def _item(self, rng, image, person):
+        keypoints = person['keypoints_2d']
+        drawn = augment.draw(rng, SETTINGS, keypoints, 200 * person['scale'])
+        found = humans4d.person_labels(person)
+        box = {'box_center': person['center'], 'box_size': 200 * person['scale']}
+        matrix = augment.matrix(box | found, drawn, SIZE)
+        found |= {'keypoints2d': crops.keypoints_in_crop(matrix, found['keypoints2d'], SIZE)}
+        return found | {'image': crop(image, person, drawn)}
+
+
+def decode(name: str, sample: dict[str, bytes]) -> tuple[np.ndarray, list[dict]]:
+    """The whole picture of a sample, RGB, and its persons."""
+    picture, people = humans4d.split_sample(name, sample)
+    return pictures.decode(picture, name), people
+
+
+def crop(image: np.ndarray, person: dict, drawn: augment.Augmentation) -> np.ndarray:
+    """A person's crop (3, S, S) float32, coloured and normalised."""
+    box = {
+        'box_center': person['center'],
+        'box_size': labels.PIXELS_PER_SCALE * person['scale'],
+        'keypoints2d': person['keypoints_2d'],
+    }
+    matrix = augment.matrix(box, drawn, SIZE)
+    patch = cv2.warpAffine(image, matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
+    patch = np.clip(patch.astype(np.float32) * np.asarray(drawn.color, np.float32), 0, 255)
+    return np.ascontiguousarray(((patch - MEAN) / STD).transpose(2, 0, 1))
+
+
+def theirs(folder: pathlib.Path, batch_size: int, workers: int) -> Iterator[dict]:
+    return iter(torch.utils.data.DataLoader(Persons(folder), batch_size, num_workers=workers))
+
+
+def measure(side, folder, start, cores, options) -> float:
+    """Print and return images per second, after the first ten batches, in which workers start."""
+    before = os.times()
+    batches = start(folder, options.batch_size, cores)
+    for _ in range(_WARM_UP):
+        next(batches)
+    begun, count = time.perf_counter(), 0
+    while time.perf_counter() - begun < options.seconds:
+        next(batches)
+        count += options.batch_size
+    rate = count / (time.perf_counter() - begun)
+    del batches  # ends the workers: their time counts then
+    work = sum(os.times()[:4]) - sum(before[:4])
+    total = count + _WARM_UP * options.batch_size
+    print(
+        f'{side}: {rate:.0f} images/s, {rate / cores:.0f} per core, {total / work:.0f} per second '
+        f'of work; peak memory so far {memory():.2f} GB',
+        flush=True,
+    )
+    return rate
+
+
+def memory() -> float:
+    """The most memory that this process, and the largest of its children, have had, GB."""
+    kinds = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+    return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) / 2**20
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,100 @@
+"""BEDLAM: pictures of synthetic people, with their true bodies and cameras.
+
+    python datasets/bedlam/bedlam_dataset_builder.py --data_dir=DATA --manual_dir=BEDLAM \
+        --smpl_dir=SMPL
+
+README.md beside this file says what to download.
+"""
+
+import dataclasses
+import functools
+import re
+from typing import ClassVar
+
+import tensorflow_datasets as tfds
+from etils import epath
+
+from tokenhmr_jax.data import bedlam, labels, prepare, shards
+from tokenhmr_jax.data.prepare import setting
+
+_TRAIN, _HELD_OUT = 'train', 'heldout'
+_PERSONS = 5000  # of a scene that one unit has, about
+_LEFT_OUT = 'agora'  # its pictures come without these labels
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(shards.Settings):
+    """What is prepared; each is a flag of the command.
+
+    Raises:
+      ValueError: naming the setting that makes no sense.
+    """
+
+    smpl_dir: str = setting('', "folder of SMPL_NEUTRAL and SMPL_to_J19; 'mannequin': our own body")
+    held_out: str = setting('', 'regular expression: scenes for the split heldout, by their name')
+
+    def __post_init__(self):
+        super().__post_init__()
+        try:
+            re.compile(self.held_out)
+        except re.error as error:
+            raise ValueError(f'held_out={self.held_out!r}: {error}') from None
+
+
+class Builder(shards.Builder, skip_registration=True):
+    """The splits `train` and, with `held_out`, `heldout`."""
+
+    name = 'bedlam'
+    pkg_dir_path = epath.Path(__file__).parent
+    VERSION = tfds.core.Version('1.0.0')
+    RELEASE_NOTES: ClassVar = {'1.0.0': 'First version.'}
+
+    def units(self):
+        settings = self._settings
+        labels.body_model(settings.smpl_dir, 'neutral')
+        found = list(self._scenes()) or list(self._tars())
+        if not found:
+            raise FileNotFoundError(
+                f'{settings.folder}: neither labels/<scene>.npz with images/<scene>/png, nor '
+                '<scene>/*.tar'
+            )
+        splits = {}
+        for unit in found:
+            is_out = settings.held_out and re.search(settings.held_out, unit.source)
+            splits.setdefault(_HELD_OUT if is_out else _TRAIN, []).append(unit)
+        return splits
+
+    def _scenes(self):
+        """Units of the official release."""
+        settings = self._settings
+        for path in sorted(settings.folder.glob('labels/*.npz')):
+            scene = path.stem
+            if scene.startswith(_LEFT_OUT):
+                continue
+            pictures = settings.folder / 'images' / scene / 'png'
+            if not pictures.is_dir():
+                raise FileNotFoundError(f'{pictures}: no such folder, for the labels {path}')
+            parts = -(-bedlam.num_rows(path) // _PERSONS)
+            for k in range(parts):
+                yield shards.Unit(
+                    f'{scene}/{k}-of-{parts}',
+                    scene,
+                    functools.partial(
+                        bedlam.read_scene, path, pictures, (k, parts), self._options()
+                    ),
+                )
+
+    def _tars(self):
+        """Units of TokenHMR's tars."""
+        for path in sorted(self._settings.folder.glob('*/*.tar')):
+            scene = path.parent.name
+            if not scene.startswith(_LEFT_OUT):
+                read = functools.partial(bedlam.read_tar, path, self._options())
+                yield shards.Unit(f'{scene}/{path.name}', scene, read)
+
+    def _options(self):
+        return bedlam.Options(self._settings.smpl_dir, self._settings.store)
+
+
+if __name__ == '__main__':
+    prepare.run(Builder, Settings)

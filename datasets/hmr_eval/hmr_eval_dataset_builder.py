@@ -1,0 +1,106 @@
+"""The benchmarks: 3DPW's test set and EMDB 1.
+
+    python datasets/hmr_eval/hmr_eval_dataset_builder.py --data_dir=DATA --set=3dpw \
+        --manual_dir=3DPW --smpl_dir=SMPL
+
+README.md beside this file says what to download.
+"""
+
+import dataclasses
+import functools
+import itertools
+import pathlib
+from typing import ClassVar
+
+import tensorflow_datasets as tfds
+from etils import epath
+
+from tokenhmr_jax.data import hmr_eval, labels, prepare, shards
+from tokenhmr_jax.data.prepare import setting
+
+SETS = ('3dpw', 'emdb')
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(shards.Settings):
+    """What is prepared; each is a flag of the command.
+
+    Raises:
+      ValueError: naming the setting that makes no sense.
+    """
+
+    set: str = setting('', f'which: {", ".join(SETS)}')
+    metadata: str = setting('', "TokenHMR's 3dpw_test.npz or emdb.npz, for the official labels")
+    smpl_dir: str = setting('', "folder of SMPL_MALE and SMPL_FEMALE; 'mannequin': our own body")
+    box_scale: float = setting(1.2, 'by which tight boxes grow; those of metadata are taken as is')
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.set not in SETS:
+            raise ValueError(f'set={self.set!r}: expected one of {SETS}')
+        if not 1 <= self.box_scale <= 2:
+            raise ValueError(f'box_scale={self.box_scale}: expected from 1 to 2')
+
+
+class Builder(shards.Builder, skip_registration=True):
+    """One config per benchmark, with the split `test`."""
+
+    name = 'hmr_eval'
+    pkg_dir_path = epath.Path(__file__).parent
+    VERSION = tfds.core.Version('1.0.0')
+    RELEASE_NOTES: ClassVar = {'1.0.0': 'First version.'}
+
+    def __init__(self, *, settings: Settings, **kwargs):
+        config = tfds.core.BuilderConfig(name=settings.set)
+        super().__init__(settings=settings, config=config, **kwargs)
+
+    def units(self):
+        if self._settings.metadata:
+            units = self._metadata()
+        else:
+            for gender in ('male', 'female'):
+                labels.body_model(self._settings.smpl_dir, gender)
+            units = {'3dpw': self._3dpw, 'emdb': self._emdb}[self._settings.set]()
+        return {'test': list(units)}
+
+    def _3dpw(self):
+        folder = self._settings.folder
+        paths = sorted(folder.glob('sequenceFiles/test/*.pkl'))
+        if not paths:
+            raise FileNotFoundError(f'{folder}: no sequenceFiles/test/*.pkl')
+        for path in paths:
+            pictures = folder / 'imageFiles' / path.stem
+            if not pictures.is_dir():
+                raise FileNotFoundError(f'{pictures}: no such folder, for {path}')
+            read = functools.partial(hmr_eval.read_3dpw, path, pictures, self._options())
+            yield shards.Unit(path.stem, path.stem, read)
+
+    def _emdb(self):
+        folder = self._settings.folder
+        paths = sorted(folder.glob('P*/*/*_data.pkl'))
+        if not paths:
+            raise FileNotFoundError(f'{folder}: no P<k>/<sequence>/*_data.pkl')
+        for path in filter(hmr_eval.is_emdb1, paths):
+            name = path.stem.removesuffix('_data')
+            read = functools.partial(hmr_eval.read_emdb, path, self._options())
+            yield shards.Unit(name, name, read)
+
+    def _metadata(self):
+        """A unit for each sequence of a metadata file: rows whose pictures lie in one folder."""
+        settings = self._settings
+        names = map(hmr_eval.text, hmr_eval.load_metadata(settings.metadata)['imgname'])
+        rows = enumerate(pathlib.PurePath(name).parent for name in names)
+        for number, (folder, group) in enumerate(itertools.groupby(rows, key=lambda row: row[1])):
+            ours = [row for row, _ in group]
+            read = functools.partial(
+                hmr_eval.read_metadata, settings.metadata, settings.folder, ours, self._options()
+            )
+            yield shards.Unit(f'{number}/{folder}', str(folder), read)
+
+    def _options(self):
+        settings = self._settings
+        return hmr_eval.Options(settings.smpl_dir, settings.box_scale, settings.store)
+
+
+if __name__ == '__main__':
+    prepare.run(Builder, Settings)

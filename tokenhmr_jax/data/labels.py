@@ -1,0 +1,168 @@
+"""From what datasets write down about a person to the labels of a record."""
+
+import functools
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from tokenhmr_jax.body import camera, keypoint_body, mannequin, rotations, smpl
+from tokenhmr_jax.types import SmplParams
+
+# `scale` of these datasets is the side of a box in units of so many pixels.
+PIXELS_PER_SCALE = 200
+GENDERS = ('neutral', 'male', 'female')  # in the order of a record's `gender`
+
+_BATCH = 16  # bodies posed at once; one shape is compiled once
+
+
+def field(row: Mapping[str, Any], name: str, *shape: int) -> np.ndarray:
+    """A float32 array of a shape, out of what somebody pickled.
+
+    Raises:
+      ValueError: naming the field, if it is not there or of another shape or kind.
+    """
+    if name not in row:
+        raise ValueError(f'no `{name}` among {sorted(map(str, row))}')
+    value = np.asarray(row[name])
+    if value.shape != shape or value.dtype.kind not in 'fiub':
+        raise ValueError(f'`{name}` is {value.dtype} {value.shape}, expected numbers {shape}')
+    return value.astype(np.float32)
+
+
+def optional(row: Mapping[str, Any], name: str, *shape: int) -> np.ndarray:
+    """`field`, or zeros where there is none."""
+    return field(row, name, *shape) if name in row else np.zeros(shape, np.float32)
+
+
+def seen(keypoints: np.ndarray) -> np.ndarray:
+    """Keypoints (44, D + 1) with confidences of 0 to 1; those of confidence 0 lie at the origin.
+
+    Detectors give a confidence slightly above 1 now and then, and anything at all for a place where
+    they saw nothing.
+    """
+    confidence = np.clip(np.nan_to_num(keypoints[:, -1:]), 0, 1)
+    points = np.where(confidence > 0, keypoints[:, :-1], 0)
+    return np.concatenate([points, confidence], axis=1)
+
+
+def trusted(values: np.ndarray, trust: float) -> np.ndarray:
+    """`values`, but zeros where labels that are not to be trusted are not even numbers."""
+    return values if trust else np.nan_to_num(values, posinf=0, neginf=0)
+
+
+def crop_camera(box_center: np.ndarray, box_size: np.ndarray) -> dict:
+    """The camera that fits believe in where the true one is unknown: that of the square crop."""
+    focal_length = max(box_size) * camera.CROP_FOCAL_LENGTH / camera.CROP_SIZE
+    return {'focal_length': focal_length, 'principal_point': box_center}
+
+
+class Bodies(NamedTuple):
+    """Posed bodies in their camera. keypoints3d (N, 44, 3) and joints (N, 24, 3): metres, without
+    `transl`. pelvis: (N, 3) at rest, about which `global_orient` turns."""
+
+    keypoints3d: np.ndarray
+    joints: np.ndarray
+    pelvis: np.ndarray
+
+
+def pose(reduced: keypoint_body.KeypointBody, global_orient, body_pose, betas) -> Bodies:
+    """Poses N bodies.
+
+    Args:
+      reduced: of `body_model`.
+      global_orient: (N, 3) axis-angle.
+      body_pose: (N, 23, 3).
+      betas: (N, 10).
+    """
+    columns = [np.asarray(c, np.float32) for c in (global_orient, body_pose, betas)]
+    count = len(columns[0])
+    found = []
+    for start in range(0, count, _BATCH):
+        chunk = [column[start : start + _BATCH] for column in columns]
+        missing = _BATCH - len(chunk[0])
+        chunk = [np.concatenate([c, np.zeros((missing, *c.shape[1:]), c.dtype)]) for c in chunk]
+        found.append(_pose(reduced, *chunk))
+    return Bodies(*(np.concatenate(each)[:count] for each in zip(*found, strict=True)))
+
+
+@functools.cache
+def body_model(smpl_dir: str, gender: str) -> keypoint_body.KeypointBody:
+    """The SMPL model of a gender, reduced to its joints and keypoints.
+
+    Args:
+      smpl_dir: folder of `SMPL_{NEUTRAL,MALE,FEMALE}.pkl` or `.npz`, and `SMPL_to_J19.pkl` unless
+        they hold `joint_regressor_extra` themselves; 'mannequin' for the body that needs no file.
+      gender: one of `GENDERS`.
+
+    Raises:
+      FileNotFoundError, ValueError: if there is no such file, or it is something else.
+    """
+    if smpl_dir == 'mannequin':
+        return keypoint_body.reduce(smpl.from_arrays(mannequin.arrays(), smpl_dir))
+    folder = pathlib.Path(smpl_dir).expanduser()
+    stem = f'SMPL_{gender.upper()}'
+    files = [folder / (stem + suffix) for suffix in ('.npz', '.pkl')]
+    file = next(filter(pathlib.Path.is_file, files), None)
+    if file is None:
+        raise FileNotFoundError(f'{folder}: no {stem}.pkl or {stem}.npz')
+    extra = folder / 'SMPL_to_J19.pkl'
+    return keypoint_body.reduce(smpl.load(file, extra if extra.is_file() else None))
+
+
+@jax.jit
+def _pose(reduced, global_orient, body_pose, betas):
+    params = SmplParams(
+        rotations.axis_angle_to_matrix(global_orient),
+        rotations.axis_angle_to_matrix(body_pose),
+        betas,
+    )
+    body = reduced.body
+    joints = smpl.forward(body, params).joints
+    pelvis = body.joint_template[0] + betas @ body.joint_dirs[: betas.shape[1], 0]
+    return keypoint_body.keypoints(reduced, params), joints, pelvis
+
+
+def into_camera(
+    extrinsics: np.ndarray, global_orient: np.ndarray, transl: np.ndarray, pelvis: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Orientation (N, 3) and translation (N, 3) of bodies in the camera, from those in the world.
+
+    A body turns about its pelvis at rest, which is not the origin: the pelvis goes where the camera
+    sees it, and the translation is what brings it there.
+
+    Args:
+      extrinsics: (N, 4, 4) from world to camera, metres.
+      global_orient: (N, 3) axis-angle in the world.
+      transl: (N, 3) metres in the world.
+      pelvis: (N, 3) metres, at rest, of `pose`.
+    """
+    turn = Rotation.from_matrix(extrinsics[:, :3, :3])
+    orient = (turn * Rotation.from_rotvec(global_orient)).as_rotvec()
+    return orient, turn.apply(pelvis + transl) + extrinsics[:, :3, 3] - pelvis
+
+
+def project(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """Pixels (..., K, 2) of points (..., K, 3) in the camera, by a matrix (..., 3, 3)."""
+    seen = points @ np.swapaxes(intrinsics, -1, -2)
+    return seen[..., :2] / seen[..., 2:]
+
+
+def camera_fields(intrinsics: np.ndarray) -> dict:
+    """A record's camera of a matrix (3, 3) of square pixels.
+
+    Raises:
+      ValueError: if the pixels are not square, by more than a hundredth.
+    """
+    fx, fy = intrinsics[0, 0], intrinsics[1, 1]
+    if not abs(fx - fy) <= 0.01 * abs(fx):
+        raise ValueError(f'focal lengths of {fx} and {fy} px: expected square pixels')
+    return {'focal_length': (fx + fy) / 2, 'principal_point': intrinsics[:2, 2]}
+
+
+def with_confidence(points: np.ndarray) -> np.ndarray:
+    """Points (..., K, D) with a confidence of 1: (..., K, D + 1)."""
+    return np.concatenate([points, np.ones((*points.shape[:-1], 1))], axis=-1)

@@ -1,0 +1,69 @@
+"""Pictures from outside: too large ones are refused by their header, before they are decoded."""
+
+import cv2
+import numpy as np
+
+# 12-megapixel photographs pass; a header that claims 50,000 x 50,000 does not get its memory.
+MAX_PIXELS = 64_000_000
+
+_PNG = b'\x89PNG\r\n\x1a\n'
+_JPEG = b'\xff\xd8'
+_START_OF_SCAN, _END_OF_IMAGE = b'\xff\xda', b'\xff\xd9'
+# Markers that carry the size of a JPEG; C4, C8 and CC of the same range do not.
+_START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+
+
+def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """A JPEG or PNG file as (H, W, 3) uint8, RGB.
+
+    The orientation that a camera wrote beside the pixels is ignored: the labels of every dataset
+    here are in stored pixels.
+
+    Raises:
+      ValueError: naming the picture, if it is no JPEG or PNG, has too many pixels (nothing is
+        decoded then), is truncated, or cannot be decoded.
+    """
+    width, height = size(data, name)
+    if width * height > max_pixels:
+        raise ValueError(f'{name}: {width} x {height} px, expected at most {max_pixels} pixels')
+    # OpenCV returns a truncated JPEG as if it were whole, with the rest grey.
+    if data.startswith(_JPEG) and data.rfind(_END_OF_IMAGE) < data.rfind(_START_OF_SCAN):
+        raise ValueError(f'{name}: a truncated JPEG ({len(data)} bytes)')
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise ValueError(f'{name}: cannot be decoded ({error.err})') from None
+    if image is None:
+        raise ValueError(f'{name}: cannot be decoded ({len(data)} bytes)')
+    return image
+
+
+def size(data: bytes, name: str) -> tuple[int, int]:
+    """Width and height in the header of a JPEG or PNG file.
+
+    Raises:
+      ValueError: naming the picture, if it is neither, or ends before its header does.
+    """
+    if data.startswith(_PNG) and len(data) >= 24:
+        return int.from_bytes(data[16:20], 'big'), int.from_bytes(data[20:24], 'big')
+    if data.startswith(_JPEG):
+        found = _jpeg_size(data)
+        if found:
+            return found
+    raise ValueError(f'{name}: no JPEG or PNG file ({len(data)} bytes, {data[:8]!r}...)')
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Walk from marker to marker, each of which tells its length, to the start of the frame."""
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker in _START_OF_FRAME:
+            height, width = data[at + 5 : at + 7], data[at + 7 : at + 9]
+            return int.from_bytes(width, 'big'), int.from_bytes(height, 'big')
+        if marker == 0xFF:  # padding between markers
+            at += 1
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], 'big')
+    return None

@@ -1,0 +1,43 @@
+"""Processes that share a machine's cores."""
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent import futures
+
+import cv2
+import jax
+
+
+@contextlib.contextmanager
+def workers(
+    num_processes: int, start: Callable | None = None, *arguments
+) -> Iterator[futures.Executor | None]:
+    """Processes of one thread each, on the CPU; None stands for this one, where there is to be one.
+
+    Args:
+      num_processes: 0 for one per core that this process may use.
+      start: called with `arguments` in each process, before its first work.
+    """
+    num_processes = num_processes or len(os.sched_getaffinity(0))
+    if num_processes == 1:
+        yield None
+        return
+    spawn = multiprocessing.get_context('spawn')  # a fork of a process that runs JAX may hang
+    pool = futures.ProcessPoolExecutor(num_processes, spawn, _start, (start, arguments))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start(start, arguments):
+    """They share the machine, and leave accelerators be."""
+    cv2.setNumThreads(1)
+    os.environ['XLA_FLAGS'] = (
+        os.environ.get('XLA_FLAGS', '') + ' --xla_cpu_multi_thread_eigen=false'
+    )
+    jax.config.update('jax_platforms', 'cpu')
+    if start is not None:
+        start(*arguments)

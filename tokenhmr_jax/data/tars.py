@@ -1,0 +1,77 @@
+"""Samples of WebDataset tars, read where they lie: nothing is extracted, and no member is trusted.
+
+A sample is a run of members that share their name up to the first dot: `a/b.jpg` and `a/b.data.pyd`
+are the parts `jpg` and `data.pyd` of the sample `a/b`.
+"""
+
+import os
+import tarfile
+from collections.abc import Collection, Iterator
+from pathlib import PurePosixPath
+
+# Bytes of one part: a picture, or the labels of all persons in it.
+MAX_BYTES = 64 * 2**20
+
+
+def samples(
+    path: str | os.PathLike, parts: Collection[str]
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Reads a tar from front to back, one sample in memory at a time.
+
+    Args:
+      path: of a plain, uncompressed tar.
+      parts: which parts of the samples to read; others are passed over.
+
+    Yields:
+      the name of a sample, and those of its parts that were asked for.
+
+    Raises:
+      ValueError: naming the file, for what is no tar, is truncated or broken in the middle, or has
+        a member with an absolute path or one that leads upwards, that is no plain file, or of more
+        than `MAX_BYTES`. The samples before it have been yielded.
+      FileNotFoundError: there is no such file.
+    """
+    current, found = None, {}
+    try:
+        # 'r:' is a tar without compression: what it holds is no larger than itself.
+        with tarfile.open(path, 'r:') as tar:
+            for member in tar:
+                if member.isdir():
+                    continue
+                sample, part = _split_name(member)
+                if sample != current:
+                    if found:
+                        yield current, found
+                    current, found = sample, {}
+                if part in parts:
+                    found[part] = _read(tar, member)
+            if found:
+                yield current, found
+            _check_end(tar)
+    except (ValueError, tarfile.TarError, EOFError) as error:
+        raise ValueError(f'{path}: {error}') from error
+
+
+def _split_name(member: tarfile.TarInfo) -> tuple[str, str]:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or '..' in path.parts:
+        raise ValueError(f'refused: the member {member.name!r} leads out of the archive')
+    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+        raise ValueError(f'refused: the member {member.name!r} is no plain file')
+    stem, _, part = path.name.partition('.')
+    return str(path.with_name(stem)) if stem else member.name, part
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.size > MAX_BYTES:
+        raise ValueError(
+            f'refused: the member {member.name!r} has {member.size} bytes, at most {MAX_BYTES}'
+        )
+    return tar.extractfile(member).read()
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """A tar ends with empty blocks; tarfile takes a broken header in the middle for its end."""
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise ValueError(f'truncated or broken at byte {tar.offset}')
