@@ -202,7 +202,7 @@ def bedlam() -> ml_collections.ConfigDict:
 def quickstart() -> ml_collections.ConfigDict:
     """Minutes on two cores, no file needed: pictures of the mannequin, 64 pixels high."""
     config = paper()
-    config.num_steps = 3200
+    config.num_steps = 2700
     config.batch_size = 64
     # Those of the tokenizer's quickstart.
     config.tokenizer.checkpoint = 'runs/quickstart/tokenizer'
@@ -243,8 +243,8 @@ def quickstart() -> ml_collections.ConfigDict:
     config.data.augment.scale = 0.1
     config.data.augment.rotation_degrees = 10.0
     config.data.augment.extreme_crop = 0.0
-    config.eval.every = 800
+    config.eval.every = 900
     config.eval.limit = 512
     config.log_every = 50
-    config.checkpoint_every = 800
+    config.checkpoint_every = 900
     return config
