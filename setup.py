@@ -24,6 +24,7 @@ setup(
         'absl-py>=2.1',
         'array-record>=0.7',
         'chex>=0.1.90',
+        'flatbuffers>=24',
         'flax>=0.11,<0.14',
         'grain>=0.2.12,<0.4',
         'jax>=0.8',
@@ -41,12 +42,17 @@ setup(
     extras_require={
         'tpu': ['jax[tpu]>=0.8'],
         'cuda': ['jax[cuda12]>=0.8'],
+        # bvhio, pygltflib and trimesh read what is written; scikit-image has a photograph.
         'test': [
+            'bvhio>=1.5',
             'ipykernel>=6.29',
             'nbclient>=0.10',
+            'pygltflib>=1.16',
             'pytest>=8',
             'pytest-xdist>=3.7',
             'ruff>=0.9',
+            'scikit-image>=0.24',
+            'trimesh>=4.5',
         ],
         # Preparing datasets on a cluster. TFDS' own extra pins an old Beam.
         'beam': ['apache-beam>=2.60'],

@@ -68,7 +68,10 @@ def report(cast: list[Person], result: pathlib.Path) -> None:
         truth = cast[who[0]].joints[index]
         print(f'track {path.stem}: {len(index)} frames of person {who[0]}, '
               f'{np.mean(who == who[0]):.0%} the same person')  # fmt: skip
-        for name, joints in (('raw', track['raw_joints']), ('smoothed', track['joints'])):
+        for name, joints in (
+            ('raw', track['raw_camera_joints']),
+            ('smoothed', track['camera_joints']),
+        ):
             ours, theirs = joints - joints[:, :1], truth - truth[:, :1]
             error = 1000 * np.linalg.norm(ours - theirs, axis=-1).mean()
             place = np.linalg.norm(joints[:, 0] - truth[:, 0], axis=-1).mean()

@@ -10,6 +10,7 @@ import cv2
 import jax
 import numpy as np
 import pytest
+import skimage.data
 from conftest import quickstart_config
 from PIL import Image
 
@@ -44,6 +45,8 @@ def parts(mannequin):
     config = quickstart_config('regressor', SIZES)
     task = TASKS['regressor'].from_config(config)
     params, state = task.init(jax.random.key(0))
+    # A codebook is empty until it comes from stage 1; its poses would be no rotations.
+    state = state.replace(codes=jax.random.normal(jax.random.key(1), state.codes.shape))
     return config, task, params, state, mannequin
 
 
@@ -176,13 +179,30 @@ def test_a_video_that_ends_in_the_middle(film):
     for track_id, track in summary['tracks'].items():
         assert track['acceleration_after'] < track['acceleration_before']
         arrays = results.read(out / f'tracks/{track_id}.npz')
-        assert len(arrays['joints']) == track['frames'] == frames
+        assert len(arrays['camera_joints']) == track['frames'] == frames
         assert (out / f'tracks/{track_id}.bvh').exists()
     # They cross, and keep their ways.
-    centers = results.read(out / 'tracks/0.npz')['boxes'][:, 0]
-    np.testing.assert_allclose(np.diff(centers), 2)
-    capture = cv2.VideoCapture(str(out / 'overlay.mp4'))
+    left = results.read(out / 'tracks/0.npz')['boxes'][:, 0]
+    np.testing.assert_allclose(np.diff(left), 2)
+    capture = cv2.VideoCapture(str(out / 'overlay.webm'))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == frames
+
+
+def test_a_video_goes_on_where_it_stopped(film, model, clip, tmp_path):
+    """Who is in both parts is still who they were."""
+    shutil.copytree(film[0], tmp_path / 'r')
+    before = results.read(tmp_path / 'r/tracks/1.npz')
+    for t in range(4, film[1]['frames']):
+        (tmp_path / f'r/frames/{t:06d}.npz').unlink()
+    settings = Settings(boxes=str(clip / 'boxes.csv'), batch_size=4, overlays=False)
+    with pytest.raises(ValueError, match=r'holds another result: overlays'):
+        predict(model, str(clip / 'clip.avi'), str(tmp_path / 'r'), settings)
+    settings = settings._replace(overlays=True)
+    summary = predict(model, str(clip / 'clip.avi'), str(tmp_path / 'r'), settings)
+    assert summary['persons_in_this_run'] == 2 * (film[1]['frames'] - 4)
+    after = results.read(tmp_path / 'r/tracks/1.npz')
+    for name in ('boxes', 'index', 'camera_joints'):
+        np.testing.assert_allclose(after[name], before[name], rtol=1e-5, atol=1e-5)
 
 
 def test_the_page_holds_all_of_it(film):
@@ -196,24 +216,51 @@ def test_the_page_holds_all_of_it(film):
         view.page(str(out / 'frames'))
 
 
-def test_the_page_draws_bodies_in_a_browser(film, tmp_path):
+def test_a_browser_draws_the_bodies_and_plays_the_video(film, tmp_path):
+    """The page above, the overlay video below it."""
     names = ('chromium-headless-shell', 'chromium', 'google-chrome')
     browser = next(filter(None, map(shutil.which, names)), None)
     if browser is None:
         pytest.skip('no headless Chromium here')
     (tmp_path / 'view.html').write_text(view.page(str(film[0])))
+    shutil.copy(film[0] / 'overlay.webm', tmp_path)
+    (tmp_path / 'both.html').write_text(
+        '<body style="margin:0"><iframe src="view.html" style="width:800px;height:400px;border:0">'
+        '</iframe><video src="overlay.webm" autoplay muted loop style="position:absolute;top:400px;'
+        'left:0;width:800px"></video></body>'
+    )
     options = [
         '--headless', '--no-sandbox', '--use-gl=angle', '--use-angle=swiftshader',
-        '--enable-unsafe-swiftshader', '--window-size=800,400', '--virtual-time-budget=3000',
-        f'--screenshot={tmp_path / "page.png"}', f'file://{tmp_path / "view.html"}',
+        '--enable-unsafe-swiftshader', '--window-size=800,800', '--virtual-time-budget=3000',
+        f'--screenshot={tmp_path / "page.png"}', f'file://{tmp_path / "both.html"}',
     ]  # fmt: skip
     subprocess.run([browser, *options], check=True, timeout=120, capture_output=True)
     shot = cv2.imread(str(tmp_path / 'page.png')).astype(int)
-    picture, space = shot[20:340, 20:380], shot[20:340, 420:780]
-    assert picture.std() > 20
+    picture, space, video = shot[20:340, 20:380], shot[20:340, 420:780], shot[410:700, 10:500]
+    assert picture.std() > 20 and video.std() > 20
     # Bodies are blue and orange, the floor's lines are nearly grey.
     blue, red = space[..., 0] - space[..., 2], space[..., 2] - space[..., 0]
     assert (blue > 40).sum() > 100 and (red > 40).sum() > 100
+
+
+def test_a_photograph(model, tmp_path, capsys, monkeypatch):
+    """Of a person, in the public domain; with no detector installed, a line says so."""
+    monkeypatch.setitem(sys.modules, 'torchvision', None)
+    Image.fromarray(skimage.data.astronaut()).save(tmp_path / 'eileen.png')
+    for boxes in ('image', 'detect'):
+        out = tmp_path / boxes
+        settings = Settings(boxes=boxes, meshes=('ply',))
+        summary = predict(model, str(tmp_path / 'eileen.png'), str(out), settings)
+        said = {
+            'image': 'one in each image',
+            'detect': "OpenCV's people detector, which misses many",
+        }
+        assert summary['frames'] == 1 and said[boxes] in capsys.readouterr().out
+        found = results.read(out / 'frames/eileen.npz')
+        assert len(found['boxes']) == len(list((out / 'meshes').glob('eileen_*.ply')))
+    whole = results.read(tmp_path / 'image/frames/eileen.npz')
+    assert whole['boxes'].tolist() == [[0, 0, 512, 512]]
+    assert whole['focal_length'] == 10000 and 'not the world' in str(whole['camera_source'])
 
 
 class PerfectNetwork(Model):

@@ -1,14 +1,17 @@
 """The parts of prediction that need no network: pictures, boxes, tracks, filters, files."""
 
 import json
-import struct
 
+import bvhio
 import cv2
 import numpy as np
+import pygltflib
 import pytest
+import trimesh
 from PIL import ExifTags, Image
 from scipy.spatial.transform import Rotation
 
+from tokenhmr_jax import render
 from tokenhmr_jax.body import skeleton, smpl
 from tokenhmr_jax.predicting import (
     animations,
@@ -142,6 +145,16 @@ def test_wrong_boxes_are_named(tmp_path):
         boxes.read('people')
 
 
+def test_opencv_finds_a_person(mannequin):
+    """From head to feet, which are where the picture is not white."""
+    vertices, faces = np.asarray(mannequin.template).T, np.asarray(mannequin.faces)
+    image = render.render_view(vertices, faces, 'front', (300, 300), margin=1.5)
+    rows = np.flatnonzero((image < 250).any(axis=(1, 2)))
+    [[left, top, right, bottom]] = boxes.opencv_people(FRAME._replace(image=image)).boxes
+    assert abs(top - rows[0]) < 10 and abs(bottom - rows[-1]) < 10
+    assert abs(left + right - 300) < 20
+
+
 def test_opencv_finds_nobody_in_noise_and_in_a_tiny_image():
     noise = np.random.default_rng(0).integers(0, 256, (200, 160, 3), np.uint8)
     assert boxes.opencv_people(FRAME._replace(image=noise)).boxes.shape == (0, 4)
@@ -235,103 +248,54 @@ def walker(mannequin):
 
 
 def test_bvh_has_the_joints_of_smpl(mannequin, walker, tmp_path):
-    """Read back by a reader of the format alone: a stack of offsets, channels and angles."""
+    """Read and posed by bvhio."""
     track, joints, _ = walker
     animations.write(tmp_path / '0', mannequin, track, fps=30.0)
-    names, frames, step = read_bvh((tmp_path / '0.bvh').read_text())
-    assert sorted(names) == sorted(skeleton.JOINTS) and step == pytest.approx(1 / 30)
-    assert len(frames) == 5  # the missing one is filled in
-    order = [names.index(name) for name in skeleton.JOINTS]
-    off = np.linalg.norm(frames[[0, 1, 3, 4]][:, order] / 100 - joints, axis=-1)
-    assert off.max() < 1e-4  # metres
-
-
-def read_bvh(text: str):
-    """Joint names, global positions (T, J, 3) in the file's unit, and the frame time."""
-    hierarchy, motion_text = text.split('MOTION')
-    names, parents, offsets, channels, stack = [], [], [], [], []
-    for line in hierarchy.splitlines()[1:]:
-        words = line.split()
-        if words[0] in ('ROOT', 'JOINT'):
-            parents.append(stack[-1] if stack else -1)
-            names.append(words[1])
-            current = len(names) - 1
-        elif words[0] == 'End':
-            current = -1
-        elif words[0] == '{':
-            stack.append(current)
-        elif words[0] == '}':
-            stack.pop()
-        elif words[0] == 'OFFSET' and stack[-1] >= 0:
-            offsets.append([float(w) for w in words[1:]])
-        elif words[0] == 'CHANNELS':
-            channels.append(words[2:])
-    lines = motion_text.strip().splitlines()
-    values = np.array([[float(w) for w in line.split()] for line in lines[2:]])
-    assert len(values) == int(lines[0].split(':')[1])
-    frames = []
-    for row in values:
-        position, rotation, at = [], [], 0
-        for parent, offset, names_of in zip(parents, offsets, channels, strict=True):
-            values_of = dict(zip(names_of, row[at : at + len(names_of)], strict=True))
-            at += len(names_of)
-            local = np.array([values_of.get(f'{axis}position', 0.0) for axis in 'XYZ']) + offset
-            turn = np.eye(3)
-            for name in names_of:
-                if name.endswith('rotation'):
-                    turn = (
-                        turn
-                        @ Rotation.from_euler(
-                            name[0].lower(), values_of[name], degrees=True
-                        ).as_matrix()
-                    )
-            up, base = (rotation[parent], position[parent]) if parent >= 0 else (np.eye(3), 0.0)
-            position.append(base + up @ local)
-            rotation.append(up @ turn)
-        frames.append(position)
-    return names, np.array(frames), float(lines[1].split(':')[1])
+    file = bvhio.readAsBvh(str(tmp_path / '0.bvh'))
+    assert file.FrameTime == pytest.approx(1 / 30) and file.FrameCount == 5  # one is filled in
+    root = bvhio.readAsHierarchy(str(tmp_path / '0.bvh'))
+    for frame, expected in zip([0, 1, 3, 4], joints, strict=True):
+        root.loadPose(frame)
+        places = {joint.Name: np.array(joint.PositionWorld) / 100 for joint, _, _ in root.layout()}
+        off = np.array([places[name] for name in skeleton.JOINTS]) - expected
+        assert np.linalg.norm(off, axis=-1).max() < 1e-4  # metres
 
 
 def read_glb(path):
-    """The document, and a function from an accessor's number to its array."""
-    content = path.read_bytes()
-    magic, version, total = struct.unpack('<4sII', content[:12])
-    assert (magic, version, total) == (b'glTF', 2, len(content))
-    size, kind = struct.unpack('<I4s', content[12:20])
-    assert kind == b'JSON' and size % 4 == 0
-    document = json.loads(content[20 : 20 + size])
-    binary = content[28 + size :]
+    """The document, read by pygltflib, and a function from an accessor's number to its array."""
+    document = pygltflib.GLTF2().load(path)
     kinds = {5126: '<f4', 5125: '<u4', 5123: '<u2'}
     width = {'SCALAR': (), 'VEC3': (3,), 'VEC4': (4,), 'MAT4': (4, 4)}
 
     def array(number):
-        accessor = document['accessors'][number]
-        view = document['bufferViews'][accessor['bufferView']]
-        shape = (accessor['count'], *width[accessor['type']])
-        data = binary[view['byteOffset'] : view['byteOffset'] + view['byteLength']]
-        return np.frombuffer(data, kinds[accessor['componentType']]).reshape(shape)
+        accessor = document.accessors[number]
+        view = document.bufferViews[accessor.bufferView]
+        data = document.binary_blob()[view.byteOffset :][: view.byteLength]
+        shape = (accessor.count, *width[accessor.type])
+        return np.frombuffer(data, kinds[accessor.componentType]).reshape(shape)
 
     return document, array
 
 
 def posed_nodes(document, array, frame):
     """Global transforms (N, 4, 4) of all nodes at a frame of the animation."""
-    nodes = [dict(node) for node in document['nodes']]
-    motion = document['animations'][0]
-    for channel in motion['channels']:
-        value = array(motion['samplers'][channel['sampler']]['output'])[frame]
-        nodes[channel['target']['node']][channel['target']['path']] = value
-    world = np.zeros((len(nodes), 4, 4))
+    motion = document.animations[0]
+    for channel in motion.channels:
+        value = array(motion.samplers[channel.sampler].output)[frame]
+        setattr(document.nodes[channel.target.node], channel.target.path, value)
+    world = np.zeros((len(document.nodes), 4, 4))
 
     def visit(number, above):
-        node, local = nodes[number], np.eye(4)
-        local[:3, :3] = Rotation.from_quat(node.get('rotation', [0, 0, 0, 1])).as_matrix()
-        local[:3, 3] = node.get('translation', [0, 0, 0])
+        node, local = document.nodes[number], np.eye(4)
+        if node.rotation is not None:
+            local[:3, :3] = Rotation.from_quat(node.rotation).as_matrix()
+        if node.translation is not None:
+            local[:3, 3] = node.translation
         world[number] = above @ local
-        for child in node.get('children', []):
+        for child in node.children:
             visit(child, world[number])
 
-    for root in document['scenes'][0]['nodes']:
+    for root in document.scenes[0].nodes:
         visit(root, np.eye(4))
     return world
 
@@ -341,15 +305,16 @@ def test_animated_glb_has_the_joints_and_the_skin_of_smpl(mannequin, walker, tmp
     track, joints, vertices = walker
     animations.write(tmp_path / '0', mannequin, track, fps=30.0)
     document, array = read_glb(tmp_path / '0.glb')
-    motion, skin = document['animations'][0], document['skins'][0]
-    times = array(motion['samplers'][0]['input'])
+    skin, attributes = document.skins[0], document.meshes[0].primitives[0].attributes
+    times = array(document.animations[0].samplers[0].input)
     np.testing.assert_allclose(times, np.arange(5) / 30, atol=1e-6)
-    binds = np.swapaxes(array(skin['inverseBindMatrices']), 1, 2)
-    attributes = document['meshes'][0]['primitives'][0]['attributes']
-    rest, which, share = (array(attributes[n]) for n in ('POSITION', 'JOINTS_0', 'WEIGHTS_0'))
+    binds = np.swapaxes(array(skin.inverseBindMatrices), 1, 2)
+    rest, which, share = map(
+        array, (attributes.POSITION, attributes.JOINTS_0, attributes.WEIGHTS_0)
+    )
     np.testing.assert_allclose(share.sum(axis=1), 1, atol=1e-6)
     for frame, true_joints, skinned in zip([0, 1, 3, 4], joints, vertices, strict=True):
-        world = posed_nodes(document, array, frame)[skin['joints']]
+        world = posed_nodes(document, array, frame)[skin.joints]
         assert np.linalg.norm(world[:, :3, 3] - true_joints, axis=-1).max() < 1e-4
         blended = np.einsum('vk,vkij->vij', share, (world @ binds)[which])
         posed = np.einsum('vij,vj->vi', blended[:, :3, :3], rest) + blended[:, :3, 3]
@@ -357,22 +322,11 @@ def test_animated_glb_has_the_joints_and_the_skin_of_smpl(mannequin, walker, tmp
         assert np.linalg.norm(posed - skinned, axis=-1).mean() < 0.01
 
 
-def test_meshes_read_back(tmp_path):
-    """A triangle in the camera's axes comes out y up in all three formats."""
+@pytest.mark.parametrize('suffix', meshes.FORMATS)
+def test_meshes_read_back(suffix, tmp_path):
+    """A triangle in the camera's axes comes out y up; read by trimesh."""
     vertices, faces = np.array([[0.0, 0, 2], [1, 0, 2], [0, 1, 3]]), np.array([[0, 1, 2]])
-    upright = vertices * [1, -1, -1]
-    for suffix in meshes.FORMATS:
-        meshes.write(tmp_path / f'a.{suffix}', vertices, faces)
-    lines = [line.split() for line in (tmp_path / 'a.obj').read_text().splitlines()]
-    np.testing.assert_allclose([[float(x) for x in w[1:]] for w in lines if w[0] == 'v'], upright)
-    assert [w[1:] for w in lines if w[0] == 'f'] == [['1', '2', '3']]
-    header, data = (tmp_path / 'a.ply').read_bytes().split(b'end_header\n')
-    assert b'element vertex 3\n' in header and b'element face 1\n' in header
-    np.testing.assert_allclose(np.frombuffer(data[:36], '<f4').reshape(3, 3), upright)
-    assert struct.unpack('<B3i', data[36:]) == (3, 0, 1, 2)
-    document, array = read_glb(tmp_path / 'a.glb')
-    primitive = document['meshes'][0]['primitives'][0]
-    np.testing.assert_allclose(array(primitive['attributes']['POSITION']), upright)
-    np.testing.assert_array_equal(array(primitive['indices']), [0, 1, 2])
-    bounds = document['accessors'][primitive['attributes']['POSITION']]
-    assert (bounds['min'], bounds['max']) == ([0, -1, -3], [1, 0, -2])
+    meshes.write(tmp_path / f'a.{suffix}', vertices, faces)
+    found = trimesh.load(tmp_path / f'a.{suffix}', force='mesh', process=False)
+    np.testing.assert_allclose(found.vertices, vertices * [1, -1, -1])
+    np.testing.assert_array_equal(found.faces, faces)

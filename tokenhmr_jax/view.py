@@ -59,7 +59,7 @@ def _image_people(folder: pathlib.Path, frames: list[dict]) -> Iterator[dict]:
 
 
 def _video_frames(folder: pathlib.Path) -> Iterator[dict]:
-    capture = cv2.VideoCapture(str(folder / 'overlay.mp4'))
+    capture = cv2.VideoCapture(str(folder / 'overlay.webm'))
     for index in range(_MOST_FRAMES):
         more, image = capture.read()
         if not more:

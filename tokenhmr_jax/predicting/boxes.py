@@ -19,6 +19,7 @@ _PERSON = 1  # COCO's category
 _LEAST_SCORE = 0.5
 _LONGEST = 800  # pixels of the longer side that OpenCV's detector looks at
 _OVERLAP = 0.4  # of two boxes of one person
+_WINDOW_MARGIN = 0.1  # of its window, which OpenCV's detector leaves free on each side
 
 
 class Boxes(NamedTuple):
@@ -91,6 +92,8 @@ def opencv_people(frame: Frame) -> Boxes:
     if not kept:
         return make([])
     x, y, width, height = np.array(rectangles, np.float32)[kept].T / scale
+    x, y = x + _WINDOW_MARGIN * width, y + _WINDOW_MARGIN * height
+    width, height = (1 - 2 * _WINDOW_MARGIN) * width, (1 - 2 * _WINDOW_MARGIN) * height
     return make(np.stack([x, y, x + width, y + height], axis=1), scores[kept])
 
 

@@ -23,6 +23,7 @@ def sheet(
     track_ids: np.ndarray,
     focal_length: float,
     principal_point: np.ndarray,
+    around: np.ndarray | None = None,
 ) -> np.ndarray:
     """The picture with the bodies; on its right they are seen from their left side and from above.
 
@@ -32,6 +33,7 @@ def sheet(
       faces: (F, 3).
       track_ids: (N,) that choose the colours.
       focal_length, principal_point: of the image's camera, px.
+      around: (M, 3) metres, in the image's camera: what the other views frame; else the bodies.
     """
     scale = min(_LONGEST / max(image.shape[:2]), 1.0)
     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -50,10 +52,11 @@ def sheet(
         )
         image = cv2.addWeighted(image, 1 - _OPACITY, drawn, _OPACITY, 0)
         upright = points @ gltf.TO_Y_UP
-        around = np.concatenate([upright - _MARGIN, upright + _MARGIN])
+        middle = upright if around is None else around @ gltf.TO_Y_UP
+        focus = np.concatenate([middle - _MARGIN, middle + _MARGIN])
         views = [
             render.render_view(
-                upright, faces, view, views[0].shape[:2], focus=around, colors=colors, supersample=1
+                upright, faces, view, views[0].shape[:2], focus=focus, colors=colors, supersample=1
             )
             for view in ('left', 'top')
         ]

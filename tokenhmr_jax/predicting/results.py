@@ -6,9 +6,10 @@
       meshes/NAME_ROW.glb   (.obj, .ply) of images: the body where the camera sees it, axes as below
       overlays/NAME.jpg     the bodies over the image, and from the side and from above
       tracks/ID.npz         of a video: a person through time, smoothed; ID.glb, ID.bvh: animated
-      overlay.mp4           of a video
+      overlay.webm          of a video; browsers play it
 
-`frames/NAME.npz`, N persons; a frame without persons has N = 0:
+`frames/NAME.npz`, N persons; a frame without persons has boxes, scores and track_ids of no rows,
+and no arrays of persons beyond these:
 
     boxes            (N, 4) left, top, right, bottom, px
     scores           (N,) of the detector, 1 where the boxes were given
@@ -44,9 +45,11 @@ and image camera have parallel axes, so `global_orient` holds for both as it sta
 the image's edge is seen from the side by atan(offset / focal length): that turn is in what the crop
 shows, and so in `global_orient`. With a long focal length it is small.
 
-`tracks/ID.npz`, T frames of one person: T rows of the fields above, `index` and `time` (T,), and
-`fps`; rotations, translation and joints are smoothed, betas are one for all, and `raw_joints` are
-the joints before, in the image's camera like `joints` here.
+`tracks/ID.npz`, T frames of one person: T rows of `TRACKED` fields as above, `index` and `time`
+(T,), and `fps`; rotations and translation are smoothed, betas are one for all.
+
+    camera_joints    (T, 24, 3) metres, in the image's camera, smoothed, and
+    raw_camera_joints  as they were before
 """
 
 import json
@@ -63,8 +66,8 @@ _ARRAYS = (
 )  # fmt: skip
 # Of a row of `frames`, what a track keeps.
 TRACKED = (
-    'boxes', 'scores', 'global_orient', 'body_pose', 'betas', 'joints', 'translation',
-    'focal_length', 'principal_point',
+    'boxes', 'scores', 'global_orient', 'body_pose', 'betas', 'translation', 'focal_length',
+    'principal_point',
 )  # fmt: skip
 
 

@@ -35,8 +35,8 @@ def finish(
         if smooth_with != 'none':
             track = smoothing.smooth_track(track, smooth_with)
         smooth = animations.joints(model.body, track)
-        arrays = track | {'joints': smooth, 'raw_joints': raw, 'fps': source.fps}
-        results.write(folder / 'tracks' / f'{track_id}.npz', arrays)
+        track |= {'camera_joints': smooth, 'raw_camera_joints': raw, 'fps': source.fps}
+        results.write(folder / 'tracks' / f'{track_id}.npz', track)
         animations.write(folder / 'tracks' / str(track_id), model.body, track, source.fps)
         report[str(track_id)] = {
             'frames': len(raw),
@@ -46,27 +46,35 @@ def finish(
         for row, index in enumerate(track['index']):
             by_frame.setdefault(int(index), []).append((track_id, track, row))
     if overlay:
-        _overlay_video(source, folder / 'overlay.mp4', model, by_frame)
+        _overlay_video(source, folder / 'overlay.webm', model, by_frame)
     return report
 
 
 def _overlay_video(source, path, model, by_frame) -> None:
+    """Every browser plays VP8, and OpenCV has an encoder of its own, unlike of H.264."""
     writer = None
+    around = _space(by_frame)
     frames = sources.ahead(source.frames(lambda name: False))
     for frame in tqdm.tqdm(frames, total=len(source), unit='frame', desc='overlay', disable=None):
         if frame.image is None:
             continue
         people = by_frame.get(frame.index, [])
-        sheet = _video_sheet(frame, people, model)
+        sheet = _video_sheet(frame, people, model, around)
         if writer is None:
-            kind = cv2.VideoWriter.fourcc(*'mp4v')
+            kind = cv2.VideoWriter.fourcc(*'VP80')
             writer = cv2.VideoWriter(str(path), kind, source.fps, sheet.shape[1::-1])
         writer.write(np.ascontiguousarray(sheet[..., ::-1]))
     if writer is not None:
         writer.release()
 
 
-def _video_sheet(frame, people, model) -> np.ndarray:
+def _space(by_frame) -> np.ndarray:
+    """The places (M, 3) of everyone in all frames, so that the other views do not move."""
+    rows = [(track, row) for people in by_frame.values() for _, track, row in people]
+    return np.concatenate([np.zeros((0, 3)), *(track['camera_joints'][row] for track, row in rows)])
+
+
+def _video_sheet(frame, people, model, around) -> np.ndarray:
     height, width = frame.image.shape[:2]
     if not people:
         empty = np.zeros((0, 0, 3))
@@ -84,6 +92,7 @@ def _video_sheet(frame, people, model) -> np.ndarray:
         [track_id for track_id, _, _ in people],
         float(track['focal_length'][row]),
         track['principal_point'][row],
+        around,
     )
 
 
