@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import ml_collections
+from absl import logging
 
 
 def parse_arg(arg: str | None, **defaults: str) -> dict[str, str]:
@@ -52,6 +53,7 @@ def differences(a: dict, b: dict, prefix: str = '') -> list[str]:
 @contextlib.contextmanager
 def clear_errors() -> Iterator[None]:
     """In a command: what the user can mend ends it with one line instead of a traceback."""
+    logging.set_verbosity(logging.WARNING)  # Orbax and TFDS report every file they touch
     try:
         yield
     except (ValueError, FileNotFoundError, FloatingPointError) as error:

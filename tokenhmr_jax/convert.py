@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import jax
 import ml_collections
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from tokenhmr_jax import (
@@ -232,7 +232,6 @@ def main() -> None:
     def run(argv):
         if len(argv) > 1:
             raise app.UsageError(f'unknown arguments: {argv[1:]}')
-        logging.set_verbosity(logging.ERROR)  # Orbax reports every file it writes
         with config_utils.clear_errors():
             unused = convert(
                 source.value, workdir.value, config.value, tokenizer.value, backbone.value

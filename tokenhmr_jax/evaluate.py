@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 from jax.sharding import Mesh
 
 from tokenhmr_jax import config_utils, image_report, pose_report, sharding, trained
@@ -233,7 +233,6 @@ def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f'unknown arguments: {argv[1:]}')
-    logging.set_verbosity(logging.WARNING)  # Orbax reports every file it reads
     with config_utils.clear_errors():
         evaluate(_CHECKPOINT.value, _STEP.value, _DATA_DIR.value, _SPLIT.value, _OUT.value)
 

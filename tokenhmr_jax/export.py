@@ -10,7 +10,7 @@ its own code, given a config of the same sizes.
 import pathlib
 
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 
 from tokenhmr_jax import checkpoints, config_utils, torch_files, weight_names
 from tokenhmr_jax.body import skeleton
@@ -171,7 +171,6 @@ def main() -> None:
     def run(argv):
         if len(argv) > 1:
             raise app.UsageError(f'unknown arguments: {argv[1:]}')
-        logging.set_verbosity(logging.ERROR)  # Orbax reports every file it reads
         with config_utils.clear_errors():
             for path in export(checkpoint.value, out.value, step.value):
                 print(f'wrote {path}')

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import tqdm
-from absl import app, flags, logging
+from absl import app, flags
 from scipy import ndimage
 
 from tokenhmr_jax import config_utils
@@ -122,7 +122,6 @@ def main() -> None:
     def run(argv):
         if len(argv) > 1:
             raise app.UsageError(f'unknown arguments: {argv[1:]}')
-        logging.set_verbosity(logging.ERROR)
         with config_utils.clear_errors():
             if pathlib.Path(out.value).suffix != '.npy':
                 raise ValueError(f'--out={out.value}: expected a name that ends in .npy')

@@ -165,7 +165,6 @@ def device_batches(
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f'unknown arguments: {argv[1:]}')
-    logging.set_verbosity(logging.WARNING)  # Orbax reports every file it renames
     with config_utils.clear_errors():
         train(_CONFIG.value, _WORKDIR.value)
 

@@ -35,6 +35,8 @@ class Settings:
     num_train: int = setting(20_000, 'people with true labels')
     num_pseudo: int = setting(2_000, 'other people, near the camera, with fitted labels')
     num_heldout: int = setting(1_000, 'people in held-out poses, with true labels')
+    pseudo_nearest: float = setting(scenes.CLOSE.distance[0], 'metres to people of fitted labels')
+    pseudo_farthest: float = setting(scenes.CLOSE.distance[1], 'metres to people of fitted labels')
     image_size: int = setting(160, 'height of a full image, pixels; it is 4:3')
     motion_dir: str = setting('', 'folder of motion files, as of AMASS; without: procedural')
     stride: int = setting(10, 'of motion files, every stride-th frame is taken')
@@ -52,12 +54,21 @@ class Settings:
         ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ValueError(f'{name}={getattr(self, name)}: expected at least {least}')
+        if not 0 < self.pseudo_nearest <= self.pseudo_farthest:
+            raise ValueError(
+                f'pseudo_nearest={self.pseudo_nearest}, pseudo_farthest={self.pseudo_farthest}: '
+                'expected above 0, and not to decrease'
+            )
         if not 0 < self.held_out_fraction < 1:
             raise ValueError(f'held_out_fraction={self.held_out_fraction}: expected in (0, 1)')
         try:
             re.compile(self.held_out)
         except re.error as error:
             raise ValueError(f'held_out={self.held_out!r}: {error}') from None
+
+    @property
+    def pseudo_views(self) -> scenes.Views:
+        return scenes.CLOSE._replace(distance=(self.pseudo_nearest, self.pseudo_farthest))
 
     @property
     def looks(self) -> list[str]:
@@ -147,7 +158,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             chunk = list(itertools.islice(drawn, people.JOB_SIZE))
             yield people.Job(
                 look=look,
-                views=scenes.CLOSE if stream == _PSEUDO else scenes.EVERYWHERE,
+                views=settings.pseudo_views if stream == _PSEUDO else scenes.EVERYWHERE,
                 image_size=(round(settings.image_size * 4 / 3), settings.image_size),
                 seed=(*seed, 1),
                 start=start,

@@ -50,8 +50,8 @@ def run(builder_class: Callable, settings_class: type) -> None:
     def main(argv):
         if len(argv) > 1:
             raise app.UsageError(f'unknown arguments: {argv[1:]}')
-        logging.set_verbosity(logging.ERROR)  # TFDS warns that the dataset is not there yet
         with config_utils.clear_errors():
+            logging.set_verbosity(logging.ERROR)  # TFDS warns that the dataset is not there yet
             settings = settings_class(**{f.name: flags.FLAGS[f.name].value for f in fields})
             builder = builder_class(settings=settings, data_dir=flags.FLAGS.data_dir)
             prepare(builder, settings)
