@@ -11,10 +11,10 @@ import jax
 import numpy as np
 import pytest
 import skimage.data
-from conftest import quickstart_config
+from conftest import command, quickstart_config
 from PIL import Image
 
-from tokenhmr_jax import stablehlo, view
+from tokenhmr_jax import checkpoints, stablehlo, view
 from tokenhmr_jax.body import camera, smpl
 from tokenhmr_jax.inference import Model
 from tokenhmr_jax.predict import Settings, predict
@@ -229,8 +229,8 @@ def browse():
     ]  # fmt: skip
 
     def run(path, option):
-        command = [browser, *options, option, f'file://{path}']
-        done = subprocess.run(command, check=True, timeout=120, capture_output=True, text=True)
+        line = [browser, *options, option, f'file://{path}']
+        done = subprocess.run(line, check=True, timeout=120, capture_output=True, text=True)
         return done.stdout
 
     return run
@@ -349,6 +349,23 @@ def test_translations_are_metres_in_the_images_camera(parts, mannequin, focal_le
     # The crop's parallel projection cannot be exact: a hundredth of the distance.
     off = np.linalg.norm(found.translation - places, axis=1)
     assert (off / places[:, 2]).max() < 0.015
+
+
+def test_the_commands(parts, tmp_path):
+    """From a checkpoint and a picture to a page, as a user types them."""
+    config, _, params, state, body = parts
+    with checkpoints.Checkpoints(str(tmp_path / 'run')) as saved:
+        description = checkpoints.describe(config, smpl.topology(body))
+        saved.save_converted(7, params, state, description)
+    Image.fromarray(picture(60, 80)).save(tmp_path / 'a.png')
+    printed = command(
+        '-m', 'tokenhmr_jax.predict', f'--checkpoint={tmp_path}/run', f'--input={tmp_path}/a.png',
+        f'--out={tmp_path}/r', '--boxes=image', f'--compilation_cache={tmp_path}/cache',
+    )  # fmt: skip
+    assert 'persons: one in each image' in printed and '1 frames, 0 left out' in printed
+    assert list((tmp_path / 'cache').iterdir())
+    command('-m', 'tokenhmr_jax.view', '--nobrowser', tmp_path / 'r')
+    assert (tmp_path / 'r/view.html').stat().st_size > 100_000
 
 
 @pytest.mark.parametrize('batch', [None, 2])

@@ -179,14 +179,14 @@ def test_tracks_keep_their_identity_through_a_crossing():
 
 
 def motion(count=80, fps=30.0):
-    """A slow turn and a walk, true and with the jitter of a network."""
+    """A slow turn, and a walk at 4 m as the camera sees it, true and with a network's jitter."""
     rng = np.random.default_rng(0)
     times = np.arange(count) / fps
     axis = np.array([0.2, 1.0, 0.1])
     true = Rotation.from_rotvec(np.sin(2 * times)[:, None] * axis)
     noisy = true * Rotation.from_rotvec(rng.normal(0, 0.05, (count, 3)))
-    place = np.stack([times, np.sin(3 * times), 4 + 0 * times], axis=1)
-    return times, true, noisy, place, place + rng.normal(0, 0.02, place.shape)
+    place = np.stack([times, 0.3 * np.sin(3 * times), 4 * np.log(4) + 0 * times], axis=1) / 4
+    return times, true, noisy, place, place + rng.normal(0, 0.01, place.shape)
 
 
 @pytest.mark.parametrize('name', ['zero_lag', 'one_euro'])
@@ -200,8 +200,9 @@ def test_filters_lower_jitter_without_raising_the_error(name):
         smoothing.acceleration_error(p[:, None], times, place[:, None]) for p in (seen, moved)
     ]
     assert jitter[1] < (0.2 if name == 'zero_lag' else 0.5) * jitter[0]
-    if name == 'zero_lag':  # the other one lags behind who walks
-        assert np.abs(moved - place).mean() < 0.7 * np.abs(seen - place).mean()
+    # The other one lags behind who walks.
+    share = 0.7 if name == 'zero_lag' else 1.0
+    assert np.abs(moved - place).mean() < share * np.abs(seen - place).mean()
 
 
 def test_the_offline_filter_leaves_smooth_motion_alone():
@@ -220,7 +221,7 @@ def test_acceleration_is_that_of_a_fall():
     fall[..., 1] = 4.905 * times[:, None] ** 2
     assert smoothing.acceleration_error(fall, times) == pytest.approx(9810)
     assert smoothing.acceleration_error(fall, times, fall) == 0
-    assert np.isnan(smoothing.acceleration_error(fall[:2], times[:2]))
+    assert smoothing.acceleration_error(fall[:2], times[:2]) is None
 
 
 @pytest.fixture(scope='module')

@@ -234,10 +234,11 @@ def _report(summary: dict, out: str) -> None:
     for source, count in summary['cameras'].items():
         print(f'camera of {count} frames: {source}')
     for track_id, track in summary.get('tracks', {}).items():
-        print(
-            f'track {track_id}: {track["frames"]} frames, acceleration '
-            f'{track["acceleration_before"]:.0f} mm/s^2, smoothed {track["acceleration_after"]:.0f}'
+        before, after = track['acceleration_before'], track['acceleration_after']
+        jitter = (
+            '' if before is None else f', acceleration {before:.0f} mm/s^2, smoothed {after:.0f}'
         )
+        print(f'track {track_id}: {track["frames"]} frames{jitter}')
     seconds = summary['seconds']
     shares = ', '.join(f'{k} {v:.1f} s' for k, v in seconds.items() if k != 'all')
     print(

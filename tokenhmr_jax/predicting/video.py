@@ -26,7 +26,8 @@ def finish(
       overlay: whether to draw.
 
     Returns:
-      by track id, how many frames it has, and its acceleration before and after, mm/s^2.
+      by track id, how many frames it has, and its acceleration before and after, mm/s^2, None of
+      fewer than three frames.
     """
     found = results.tracks(sorted((folder / 'frames').glob('*.npz')))
     report, by_frame = {}, {}
