@@ -87,6 +87,24 @@ def test_exif_turns_the_picture_and_tells_the_focal_length(tmp_path):
         cameras.check(None, 180.0)
 
 
+def test_off_centre_a_crop_shows_a_turned_body(mannequin):
+    """By atan(offset / focal length), as the result's documentation says of `global_orient`."""
+    body = np.asarray(mannequin.template).T * [1, -1, -1]  # upright before the camera
+    tangent = 0.5  # offset / focal length
+    angle = np.arctan(tangent)
+    turned = Rotation.from_euler('y', -angle).apply(body)
+
+    def crop(points, x):
+        seen = points + np.array([20 * x, 0, 20])
+        pixels = seen[:, :2] / seen[:, 2:]
+        pixels -= pixels.mean(axis=0)
+        return pixels / pixels[:, 1].std()
+
+    at_the_edge = crop(body, tangent) * [np.cos(angle), 1]  # without the stretch
+    assert np.abs(at_the_edge - crop(turned, 0)).mean() < 0.02
+    assert np.abs(at_the_edge - crop(body, 0)).mean() > 0.05
+
+
 def test_broken_pictures_are_frames_that_say_so(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / 'a.jpg')

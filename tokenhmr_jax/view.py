@@ -2,7 +2,8 @@
 
 The page needs nothing else, no network and no other file, so that it can be shared: pictures with
 the bodies over them, the bodies in 3D beside them to turn around, a timeline, and each person to
-switch on and off.
+switch on and off. A viewer library, viser, would want a running server behind the page; the GLB
+files of a result open there too, and in any other viewer of glTF.
 """
 
 import base64

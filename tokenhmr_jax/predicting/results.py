@@ -42,8 +42,9 @@ Meshes and animations are turned to y up, z towards the viewer, as glTF wants: (
 
 **global_orient off-centre.** The network sees a crop as if its camera looked straight at it. Crop
 and image camera have parallel axes, so `global_orient` holds for both as it stands. But someone at
-the image's edge is seen from the side by atan(offset / focal length): that turn is in what the crop
-shows, and so in `global_orient`. With a long focal length it is small.
+the image's edge is seen from the side by atan(offset / focal length), and their crop looks, but for
+a slight stretch, like that of someone straight ahead who is turned by as much: by that angle the
+crop leaves open what `global_orient` is. With a long focal length it is small.
 
 `tracks/ID.npz`, T frames of one person: T rows of `TRACKED` fields as above, `index` and `time`
 (T,), and `fps`; rotations and translation are smoothed, betas are one for all.
