@@ -133,6 +133,7 @@ def random_batch(config: ml_collections.ConfigDict, num_sources: int) -> ImageBa
         global_orient=upright + normal(0.2, 3),
         body_pose=normal(0.2, 23, 3),
         betas=normal(1, 10),
+        gender=np.zeros(count, np.float32),
         has_pose=(uniform() > 0.3).astype(np.float32),
         has_betas=(uniform() > 0.3).astype(np.float32),
         source=rng.integers(0, num_sources, count, np.int32),

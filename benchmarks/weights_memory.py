@@ -2,8 +2,9 @@
 
     python benchmarks/weights_memory.py --dir=/tmp/weights_memory
 
-Writes a random checkpoint in the original's format (2.7 GB), converts it and loads what came out,
-each in a process of its own, and prints the most memory that each held. Linux only.
+Writes a random checkpoint in the original's format (2.7 GB), converts it, loads what came out, and
+loads the same weights as training saves them: the backbone's blocks stacked in arrays of up to 0.8
+GB. Each in a process of its own; prints the most memory that each held. Linux only.
 """
 
 import argparse
@@ -56,13 +57,35 @@ def convert(folder: pathlib.Path) -> None:
     convert(source, workdir, config(), tokenizer)
 
 
-def load(folder: pathlib.Path) -> None:
+def load(folder: pathlib.Path, name: str = 'converted') -> None:
     import jax
 
     import tokenhmr_jax
 
-    model = tokenhmr_jax.load(str(folder / 'converted'))
+    model = tokenhmr_jax.load(str(folder / name))
     jax.block_until_ready((model.params, model.state))
+
+
+def save(folder: pathlib.Path) -> None:
+    """The converted weights, as training saves them."""
+    import numpy as np
+
+    from tokenhmr_jax import checkpoints
+    from tokenhmr_jax.models import vit
+    from tokenhmr_jax.models.regressor import FrozenWeights
+    from tokenhmr_jax.types import TrainState
+
+    with checkpoints.Checkpoints(str(folder / 'converted'), create=False) as saved:
+        description, model = saved.read_config(0), saved.read_model(0)
+    description['config']['model']['backbone']['scan'] = True
+    params = model['params'] | {'backbone': vit.stack_blocks(model['params']['backbone'])}
+    state = TrainState(np.int32(0), params, FrozenWeights(**model['state']), {'m': np.zeros(1)})
+    with checkpoints.Checkpoints(str(folder / 'trained')) as saved:
+        saved.save(state, {}, description, None)
+
+
+def load_trained(folder: pathlib.Path) -> None:
+    load(folder, 'trained')
 
 
 def nothing(folder: pathlib.Path) -> None:
@@ -74,7 +97,7 @@ def nothing(folder: pathlib.Path) -> None:
     jax.devices()
 
 
-STEPS = {step.__name__: step for step in (write, nothing, convert, load)}
+STEPS = {step.__name__: step for step in (write, nothing, convert, load, save, load_trained)}
 
 
 class Peak(threading.Thread):
@@ -113,7 +136,7 @@ def main() -> None:
         results[step]['seconds'] = time.perf_counter() - start
     size, libraries = results['write']['gigabytes'], results['nothing']['peak']
     print(f'parameters: {size:.2f} GB; libraries alone: {libraries:.2f} GB')
-    for step in ('convert', 'load'):
+    for step in ('convert', 'load', 'load_trained'):
         peak, seconds = results[step]['peak'], results[step]['seconds']
         print(
             f'{step}: peak {peak:.2f} GB, {peak / size:.2f} times the parameters '

@@ -4,7 +4,8 @@
         --config.tokenizer.checkpoint=runs/tokenizer
 
 Variants: `paper`, as published; `release`, what the public PyTorch code does; `bedlam`, ground
-truth alone; `quickstart`, small, on pictures of the mannequin, for a laptop.
+truth alone; `quickstart`, small, on pictures of the mannequin, for a laptop; `miniature`, as small,
+for ablations of TALS and tokens.
 """
 
 import ml_collections
@@ -28,9 +29,9 @@ GROUND_TRUTH = ('pseudo_gt/h36m/train', 'bedlam/train')
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
-    """The config of `arg`, 'variant=paper|release|bedlam|quickstart'."""
+    """The config of `arg`, 'variant=paper|release|bedlam|quickstart|miniature'."""
     variant = config_utils.parse_arg(arg, variant='paper')['variant']
-    variants = {'paper': paper, 'release': release, 'bedlam': bedlam, 'quickstart': quickstart}
+    variants = {each.__name__: each for each in (paper, release, bedlam, quickstart, miniature)}
     if variant not in variants:
         raise ValueError(f'variant={variant!r}: expected one of {list(variants)}')
     return variants[variant]()
@@ -103,6 +104,9 @@ def paper() -> ml_collections.ConfigDict:
     config.body = '/data/smpl/SMPL_NEUTRAL.pkl'
     # For files without `joint_regressor_extra`, as the official ones are.
     config.extra_regressor = '/data/smpl/SMPL_to_J19.pkl'
+    # What the labels of 3DPW and EMDB are of: needed to evaluate on them, and for nothing else.
+    config.body_male = '/data/smpl/SMPL_MALE.pkl'
+    config.body_female = '/data/smpl/SMPL_FEMALE.pkl'
     config.loss_weights = ml_collections.ConfigDict()
     config.loss_weights.keypoints2d = 0.01
     config.loss_weights.keypoints3d = 0.05
@@ -220,6 +224,7 @@ def quickstart() -> ml_collections.ConfigDict:
     config.model.mixer.update(width=16, depth=2, token_dim=32, channel_dim=64, dtype='float32')
     config.body = 'mannequin'
     config.extra_regressor = ''
+    config.body_male = config.body_female = ''
     config.tals.enabled = False
     # So short a training finds the orientation by its own term sooner than by the keypoints'.
     config.loss_weights.global_orient = 0.2
@@ -247,4 +252,26 @@ def quickstart() -> ml_collections.ConfigDict:
     config.eval.limit = 512
     config.log_every = 50
     config.checkpoint_every = 900
+    return config
+
+
+def miniature() -> ml_collections.ConfigDict:
+    """The quickstart's network, fine-tuned as the published one is: from weights that
+    pseudo-ground-truth has trained, on a quarter of true labels and the rest of fitted ones.
+
+    `make miniature` prepares what it needs; docs/miniature.md shows what comes out.
+    """
+    config = quickstart()
+    config.num_steps = 1000
+    config.warm_start.checkpoint = 'runs/miniature/pretrained'
+    config.data.data_dir = 'runs/miniature/data'
+    config.data.mixture = ml_collections.ConfigDict(
+        {'mannequin/suit': 0.25, 'mannequin/suit_pseudo': 0.75}
+    )
+    config.tals.enabled = True
+    # Of these cameras and this network: `python -m tokenhmr_jax.tals`.
+    config.tals.thresholds = 'runs/miniature/thresholds.csv'
+    config.eval.every = 250
+    config.eval.limit = 1000
+    config.checkpoint_every = 500
     return config

@@ -182,6 +182,10 @@ def contents():
     return {
         'tokenizer.pth': original.tokenizer(),
         'tokenhmr.ckpt': original.regressor(),
+        'large_tokenizer.pth': original.tokenizer(width=12, code=6, codes=40, mul=4, div=4),
+        'large_tokenhmr.ckpt': original.regressor(
+            tokens=160, codes=40, code=6, width=20, depth=1, query=28, mixer=5
+        ),
         'hmr2.ckpt': original.regressor(tokens=None, width=8, depth=3, query=18),
         'vitpose.pth': {'state_dict': dict(original.backbone(original.Weights(3)))},
     }
@@ -203,11 +207,14 @@ def converted(files, configs, tmp_path_factory) -> pathlib.Path:
     """A folder with all of them converted."""
     from tokenhmr_jax.convert import convert
 
-    folder = tmp_path_factory.mktemp('converted')
-    tokenizer, regressor = files / 'tokenizer.pth', configs['regressor']
-    convert(files / 'tokenhmr.ckpt', folder / 'tokenhmr', regressor, tokenizer)
-    convert(files / 'hmr2.ckpt', folder / 'hmr2', regressor)
-    convert(files / 'hmr2.ckpt', folder / 'hmr2_backbone', backbone=True)
-    convert(files / 'vitpose.pth', folder / 'vitpose')
-    convert(tokenizer, folder / 'tokenizer', configs['tokenizer'])
-    return folder
+    def make(folder):
+        tokenizer, regressor = files / 'tokenizer.pth', configs['regressor']
+        for name in ('', 'large_'):
+            source, stage1 = files / f'{name}tokenhmr.ckpt', files / f'{name}tokenizer.pth'
+            convert(source, folder / f'{name}tokenhmr', regressor, stage1)
+        convert(files / 'hmr2.ckpt', folder / 'hmr2', regressor)
+        convert(files / 'hmr2.ckpt', folder / 'hmr2_backbone', backbone=True)
+        convert(files / 'vitpose.pth', folder / 'vitpose')
+        convert(tokenizer, folder / 'tokenizer', configs['tokenizer'])
+
+    return made_once(tmp_path_factory, 'converted', make)

@@ -15,12 +15,13 @@ import jax
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from tokenhmr_jax.body import rotations, skeleton, smpl
+from tokenhmr_jax.body import mannequin, rotations, skeleton, smpl
 from tokenhmr_jax.data import augment
 from tokenhmr_jax.types import SmplParams
 
 # From a world with y up to a camera with y down, a little from above.
 _RADIUS = 4  # of a dot, px
+HEIGHTS = {'neutral': 1.0, 'male': 1.05, 'female': 0.95}  # of SMPL's models here
 TILT = Rotation.from_euler('x', np.pi + 0.2)
 
 
@@ -32,6 +33,16 @@ def load_builder(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def write_smpl(folder: pathlib.Path) -> None:
+    """SMPL's three models, larger and smaller; the regressor of the extra keypoints beside."""
+    arrays = mannequin.arrays()
+    extra = arrays.pop('joint_regressor_extra')
+    (folder / 'SMPL_to_J19.pkl').write_bytes(pickle.dumps(np.asarray(extra)))
+    for gender, height in HEIGHTS.items():
+        template = arrays['v_template'] * height
+        np.savez(folder / f'SMPL_{gender.upper()}.npz', **arrays | {'v_template': template})
 
 
 @jax.jit

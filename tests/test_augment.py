@@ -103,7 +103,7 @@ def test_flipping_twice_is_the_identity_on_every_field(rng):
     # Mirrored about pixel 32, the crop's centre: pixel 0 has no counterpart.
     difference = np.abs(columns['image'][:, :0:-1].astype(int) - plain['image'][:, 1:])
     assert difference.max() <= 3
-    for name in ('has_pose', 'has_betas', 'color', 'key'):
+    for name in ('gender', 'has_pose', 'has_betas', 'color', 'key'):
         np.testing.assert_array_equal(columns[name], plain[name])
 
 

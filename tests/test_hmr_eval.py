@@ -7,7 +7,6 @@ import pytest
 import real_formats
 from real_formats import load_builder
 
-from tokenhmr_jax.body import mannequin as made_body
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.data import hmr_eval, pipeline, prepare, shards
 
@@ -18,20 +17,17 @@ FRAMES = 3
 
 @pytest.fixture(scope='module')
 def smpl_dir(tmp_path_factory):
-    """SMPL_MALE and SMPL_FEMALE, of different stature; the regressor of the extra points beside."""
     folder = tmp_path_factory.mktemp('smpl')
-    arrays = made_body.arrays()
-    extra = arrays.pop('joint_regressor_extra')
-    (folder / 'SMPL_to_J19.pkl').write_bytes(pickle.dumps(np.asarray(extra)))
-    for gender, height in (('MALE', 1.05), ('FEMALE', 0.95)):
-        np.savez(
-            folder / f'SMPL_{gender}.npz', **arrays | {'v_template': arrays['v_template'] * height}
-        )
+    real_formats.write_smpl(folder)
     return folder
 
 
 @pytest.fixture(scope='module')
 def world(smpl_dir):
+    return make_world(smpl_dir)
+
+
+def make_world(smpl_dir):
     """A man and a woman through three frames of a moving camera: parameters and the truth."""
     rng = np.random.default_rng(4)
     known = [real_formats.people(rng, 2) for _ in range(FRAMES)]

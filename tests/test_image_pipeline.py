@@ -57,6 +57,7 @@ def test_a_batch_of_crops(images):
         'global_orient': ((8, 3), single),
         'body_pose': ((8, 23, 3), single),
         'betas': ((8, 10), single),
+        'gender': ((8,), single),
         'has_pose': ((8,), single),
         'has_betas': ((8,), single),
         'source': ((8,), np.dtype(np.int32)),

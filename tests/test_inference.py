@@ -1,5 +1,8 @@
 """Converted weights in use: `tokenhmr_jax.load` and `load_tokenizer`, from the checkpoint alone."""
 
+import json
+import shutil
+
 import image_records
 import jax
 import numpy as np
@@ -9,7 +12,7 @@ from golden import assert_close
 
 import tokenhmr_jax
 from tokenhmr_jax import checkpoints, evaluate
-from tokenhmr_jax.body import camera, rotations, smpl
+from tokenhmr_jax.body import camera, files, rotations, smpl
 from tokenhmr_jax.convert import convert
 from tokenhmr_jax.data import augment
 from tokenhmr_jax.tasks import TASKS
@@ -36,27 +39,28 @@ def poses():
     return np.asarray(rotations.axis_angle_to_matrix(vectors))
 
 
-@pytest.mark.parametrize('name', ['tokenhmr', 'hmr2'])
+@pytest.mark.parametrize('name', ['tokenhmr', 'large_tokenhmr', 'hmr2'])
 def test_predictions_are_those_of_pytorch(name, converted, contents, model):
-    """Other sizes than the reference's, and HMR2.0's head with its rotations by columns."""
+    """Other sizes than the reference's, the published number of tokens among them, and HMR2.0's
+    head with its rotations by columns."""
     ours = model if name == 'tokenhmr' else tokenhmr_jax.load(str(converted / name))
     image = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     output = ours.predict_crops(image)
     mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
     given = torch.from_numpy(((image / 255 - mean) / std).astype(np.float32)).movedim(-1, 1)
-    stage1 = contents['tokenizer.pth'] if name == 'tokenhmr' else None
+    stage1 = None if name == 'hmr2' else contents[f'{name.replace("hmr", "izer")}.pth']
     weights = contents[f'{name}.ckpt']['state_dict']
     heads = ORIGINAL_SIZES['model.backbone.heads']
     pose, betas, weak, probs = original_format.predict(weights, stage1, given, heads)
     rotation = original_format.rotations(pose, columns=name == 'hmr2')
     np.testing.assert_allclose(output.params.global_orient, rotation[:, 0], atol=2e-5)
     np.testing.assert_allclose(output.params.body_pose, rotation[:, 1:], atol=2e-5)
-    assert_close(output.params.betas, betas)
-    assert_close(output.camera, weak)
-    if name == 'tokenhmr':
-        assert_close(output.token_probs, probs)
-    else:
+    assert_close(output.params.betas, betas.numpy())
+    assert_close(output.camera, weak.numpy())
+    if name == 'hmr2':
         assert output.token_probs is None
+    else:
+        assert_close(output.token_probs, probs.numpy())
 
 
 @pytest.mark.parametrize(('mul', 'div', 'depth'), [(1, 2, 2), (4, 4, 1)])
@@ -79,8 +83,8 @@ def test_tokenizers_of_other_sizes_are_those_of_pytorch(configs, tmp_path, mul, 
     np.testing.assert_allclose(ours.decode(tokens), decoded, atol=2e-5)
 
 
-def test_weights_on_other_devices_give_the_same_outputs(converted, model):
-    """Restored in pieces on eight devices, where one device restores them whole."""
+def test_weights_on_other_devices_give_the_same_outputs(converted, model, tmp_path):
+    """Restored in pieces on eight devices, where one device restores them whole; and back."""
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ('data',))
 
     def split(x):
@@ -94,6 +98,7 @@ def test_weights_on_other_devices_give_the_same_outputs(converted, model):
     like = jax.tree.map(split, (model.params, model.state))
     with checkpoints.Checkpoints(str(converted / 'tokenhmr'), create=False) as saved:
         params, state = saved.restore_model(saved.find('last'), *like)
+        description = saved.read_config(saved.find('last'))
     qkv = params['backbone']['block0']['attention']['qkv']['kernel']
     assert len(qkv.sharding.device_set) == 8 and not qkv.is_fully_replicated
     task = TASKS['regressor'].from_config(model.config)
@@ -102,6 +107,13 @@ def test_weights_on_other_devices_give_the_same_outputs(converted, model):
     whole = model.predict_crops(image)
     np.testing.assert_allclose(pieces.params.body_pose, whole.params.body_pose, atol=1e-5)
     np.testing.assert_allclose(pieces.token_probs, whole.token_probs, atol=1e-6)
+    with checkpoints.Checkpoints(str(tmp_path)) as saved:
+        saved.save_converted(0, params, state, description)
+    files.keep(str(tmp_path), model.config)
+    back = tokenhmr_jax.load(str(tmp_path))
+    jax.tree.map(np.testing.assert_array_equal, back.params, model.params)
+    jax.tree.map(np.testing.assert_array_equal, back.state, model.state)
+    assert len(back.params['head']['betas']['bias'].sharding.device_set) == 1
 
 
 def test_converted_weights_are_evaluated(converted, tmp_path, capsys, model):
@@ -141,6 +153,20 @@ def test_each_kind_has_its_own_way_to_be_loaded(converted):
         tokenhmr_jax.load(str(converted / 'vitpose'))
     with pytest.raises(FileNotFoundError, match='no checkpoints'):
         tokenhmr_jax.load(str(converted / 'nowhere'))
+
+
+def test_checkpoints_older_than_a_setting(converted, tmp_path):
+    """What was not there changes nothing, or is named."""
+    run = shutil.copytree(converted / 'tokenhmr', tmp_path / 'run')
+    [path] = run.glob('checkpoints/*/config/metadata')
+    stored = json.loads(path.read_text())
+    del stored['config']['adversarial']
+    path.write_text(json.dumps(stored))
+    assert tokenhmr_jax.load(str(run)).config.adversarial.weight == 0
+    del stored['config']['tals']
+    path.write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match=r"run: its config has no setting 'tals'.*config/metadata"):
+        tokenhmr_jax.load(str(run))
 
 
 def test_tokens_do_not_mix(model, tokenizer):

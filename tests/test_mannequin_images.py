@@ -285,7 +285,7 @@ def build(module, folder, **settings):
 
 
 def test_builder_from_end_to_end(module, tmp_path, capsys):
-    splits = build(module, tmp_path)
+    splits = build(module, tmp_path, kinds='walking,lying')
     sizes = {name: len(content) for name, content in splits.items()}
     assert sizes == {'suit': 5, 'suit_pseudo': 3, 'suit_heldout': 2}
     told = capsys.readouterr().out
@@ -298,6 +298,7 @@ def test_builder_from_end_to_end(module, tmp_path, capsys):
         name: {record['key'].decode().split('/', 2)[2].split(':')[0] for record in content}
         for name, content in splits.items()
     }
+    assert all('/walking/' in clip or '/lying/' in clip for clip in set.union(*clips.values()))
     assert not (clips['suit'] & clips['suit_heldout']) and not (
         clips['suit'] & clips['suit_pseudo']
     )
@@ -318,7 +319,7 @@ def test_poses_of_motion_files(module, tmp_path):
     (tmp_path / 'in/CMU/broken_poses.npz').write_bytes(b'PK')
     splits = build(
         module, tmp_path / 'out', motion_dir=str(tmp_path / 'in'), held_out='dance', num_pseudo=0,
-        look='suit,clothed', stride=10,
+        look='suit,clothed', stride=10, nearest=7.0, farthest=7.5,
     )  # fmt: skip
     assert {name: len(content) for name, content in splits.items()} == {
         'suit': 5, 'suit_heldout': 2, 'clothed': 5, 'clothed_heldout': 2,
@@ -338,6 +339,7 @@ def test_poses_of_motion_files(module, tmp_path):
             body_up = Rotation.from_rotvec(pose[:3]).inv().apply([0, 0, 1])
             up = Rotation.from_rotvec(record['global_orient']).apply(body_up)
             assert up[1] < -0.8
+            assert 6.5 < record['transl'][2] < 8  # of SMPL's origin, some way from the pelvis
     metadata = json.loads((tmp_path / 'out/mannequin/1.0.0/metadata.json').read_text())
     assert len(metadata['skipped']) == 1 and 'broken' in metadata['skipped'][0]
 
@@ -353,6 +355,9 @@ def test_poses_of_motion_files(module, tmp_path):
         ({'image_size': 8}, 'image_size=8: expected at least 32'),
         ({'held_out_fraction': 1.0}, 'held_out_fraction=1.0: expected'),
         ({'held_out': '('}, r"held_out='\(': "),
+        ({'kinds': 'walking,flying'}, "kinds='walking,flying': expected some of standing,"),
+        ({'nearest': 9.0}, 'people from 9.0 to 8.0 m: expected'),
+        ({'pseudo_nearest': 0.0}, 'people from 0.0 to 3.0 m: expected'),
     ],
 )
 def test_settings_that_make_no_sense(module, wrong, message):

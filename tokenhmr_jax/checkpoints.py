@@ -8,7 +8,7 @@ and `config` (the whole config and the body's topology), written by Orbax. Conve
 import contextlib
 import ctypes
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ from etils import epath
 from tokenhmr_jax import config_utils
 from tokenhmr_jax.types import TrainState
 
-_FILE_SIZE, _PIECE = 64 * 2**20, 16 * 2**20  # bytes
+_FILE_SIZE, _PIECE, _AT_ONCE = 64 * 2**20, 16 * 2**20, 256 * 2**20  # bytes
 _ARCHITECTURE = (
     'task', 'model', 'codebook.num_codes', 'tokenizer.model', 'tokenizer.num_codes',
 )  # fmt: skip
@@ -169,21 +169,45 @@ class Checkpoints:
         return TrainState(count, params, state, opt_state), rest['data']
 
     def _restore_model(self, step: int, target: Any) -> Any:
-        """The model, as arrays like those of `target`, in little more memory than these take."""
-        largest = max(x.size * x.dtype.itemsize for x in jax.tree.leaves(target))
-        # As much as is read at once; Orbax wants it above any single array.
-        handler = ocp.StandardCheckpointHandler(restore_concurrent_gb=2 * largest / 1e9 + 0.1)
-        with _whole_arrays(), ocp.Checkpointer(handler) as reader:
-            restored = reader.restore(
-                self._folder(step) / 'model', args=ocp.args.StandardRestore(target)
-            )
-            return jax.block_until_ready(restored)
+        """The model, as arrays like those of `target`, in little more memory than these take.
+
+        Orbax holds an array several times while it reads it: the largest are read first and one by
+        one, when there is room, and small ones together.
+        """
+        leaves, structure = jax.tree.flatten(target)
+        restored: list = [None] * len(leaves)
+        with _whole_arrays(), ocp.PyTreeCheckpointer() as reader:
+            for group in _by_size(leaves):
+                chosen = [x if i in group else ocp.PLACEHOLDER for i, x in enumerate(leaves)]
+                item = structure.unflatten(chosen)
+                arguments = ocp.checkpoint_utils.construct_restore_args(item)
+                part = reader.restore(
+                    self._folder(step) / 'model',
+                    args=ocp.args.PyTreeRestore(item, restore_args=arguments),
+                )
+                for i, x in enumerate(jax.tree.leaves(part)):
+                    if i in group:
+                        restored[i] = jax.block_until_ready(x)
+        return structure.unflatten(restored)
 
     def _folder(self, step: int) -> epath.Path:
         return self._manager.directory / str(step)
 
     def _restore(self, step: int, **items):
         return self._manager.restore(step, args=ocp.args.Composite(**items))
+
+
+def _by_size(arrays: Sequence[Any]) -> list[set[int]]:
+    """Positions of arrays, the largest first, in groups of up to `_AT_ONCE` bytes, or one array."""
+    sizes = [x.size * x.dtype.itemsize for x in arrays]
+    groups, total = [], _AT_ONCE + 1
+    for i in sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True):
+        total += sizes[i]
+        if total > _AT_ONCE:
+            groups.append(set())
+            total = sizes[i]
+        groups[-1].add(i)
+    return groups
 
 
 def _in_pieces(tree: Any) -> Any:

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 import ml_collections
 from absl import logging
 
+# Settings that some checkpoints are older than, by task, with the values of how it was before.
+_LATER = {'regressor': {'adversarial': {'weight': 0.0, 'mocap': ''}}}
+
 
 def parse_arg(arg: str | None, **defaults: str) -> dict[str, str]:
     """Parse the argument of a config file, as in `configs/tokenizer.py:variant=release`.
@@ -34,8 +37,24 @@ def to_json(config: ml_collections.ConfigDict) -> dict:
 
 
 def from_json(tree: dict) -> ml_collections.ConfigDict:
-    """A config from the plain containers that a checkpoint holds."""
-    return ml_collections.ConfigDict(tree, convert_dict=True)
+    """A config from the plain containers that a checkpoint, maybe an old one, holds."""
+    return ml_collections.ConfigDict(_LATER.get(tree['task'], {}) | tree, convert_dict=True)
+
+
+@contextlib.contextmanager
+def complete(where: str) -> Iterator[None]:
+    """A setting that is read but not there becomes a ValueError; `where` names the config."""
+    try:
+        yield
+    except AttributeError as error:
+        missing = error.args[0] if error.args else None
+        if not isinstance(missing, KeyError):  # as a ConfigDict raises it
+            raise
+        name = missing.args[0].splitlines()[0]  # a guess at what was meant may follow
+        raise ValueError(
+            f'{where} has no setting {name}, which this version reads: expected it as in configs/; '
+            "a checkpoint's settings are the JSON file config/metadata of its step"
+        ) from error
 
 
 def differences(a: dict, b: dict, prefix: str = '') -> list[str]:
@@ -54,7 +73,10 @@ def differences(a: dict, b: dict, prefix: str = '') -> list[str]:
 def clear_errors() -> Iterator[None]:
     """In a command: what the user can mend ends it with one line instead of a traceback."""
     logging.set_verbosity(logging.WARNING)  # Orbax and TFDS report every file they touch
+    # Orbax misses metrics in every checkpoint between evaluations.
+    logging.get_absl_handler().addFilter(lambda record: 'tracked_metric' not in record.getMessage())
     try:
-        yield
+        with complete('the config'):
+            yield
     except (ValueError, FileNotFoundError, FloatingPointError) as error:
         sys.exit(f'error: {error}')

@@ -7,9 +7,9 @@ Also takes a tokenizer alone (`--source=tokenizer.pth`, with configs/tokenizer.p
 checkpoint, and backbones: ViTPose's file, or `--backbone` of a whole checkpoint. A backbone needs
 no config, and begins a training run as its `config.warm_start.checkpoint`.
 
-The config says what weights do not: the body model, where data is, how to evaluate. Sizes are read
-off the weights. Evaluation, training and `tokenhmr_jax.load` take the folder that is written.
-`python -m tokenhmr_jax.export` is the way back.
+The config says what weights do not: the body model, how many heads the backbone has, where data is,
+how to evaluate. Other sizes are read off the weights. Evaluation, training and `tokenhmr_jax.load`
+take the folder that is written. `python -m tokenhmr_jax.export` is the way back.
 """
 
 import contextlib
@@ -237,6 +237,9 @@ def main() -> None:
                 source.value, workdir.value, config.value, tokenizer.value, backbone.value
             )
         print(f'wrote {workdir.value}; not used, on purpose: {", ".join(unused) or "nothing"}')
+        if config.value and config.value.task == 'regressor' and not backbone.value:
+            heads = config.value.model.backbone.heads
+            print(f'its backbone has {heads} heads, as the config says: no weight tells how many')
 
     app.run(run)
 

@@ -18,9 +18,9 @@ import numpy as np
 from absl import app, flags
 from jax.sharding import Mesh
 
-from tokenhmr_jax import config_utils, image_report, pose_report, sharding, trained
+from tokenhmr_jax import config_utils, image_report, metrics, pose_report, sharding, trained
 from tokenhmr_jax.data import pipeline
-from tokenhmr_jax.tasks import Task
+from tokenhmr_jax.tasks import TASKS, Task
 
 # Of each task: ROW, its name in the tables; `baselines` and `pictures`, what stands beside it;
 # `bodies` and `sheet`, which draw a batch; and EXAMPLES, how many of a batch to watch in training.
@@ -31,6 +31,9 @@ _STEP = flags.DEFINE_string('step', 'best', "Which step: 'best', 'last', or its 
 _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Prepared data, if not where it was in training.')
 _SPLIT = flags.DEFINE_multi_string(
     'split', None, "Prepared split, such as 'amass/SSM'; repeatable. Default: the validation's."
+)
+_CONVENTION = flags.DEFINE_enum(
+    'convention', None, list(metrics.CONVENTIONS), "What is measured, if not the run's own choice."
 )
 _OUT = flags.DEFINE_string('out', None, 'Folder for table and picture. Default: in the workdir.')
 
@@ -143,6 +146,7 @@ def evaluate(
     data_dir: str | None = None,
     splits: Sequence[str] | None = None,
     out: str | None = None,
+    convention: str | None = None,
 ) -> dict[str, dict[str, float]]:
     """Evaluate a run's checkpoint; write tables and a picture. For the arguments see the flags.
 
@@ -158,6 +162,8 @@ def evaluate(
     config, report = run.config, REPORTS[run.config.task]
     config.data.data_dir = data_dir or config.data.data_dir
     config.eval.limit = None
+    if convention:
+        run = _measuring(run, convention)
     names = splits or config.data.validation
     records = [pipeline.open_split(config.data.data_dir, name) for name in names]
 
@@ -177,6 +183,14 @@ def evaluate(
         cv2.imwrite(str(folder / name), image[..., ::-1])
         print(f'\npicture: {folder / name}')
     return rows
+
+
+def _measuring(run: trained.Trained, convention: str) -> trained.Trained:
+    """The run, measured by another of `metrics.CONVENTIONS`."""
+    if 'convention' not in run.config.eval:
+        raise ValueError(f'a {run.config.task} is measured in one way: expected no --convention')
+    run.config.eval.convention = convention
+    return run._replace(task=TASKS[run.config.task].from_config(run.config))
 
 
 def _baselines(run: trained.Trained, records: Sequence[pipeline.Records]) -> dict[str, list]:
@@ -234,7 +248,14 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f'unknown arguments: {argv[1:]}')
     with config_utils.clear_errors():
-        evaluate(_CHECKPOINT.value, _STEP.value, _DATA_DIR.value, _SPLIT.value, _OUT.value)
+        evaluate(
+            _CHECKPOINT.value,
+            _STEP.value,
+            _DATA_DIR.value,
+            _SPLIT.value,
+            _OUT.value,
+            _CONVENTION.value,
+        )
 
 
 if __name__ == '__main__':

@@ -67,7 +67,7 @@ def _tokenizer(config: dict, model: dict, step: int) -> dict[str, dict]:
 
 
 def _stage1(sizes: dict, params: dict, codes: np.ndarray) -> dict:
-    names = weight_names.tokenizer_weights(sizes['size_mul'], sizes['size_div'], sizes['depth'])
+    names = weight_names.tokenizer_names(sizes['size_mul'], sizes['size_div'], sizes['depth'])
     arch = {
         'MODEL_NAME': 'vanilla',
         'QUANTIZER': 'ema_reset',

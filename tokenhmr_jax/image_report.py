@@ -10,14 +10,13 @@ import numpy as np
 from flax import struct
 
 from tokenhmr_jax import draw, metrics, render
-from tokenhmr_jax.body import camera, smpl
+from tokenhmr_jax.body import camera
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks.regressor import (
     Frozen,
     RegressorTask,
     evaluation_points,
     true_body,
-    true_params,
 )
 from tokenhmr_jax.trained import Trained
 from tokenhmr_jax.types import BodyOutput, ImageBatch
@@ -61,7 +60,7 @@ def baselines(run: Trained, splits: Sequence[pipeline.Records]) -> dict[str, lis
 
 def _true_points(convention: str, frozen: Frozen, labels: dict) -> tuple[jax.Array, jax.Array]:
     """What a convention measures of the bodies of labels."""
-    return evaluation_points(convention, frozen, smpl.forward(frozen.body, true_params(**labels)))
+    return evaluation_points(convention, frozen, true_body(frozen, **labels))
 
 
 def _mean(
@@ -83,7 +82,7 @@ def _mean(
 
 
 def _labels(record: dict) -> dict[str, np.ndarray]:
-    return {name: record[name] for name in ('global_orient', 'body_pose', 'betas')}
+    return {name: record[name] for name in ('global_orient', 'body_pose', 'betas', 'gender')}
 
 
 def pictures(
@@ -129,7 +128,7 @@ def bodies(
     output = task.predict(params, state, frozen, batch)
     return Bodies(
         predicted=output.body,
-        true=true_body(frozen, batch),
+        true=true_body(frozen, batch.global_orient, batch.body_pose, batch.betas, batch.gender),
         translation=camera.crop_translation(output.camera),
         mpjpe_mm=task.metrics(output, frozen, batch)['mpjpe_mm'],
     )

@@ -7,7 +7,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from tokenhmr_jax import checkpoints, sharding, trained
+from tokenhmr_jax import checkpoints, config_utils, sharding, trained
 from tokenhmr_jax.body import camera, files, smpl
 from tokenhmr_jax.data import crops
 from tokenhmr_jax.models.regressor import FrozenWeights
@@ -26,8 +26,8 @@ def load(path: str, step: str = 'best') -> 'Model':
 
     Raises:
       FileNotFoundError: if there is no checkpoint, or not its body model.
-      ValueError: if it is not a regressor's, has no such step, or its body is another than it was
-        trained with.
+      ValueError: if it is not a regressor's, has no such step, lacks a setting, or its body is
+        another than it was trained with.
     """
     number, config, task, params, state, body = _restore(path, step, 'regressor')
     return Model(f'{path}, step {number}', config, task, params, state, body)
@@ -45,7 +45,10 @@ def load_tokenizer(path: str, step: str = 'best') -> PoseTokenizer:
 def _restore(path: str, step: str, kind: str) -> tuple:
     """Step, config, task, parameters and state, and the body model, on the first device."""
     mesh = sharding.make_mesh(jax.devices()[:1])
-    with checkpoints.Checkpoints(path, create=False) as saved:
+    with (
+        checkpoints.Checkpoints(path, create=False) as saved,
+        config_utils.complete(f'{path}: its config'),
+    ):
         number, config, topology = trained.describe(saved, path, step)
         if config.task != kind:
             other = {'tokenizer': 'load_tokenizer', 'regressor': 'load'}[config.task]

@@ -37,10 +37,13 @@ def load(workdir: str, step: str, mesh: Mesh) -> Trained:
       mesh: of devices, every one of which holds it.
 
     Raises:
-      FileNotFoundError, ValueError: for a checkpoint, a step or a body model that is not there, or
-        not the one that was trained with.
+      FileNotFoundError, ValueError: for a checkpoint, a step, a setting or a body model that is not
+        there, or a body that is not the one that was trained with.
     """
-    with checkpoints.Checkpoints(workdir, create=False) as saved:
+    with (
+        checkpoints.Checkpoints(workdir, create=False) as saved,
+        config_utils.complete(f'{workdir}: its config'),
+    ):
         number, config, topology = describe(saved, workdir, step)
         task = TASKS[config.task].from_config(config)
         frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))

@@ -63,6 +63,7 @@ class ImageBatch:
     global_orient: (B, 3) axis-angle, in the crop's camera.
     body_pose: (B, 23, 3) axis-angle.
     betas: (B, 10).
+    gender: (B,) float32, which SMPL model the labels are of: 0 neutral, 1 male, 2 female.
     has_pose, has_betas: (B,) float32, 1 where the labels are to be trusted.
     source: (B,) int32, position of the record's source among the config's.
     """
@@ -74,6 +75,7 @@ class ImageBatch:
     global_orient: jax.Array
     body_pose: jax.Array
     betas: jax.Array
+    gender: jax.Array
     has_pose: jax.Array
     has_betas: jax.Array
     source: jax.Array

@@ -15,47 +15,44 @@ MEAN_NAMES: Names = {
 }
 
 
-def tokenizer_names(size_mul: int, size_div: int, depth: int) -> dict[str, tuple[str, ...]]:
-    """Original stage 1 layer -> path of ours; each stands for a `.weight` and a `.bias`.
+def tokenizer_names(size_mul: int, size_div: int, depth: int) -> Names:
+    """Original stage 1 weight -> path of ours, the codebook among them.
 
     Layers of the original are numbered in sequence, those without weights (ReLU, resizing)
     included: an upsampling step is three of them.
     """
     encoder, decoder = 'encoder.encoder', 'decoder.decoder'
     down, last = 3 * size_mul + 2, 3 * size_div + 2
-    names = {f'{encoder}.0': ('encoder', 'conv_in')}
-    names |= {f'{encoder}.{3 * i + 3}': ('encoder', f'up{i}') for i in range(size_mul)}
-    names[f'{encoder}.{down}.0'] = ('encoder', 'down')
+    names = {'quantizer.codebook': ('codebook',)} | _layer(f'{encoder}.0', 'encoder', 'conv_in')
+    for i in range(size_mul):
+        names |= _layer(f'{encoder}.{3 * i + 3}', 'encoder', f'up{i}')
+    names |= _layer(f'{encoder}.{down}.0', 'encoder', 'down')
     names |= _residual_names(f'{encoder}.{down}.1', 'encoder', depth)
-    names[f'{encoder}.{down + 1}'] = ('encoder', 'conv_out')
-    names[f'{decoder}.0'] = ('decoder', 'conv_in')
-    names |= {f'{decoder}.{3 * i + 3}': ('decoder', f'down{i}') for i in range(size_div)}
+    names |= _layer(f'{encoder}.{down + 1}', 'encoder', 'conv_out')
+    names |= _layer(f'{decoder}.0', 'decoder', 'conv_in')
+    for i in range(size_div):
+        names |= _layer(f'{decoder}.{3 * i + 3}', 'decoder', f'down{i}')
     names |= _residual_names(f'{decoder}.{last}.0', 'decoder', depth)
-    names[f'{decoder}.{last}.1'] = ('decoder', 'conv_mid')
-    names[f'{decoder}.{last + 1}'] = ('decoder', 'conv_out')
-    return names
+    names |= _layer(f'{decoder}.{last}.1', 'decoder', 'conv_mid')
+    return names | _layer(f'{decoder}.{last + 1}', 'decoder', 'conv_out')
 
 
-def _residual_names(prefix: str, half: str, depth: int) -> dict[str, tuple[str, ...]]:
+def _residual_names(prefix: str, half: str, depth: int) -> Names:
     names = {}
     for i in range(depth):
-        names[f'{prefix}.model.{i}.conv1'] = (half, 'residual', f'dilated{i}')
-        names[f'{prefix}.model.{i}.conv2'] = (half, 'residual', f'pointwise{i}')
+        names |= _layer(f'{prefix}.model.{i}.conv1', half, 'residual', f'dilated{i}')
+        names |= _layer(f'{prefix}.model.{i}.conv2', half, 'residual', f'pointwise{i}')
     return names
 
 
 def backbone_names(depth: int) -> Names:
     """Original weight of a ViT of `depth` blocks, without a prefix -> path of ours."""
+    block = _norm('norm1', 'norm1')
+    block |= _layer('attn.qkv', 'attention', 'qkv') | _layer('attn.proj', 'attention', 'out')
+    block |= _norm('norm2', 'norm2')
+    block |= _layer('mlp.fc1', 'mlp', 'in') | _layer('mlp.fc2', 'mlp', 'out')
     names = {'pos_embed': ('position',)} | _layer('patch_embed.proj', 'patches')
-    for i in range(depth):
-        theirs, ours = f'blocks.{i}', f'block{i}'
-        names |= _norm(f'{theirs}.norm1', ours, 'norm1')
-        names |= _layer(f'{theirs}.attn.qkv', ours, 'attention', 'qkv')
-        names |= _layer(f'{theirs}.attn.proj', ours, 'attention', 'out')
-        names |= _norm(f'{theirs}.norm2', ours, 'norm2')
-        names |= _layer(f'{theirs}.mlp.fc1', ours, 'mlp', 'in')
-        names |= _layer(f'{theirs}.mlp.fc2', ours, 'mlp', 'out')
-    return names | _norm('last_norm', 'norm')
+    return names | _numbered(depth, block, 'blocks', 'block') | _norm('last_norm', 'norm')
 
 
 def head_names(decoder_depth: int, mixer_depth: int | None) -> Names:
@@ -63,46 +60,37 @@ def head_names(decoder_depth: int, mixer_depth: int | None) -> Names:
 
     `decoder_depth` and `mixer_depth` count layers; a `mixer_depth` of None is for HMR2.0's head.
     """
-    names = _query_names('transformer', decoder_depth)
+    names = _decoder_names(decoder_depth)
     names |= _layer('decshape', 'betas') | _layer('deccam', 'camera')
     if mixer_depth is None:
         return names | _layer('decpose', 'pose')
     names |= _layer('decpose_grot', 'global_orient') | _layer('decpose_hands', 'hands')
-    return names | _mixer_names('decpose', mixer_depth)
+    return names | _mixer_names(mixer_depth)
 
 
-def _query_names(prefix: str, depth: int) -> Names:
-    names = {f'{prefix}.pos_embedding': ('decoder', 'position')}
-    names |= _layer(f'{prefix}.to_token_embedding', 'decoder', 'embed')
-    for i in range(depth):
-        theirs, ours = f'{prefix}.transformer.layers.{i}', ('decoder', f'layer{i}')
-        names |= _norm(f'{theirs}.0.norm', *ours, 'self_norm')
-        names |= _linear(f'{theirs}.0.fn.to_qkv', *ours, 'self_qkv')
-        names |= _layer(f'{theirs}.0.fn.to_out.0', *ours, 'self_out')
-        names |= _norm(f'{theirs}.1.norm', *ours, 'cross_norm')
-        names |= _linear(f'{theirs}.1.fn.to_q', *ours, 'cross_q')
-        names |= _linear(f'{theirs}.1.fn.to_kv', *ours, 'cross_kv')
-        names |= _layer(f'{theirs}.1.fn.to_out.0', *ours, 'cross_out')
-        names |= _norm(f'{theirs}.2.norm', *ours, 'mlp_norm')
-        names |= _layer(f'{theirs}.2.fn.net.0', *ours, 'mlp_in')
-        names |= _layer(f'{theirs}.2.fn.net.3', *ours, 'mlp_out')
-    return names
+def _decoder_names(depth: int) -> Names:
+    layer = _norm('0.norm', 'self_norm') | _linear('0.fn.to_qkv', 'self_qkv')
+    layer |= _layer('0.fn.to_out.0', 'self_out')
+    layer |= _norm('1.norm', 'cross_norm') | _linear('1.fn.to_q', 'cross_q')
+    layer |= _linear('1.fn.to_kv', 'cross_kv') | _layer('1.fn.to_out.0', 'cross_out')
+    layer |= _norm('2.norm', 'mlp_norm')
+    layer |= _layer('2.fn.net.0', 'mlp_in') | _layer('2.fn.net.3', 'mlp_out')
+    names = {'transformer.pos_embedding': ('decoder', 'position')}
+    names |= _layer('transformer.to_token_embedding', 'decoder', 'embed')
+    return names | _numbered(depth, layer, 'transformer.transformer.layers', 'decoder', 'layer')
 
 
-def _mixer_names(prefix: str, depth: int) -> Names:
-    names = _layer(f'{prefix}.mixer_trans.ff.0', 'mixer', 'spread')
-    names |= _norm(f'{prefix}.mixer_trans.ff.1', 'mixer', 'spread_norm')
-    for i in range(depth):
-        theirs, ours = f'{prefix}.mixer_head.{i}', ('mixer', f'layer{i}')
-        names |= _norm(f'{theirs}.layernorm1', *ours, 'token_norm')
-        names |= _layer(f'{theirs}.MLP_token.ff.0', *ours, 'token_in')
-        names |= _layer(f'{theirs}.MLP_token.ff.3', *ours, 'token_out')
-        names |= _norm(f'{theirs}.layernorm2', *ours, 'channel_norm')
-        names |= _layer(f'{theirs}.MLP_channel.ff.0', *ours, 'channel_in')
-        names |= _layer(f'{theirs}.MLP_channel.ff.3', *ours, 'channel_out')
-    names |= _layer(f'{prefix}.mixer_norm_layer.ff.0', 'mixer', 'out')
-    names |= _norm(f'{prefix}.mixer_norm_layer.ff.1', 'mixer', 'out_norm')
-    return names | _layer(f'{prefix}.class_pred_layer', 'mixer', 'logits')
+def _mixer_names(depth: int) -> Names:
+    layer = _norm('layernorm1', 'token_norm')
+    layer |= _layer('MLP_token.ff.0', 'token_in') | _layer('MLP_token.ff.3', 'token_out')
+    layer |= _norm('layernorm2', 'channel_norm')
+    layer |= _layer('MLP_channel.ff.0', 'channel_in') | _layer('MLP_channel.ff.3', 'channel_out')
+    names = _layer('decpose.mixer_trans.ff.0', 'mixer', 'spread')
+    names |= _norm('decpose.mixer_trans.ff.1', 'mixer', 'spread_norm')
+    names |= _numbered(depth, layer, 'decpose.mixer_head', 'mixer', 'layer')
+    names |= _layer('decpose.mixer_norm_layer.ff.0', 'mixer', 'out')
+    names |= _norm('decpose.mixer_norm_layer.ff.1', 'mixer', 'out_norm')
+    return names | _layer('decpose.class_pred_layer', 'mixer', 'logits')
 
 
 def _linear(theirs: str, *ours: str) -> Names:
@@ -117,12 +105,14 @@ def _norm(theirs: str, *ours: str) -> Names:
     return {f'{theirs}.weight': (*ours, 'scale'), f'{theirs}.bias': (*ours, 'bias')}
 
 
-def tokenizer_weights(size_mul: int, size_div: int, depth: int) -> Names:
-    """Original stage 1 weight -> path of ours, the codebook among them."""
-    names = {'quantizer.codebook': ('codebook',)}
-    for layer, path in tokenizer_names(size_mul, size_div, depth).items():
-        names |= _layer(layer, *path)
-    return names
+def _numbered(depth: int, names: Names, theirs: str, *ours: str) -> Names:
+    """The names of `depth` layers that are alike: each theirs.i.name, and ours with an i."""
+    *parents, last = ours
+    return {
+        f'{theirs}.{i}.{name}': (*parents, f'{last}{i}', *path)
+        for i in range(depth)
+        for name, path in names.items()
+    }
 
 
 def tokenizer_params(
@@ -133,7 +123,7 @@ def tokenizer_params(
     Raises:
       ValueError: naming weights that are missing, or that nothing here uses.
     """
-    names = tokenizer_weights(size_mul, size_div, depth)
+    names = tokenizer_names(size_mul, size_div, depth)
     sizes = f'size_mul={size_mul}, size_div={size_div}, depth={depth}'
     params = _rename(state_dict, names, f'stage 1 weights do not fit {sizes}')
     return params, params.pop('codebook')
@@ -190,7 +180,7 @@ def original_weights(params: Any, names: Names, prefix: str = '') -> dict[str, n
 
     Args:
       params: a tree of arrays in which every path of `names` is.
-      names: of `backbone_names`, `head_names`, `MEAN_NAMES` or `tokenizer_weights`.
+      names: of `backbone_names`, `head_names`, `MEAN_NAMES` or `tokenizer_names`.
       prefix: of the original's names.
     """
     found = {}

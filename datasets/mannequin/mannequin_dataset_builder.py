@@ -16,7 +16,7 @@ import tqdm
 from etils import epath
 
 from tokenhmr_jax import pseudo_gt
-from tokenhmr_jax.data import amass, people, poses, prepare, processes, records, scenes
+from tokenhmr_jax.data import amass, motion, people, poses, prepare, processes, records, scenes
 from tokenhmr_jax.data.prepare import setting
 
 _TRAIN, _PSEUDO, _HELD_OUT = '', '_pseudo', '_heldout'
@@ -35,9 +35,12 @@ class Settings:
     num_train: int = setting(20_000, 'people with true labels')
     num_pseudo: int = setting(2_000, 'other people, near the camera, with fitted labels')
     num_heldout: int = setting(1_000, 'people in held-out poses, with true labels')
+    nearest: float = setting(scenes.EVERYWHERE.distance[0], 'metres to people of true labels')
+    farthest: float = setting(scenes.EVERYWHERE.distance[1], 'metres to people of true labels')
     pseudo_nearest: float = setting(scenes.CLOSE.distance[0], 'metres to people of fitted labels')
     pseudo_farthest: float = setting(scenes.CLOSE.distance[1], 'metres to people of fitted labels')
     image_size: int = setting(160, 'height of a full image, pixels; it is 4:3')
+    kinds: str = setting(','.join(motion.KINDS), 'of procedural motion')
     motion_dir: str = setting('', 'folder of motion files, as of AMASS; without: procedural')
     stride: int = setting(10, 'of motion files, every stride-th frame is taken')
     held_out: str = setting('', 'regular expression: motion files to hold out, by their name')
@@ -54,11 +57,14 @@ class Settings:
         ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ValueError(f'{name}={getattr(self, name)}: expected at least {least}')
-        if not 0 < self.pseudo_nearest <= self.pseudo_farthest:
-            raise ValueError(
-                f'pseudo_nearest={self.pseudo_nearest}, pseudo_farthest={self.pseudo_farthest}: '
-                'expected above 0, and not to decrease'
-            )
+        if set(self.kinds.split(',')) - set(motion.KINDS):
+            raise ValueError(f'kinds={self.kinds!r}: expected some of {",".join(motion.KINDS)}')
+        for views in (self.views(_TRAIN), self.views(_PSEUDO)):
+            if not 0 < views.distance[0] <= views.distance[1]:
+                raise ValueError(
+                    f'people from {views.distance[0]} to {views.distance[1]} m: expected nearest '
+                    'above 0, and farthest not below it'
+                )
         if not 0 < self.held_out_fraction < 1:
             raise ValueError(f'held_out_fraction={self.held_out_fraction}: expected in (0, 1)')
         try:
@@ -66,9 +72,11 @@ class Settings:
         except re.error as error:
             raise ValueError(f'held_out={self.held_out!r}: {error}') from None
 
-    @property
-    def pseudo_views(self) -> scenes.Views:
-        return scenes.CLOSE._replace(distance=(self.pseudo_nearest, self.pseudo_farthest))
+    def views(self, stream: str) -> scenes.Views:
+        """The cameras of a split, by what its name ends in."""
+        if stream == _PSEUDO:
+            return scenes.CLOSE._replace(distance=(self.pseudo_nearest, self.pseudo_farthest))
+        return scenes.EVERYWHERE._replace(distance=(self.nearest, self.farthest))
 
     @property
     def looks(self) -> list[str]:
@@ -153,12 +161,12 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         if settings.motion_dir:
             drawn = poses.recorded(self._frames[stream], (*seed, 0), count)
         else:
-            drawn = poses.procedural((*seed, 0), count)
+            drawn = poses.procedural((*seed, 0), count, settings.kinds.split(','))
         for start in range(0, count, people.JOB_SIZE):
             chunk = list(itertools.islice(drawn, people.JOB_SIZE))
             yield people.Job(
                 look=look,
-                views=settings.pseudo_views if stream == _PSEUDO else scenes.EVERYWHERE,
+                views=settings.views(stream),
                 image_size=(round(settings.image_size * 4 / 3), settings.image_size),
                 seed=(*seed, 1),
                 start=start,

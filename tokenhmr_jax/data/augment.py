@@ -241,8 +241,8 @@ def apply(
 
     Returns:
       `image` (S, S, 3) uint8 RGB, `keypoints2d` (44, 3) in crop units, `keypoints3d`,
-      `global_orient`, `body_pose`, `betas`, `has_pose`, `has_betas`, `color` (3,) to be applied by
-      `jitter`, and `key`.
+      `global_orient`, `body_pose`, `betas`, `gender`, `has_pose`, `has_betas`, `color` (3,) to be
+      applied by `jitter`, and `key`.
 
     Raises:
       ValueError: if the picture is corrupt, naming the record.
@@ -255,6 +255,7 @@ def apply(
         'image': crops.crop_record(record, to_crop, crop_size),
         'keypoints2d': crops.keypoints_in_crop(to_crop, keypoints2d, crop_size),
         'color': np.asarray(augmentation.color, np.float32),
+        'gender': record['gender'],
         'has_pose': record['has_pose'],
         'has_betas': record['has_betas'],
         'key': record['key'],

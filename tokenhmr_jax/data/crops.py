@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
+from tokenhmr_jax.data import jpeg
+
 # A picture that shrinks by more than this is blurred first, as in the original's demo.
 BLUR_FROM = 2.2
 
@@ -22,7 +24,6 @@ _REDUCED = {
 }
 # A record keeps twice the network's resolution, rounded to whole pixels: its plain crop counts.
 _SLACK = 1.02
-_JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 
 
 def grow_box(size, aspect: tuple[float, float] | None) -> np.ndarray:
@@ -88,13 +89,36 @@ def crop_record(record: Mapping, matrix: np.ndarray, crop_size: int) -> np.ndarr
     Raises:
       ValueError: if the picture is corrupt, naming the record.
     """
-    stored_scale = float(record['stored_scale'])
-    picture, reduction = decode(record['image'], record['key'], stored_scale / _scale(matrix))
+    from_stored = _from_stored(record, matrix)
+    shrink = 1 / _scale(from_stored)
+    low, high = _reach(from_stored, crop_size)
+    try:
+        part, corner = jpeg.cut(record['image'], low, high)
+        picture, reduction = decode(part, shrink)
+    except ValueError as error:
+        raise ValueError(f'{_text(record["key"])}: {error}') from error
     # A pixel of the reduced picture stands for `reduction` of the stored one's, in each direction.
-    step = reduction / stored_scale
-    first = record['stored_origin'].astype(np.float64) + (reduction - 1) / (2 * stored_scale)
-    from_picture = np.concatenate([matrix[:, :2] * step, transform(matrix, first)[:, None]], axis=1)
+    first = np.asarray(corner) + (reduction - 1) / 2
+    from_picture = np.concatenate(
+        [from_stored[:, :2] * reduction, transform(from_stored, first)[:, None]], axis=1
+    )
     return cv2.cvtColor(warp(picture, from_picture, crop_size), cv2.COLOR_BGR2RGB)
+
+
+def _from_stored(record: Mapping, matrix: np.ndarray) -> np.ndarray:
+    """The map (2, 3) from a record's stored pixels to those of a crop."""
+    origin = record['stored_origin'].astype(np.float64)
+    linear = matrix[:, :2] / float(record['stored_scale'])
+    return np.concatenate([linear, transform(matrix, origin)[:, None]], axis=1)
+
+
+def _reach(from_stored: np.ndarray, crop_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Corners (2,) of the stored pixels that a crop is made of."""
+    corners = np.array([[0, 0], [0, crop_size], [crop_size, 0], [crop_size, crop_size]])
+    places = (corners - from_stored[:, 2]) @ np.linalg.inv(from_stored[:, :2]).T
+    # Pixels beside it count where it is reduced, where it is blurred, and in their colours.
+    margin = 2 * (1 / _scale(from_stored) + 2)
+    return places.min(axis=0) - margin, places.max(axis=0) + margin
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, crop_size: int) -> np.ndarray:
@@ -108,27 +132,23 @@ def warp(image: np.ndarray, matrix: np.ndarray, crop_size: int) -> np.ndarray:
     return cv2.warpAffine(image, matrix, (crop_size, crop_size), flags=cv2.INTER_LINEAR)
 
 
-def decode(jpeg: bytes, key: str | bytes, shrink: float = 1.0) -> tuple[np.ndarray, int]:
+def decode(data: np.ndarray, shrink: float = 1.0) -> tuple[np.ndarray, int]:
     """Decode a JPEG, at a half, quarter or eighth of its size where it will shrink by as much.
 
     Args:
-      jpeg: the file's bytes.
-      key: what to call it in errors.
+      data: the file's bytes (N,) uint8.
       shrink: how many of its pixels will make one.
 
     Returns:
       (h, w, 3) uint8, BGR, and the reduction: 1, 2, 4 or 8.
 
     Raises:
-      ValueError: if the bytes are not a whole JPEG.
+      ValueError: if they cannot be decoded.
     """
-    # OpenCV returns a truncated picture as if it were whole, with the rest grey.
-    if not (jpeg.startswith(_JPEG_START) and jpeg.endswith(_JPEG_END)):
-        raise ValueError(f'{_text(key)}: the image is not a whole JPEG file ({len(jpeg)} bytes)')
     reduction = max(r for r in _REDUCED if r <= max(_SLACK * shrink, 1.0))
-    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), _REDUCED[reduction])
+    picture = cv2.imdecode(data, _REDUCED[reduction])
     if picture is None:
-        raise ValueError(f'{_text(key)}: the image cannot be decoded ({len(jpeg)} bytes)')
+        raise ValueError(f'the JPEG cannot be decoded ({len(data)} bytes)')
     return picture, reduction
 
 

@@ -21,9 +21,13 @@ class Pose(NamedTuple):
     body_pose: np.ndarray
 
 
-def procedural(seed: Sequence[int], count: int) -> Iterator[Pose]:
-    """`count` procedural poses; another `seed` gives other clips, a larger `count` more of them."""
-    kinds = list(motion.KINDS)
+def procedural(
+    seed: Sequence[int], count: int, kinds: Sequence[str] = tuple(motion.KINDS)
+) -> Iterator[Pose]:
+    """`count` poses of procedural motion, of each of `kinds` as many.
+
+    Another `seed` gives other clips, a larger `count` more of them.
+    """
     for n in itertools.count():
         kind = kinds[n % len(kinds)]
         clip = motion.generate(np.random.default_rng((*seed, n)), kind, _CLIP_FRAMES, _CLIP_FPS)

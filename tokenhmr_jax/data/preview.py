@@ -32,8 +32,8 @@ def preview(config: ml_collections.ConfigDict, num: int) -> np.ndarray:
     """A contact sheet (H, W, 3) uint8 with `num` augmented crops of each dataset.
 
     Args:
-      config: `seed`, `body`, and `data` with `data_dir`, `mixture`, `augment`, `crop_size`,
-        `box_aspect`.
+      config: `seed`; `body`, and the models of genders if labels are of them; and `data` with
+        `data_dir`, `mixture`, `augment`, `crop_size`, `box_aspect`.
       num: crops per dataset.
 
     Raises:
@@ -41,13 +41,15 @@ def preview(config: ml_collections.ConfigDict, num: int) -> np.ndarray:
     """
     pipeline.check_mixture(config.data.mixture)
     settings = augment.Settings(**config.data.augment)
-    body = files.load(config)
+    bodies = files.load(config), *files.load_gendered(config)
     tiles, labels = [], []
     for source, name in enumerate(sorted(config.data.mixture)):
         split = pipeline.open_split(config.data.data_dir, name)
         order = np.random.default_rng((config.seed, source)).permutation(len(split))[:num]
         for index in order:
             record = split[int(index)]
+            files.check_gendered(config, [record['gender']], [record['key']])
+            body = bodies[int(record['gender'])]
             rng = np.random.default_rng((config.seed, source, index))
             drawn = augment.draw(rng, settings, record['keypoints2d'], record['box_size'])
             tile = draw_record(record, drawn, body, config.data.crop_size, config.data.box_aspect)
@@ -114,7 +116,8 @@ def place(
       vertices (V, 3), metres, in the frame of the camera that sees the crop.
     """
     # SMPL turns about the pelvis, which therefore goes where the person's pelvis goes.
-    pelvis = np.asarray(body.joint_template[0] + labels['betas'] @ body.joint_dirs[:, 0])
+    betas = labels['betas']
+    pelvis = np.asarray(body.joint_template[0] + betas @ body.joint_dirs[: len(betas), 0])
     moved = pelvis + transl
     moved[:2] = crops.in_plane(augmentation.rotation, augmentation.flip) @ moved[:2]
     pose = (labels[name] for name in ('global_orient', 'body_pose', 'betas'))

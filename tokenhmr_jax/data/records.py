@@ -5,7 +5,8 @@ The picture is the square that any augmentation can reach. It is cut from the fu
 and knows its place there: full-image point f lies at (f - stored_origin) * stored_scale in it.
 
     key             text, unique in its dataset
-    image           JPEG, RGB, square; black where it leaves the full image
+    image           JPEG, RGB, square; black where it leaves the full image; made by `jpeg.encode`,
+                    so that a crop decodes its own part of it alone
     stored_origin   (2,) full-image px at the centre of the picture's first pixel
     stored_scale    () px of the picture per full-image px, at most 1
     image_size      (2,) width and height of the full image, px
@@ -32,6 +33,8 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
+
+from tokenhmr_jax.data import jpeg
 
 SHAPES = {  # of the fields that are numbers, all float32
     'stored_origin': (2,),
@@ -116,7 +119,6 @@ def store(
     if stored < span:
         square = cv2.resize(square, (stored, stored), interpolation=cv2.INTER_AREA)
     scale = stored / span
-    _, encoded = cv2.imencode('.jpg', square[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     fields = {
         # Shrinking merges whole pixels: the first one's centre moves.
         'stored_origin': corner - 0.5 + 0.5 / scale,
@@ -126,7 +128,7 @@ def store(
         'box_size': size,
     }
     fields = {name: np.asarray(value, np.float32) for name, value in fields.items()}
-    return {'image': encoded.tobytes()} | fields
+    return {'image': jpeg.encode(square, quality)} | fields
 
 
 def assemble(image: np.ndarray, key: str, box_center, box_size, labels: Mapping, **options) -> dict:

@@ -238,7 +238,7 @@ def _write_here(jobs: Sequence[Job], settings: Settings) -> Iterator[tuple[Job, 
         while waiting:
             done, _ = futures.wait(waiting, timeout=0.5, return_when=futures.FIRST_COMPLETED)
             bar.update(counter.value - bar.n)
-            bar.set_postfix_str(f'{len(waiting)} shards to go')
+            bar.set_postfix_str(f'{len(waiting)} shards to go', refresh=False)
             for future in done:
                 yield waiting.pop(future), future.result()
 

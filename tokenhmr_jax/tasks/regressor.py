@@ -28,6 +28,7 @@ class Frozen:
     """What a step reads and training never changes.
 
     body: SMPL, with the regressor of the extra keypoints.
+    gendered: SMPL's models of men and women, which labels may be of; or nothing.
     keypoint_body: the same, reduced to what the losses look at.
     thresholds: of TALS.
     is_ground_truth: (S,) bool, of each source of the mixture in alphabetical order.
@@ -35,6 +36,7 @@ class Frozen:
     """
 
     body: smpl.BodyModel
+    gendered: tuple[smpl.BodyModel, ...]
     keypoint_body: keypoint_body.KeypointBody
     thresholds: tals.Thresholds
     is_ground_truth: jax.Array
@@ -71,17 +73,22 @@ class RegressorTask:
         return cls(config, _regressor(config.model, config.tokenizer), discriminator)
 
     def frozen(self) -> Frozen:
-        """Load the body model, the thresholds, and the real bodies if they are asked for.
+        """Load the body models, the thresholds, and the real bodies if they are asked for.
 
         Raises:
           FileNotFoundError, ValueError: as `smpl.load`, `tals.load` and `adversarial.load`, or if
-            the body model has no regressor for the extra keypoints.
+            the body model has no regressor for the extra keypoints, or a gender's is of another
+            topology.
         """
-        body = files.load(self.config)
+        body, gendered = files.load(self.config), files.load_gendered(self.config)
+        if any(smpl.topology(model) != smpl.topology(body) for model in gendered):
+            names = (self.config.body, self.config.body_male, self.config.body_female)
+            raise ValueError(f'body models {names}: of different topology')
         sources = sorted(self.config.data.mixture)
         mocap = self.config.adversarial.mocap
         return Frozen(
             body=body,
+            gendered=gendered,
             keypoint_body=keypoint_body.reduce(body),
             thresholds=tals.load(self.config.tals.thresholds),
             is_ground_truth=jnp.array([s in self.config.data.ground_truth for s in sources]),
@@ -111,7 +118,12 @@ class RegressorTask:
         )
 
     def batch(self, columns: dict[str, np.ndarray]) -> ImageBatch:
-        """What goes to the devices of a batch of crops."""
+        """What goes to the devices of a batch of crops.
+
+        Raises:
+          ValueError: as `files.check_gendered`.
+        """
+        files.check_gendered(self.config, columns['gender'], columns['key'])
         names = [field.name for field in dataclasses.fields(ImageBatch) if field.name != 'source']
         source = columns.get('source', np.zeros(len(columns['image']), np.int32))
         return ImageBatch(source=source, **{name: columns[name] for name in names})
@@ -276,23 +288,41 @@ def body_errors(
 ) -> dict[str, jax.Array]:
     """`metrics.body_errors` of bodies against those of a batch's labels."""
     ours = evaluation_points(convention, frozen, body)
-    theirs = evaluation_points(convention, frozen, true_body(frozen, batch))
+    true = true_body(frozen, batch.global_orient, batch.body_pose, batch.betas, batch.gender)
+    theirs = evaluation_points(convention, frozen, true)
     return metrics.body_errors(ours[0], theirs[0], ours[1], theirs[1])
 
 
 def evaluation_points(
     convention: str, frozen: Frozen, body: BodyOutput
 ) -> tuple[jax.Array, jax.Array]:
-    """`metrics.evaluation_points` of bodies."""
+    """`metrics.evaluation_points` of bodies, by the neutral model's regressors."""
     keypoints3d = smpl.keypoints(frozen.body, body)
     regressor = frozen.body.joint_regressor
     return metrics.evaluation_points(convention, keypoints3d, body.vertices, regressor)
 
 
-def true_body(frozen: Frozen, batch: ImageBatch) -> BodyOutput:
-    """The bodies of a batch's labels."""
-    params = true_params(batch.global_orient, batch.body_pose, batch.betas)
-    return smpl.forward(frozen.body, params)
+def true_body(
+    frozen: Frozen,
+    global_orient: jax.Array,
+    body_pose: jax.Array,
+    betas: jax.Array,
+    gender: jax.Array,
+) -> BodyOutput:
+    """The bodies of labels, each of the SMPL model that `gender` (B,) says; see `ImageBatch`.
+
+    All are of the neutral model where `frozen.gendered` is empty.
+    """
+    params = true_params(global_orient, body_pose, betas)
+    found = smpl.forward(frozen.body, params)
+    # Posing everyone with each model is cheaper than gathering a model for each.
+    for number, model in enumerate(frozen.gendered, start=1):
+        other, ours = smpl.forward(model, params), (gender == number)[:, None, None]
+        found = BodyOutput(
+            vertices=jnp.where(ours, other.vertices, found.vertices),
+            joints=jnp.where(ours, other.joints, found.joints),
+        )
+    return found
 
 
 def _regressor(model: ml_collections.FrozenConfigDict, tokenizer) -> Regressor:
