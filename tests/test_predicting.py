@@ -89,7 +89,8 @@ def test_exif_turns_the_picture_and_tells_the_focal_length(tmp_path):
 
 def test_off_centre_a_crop_shows_a_turned_body(mannequin):
     """By atan(offset / focal length), as the result's documentation says of `global_orient`."""
-    body = np.asarray(mannequin.template).T * [1, -1, -1]  # upright before the camera
+    body = np.asarray(mannequin.template).T * [1, -1, -1]  # upright before the camera,
+    body = Rotation.from_euler('y', 45, degrees=True).apply(body)  # and not flat before it
     tangent = 0.5  # offset / focal length
     angle = np.arctan(tangent)
     turned = Rotation.from_euler('y', -angle).apply(body)
@@ -101,7 +102,7 @@ def test_off_centre_a_crop_shows_a_turned_body(mannequin):
         return pixels / pixels[:, 1].std()
 
     at_the_edge = crop(body, tangent) * [np.cos(angle), 1]  # without the stretch
-    assert np.abs(at_the_edge - crop(turned, 0)).mean() < 0.02
+    assert np.abs(at_the_edge - crop(turned, 0)).mean() < 0.01
     assert np.abs(at_the_edge - crop(body, 0)).mean() > 0.05
 
 
