@@ -46,14 +46,18 @@ setup(
         'test': [
             'bvhio>=1.5',
             'ipykernel>=6.29',
+            'matplotlib>=3.8',
             'nbclient>=0.10',
             'pygltflib>=1.16',
             'pytest>=8',
             'pytest-xdist>=3.7',
             'ruff>=0.9',
             'scikit-image>=0.24',
+            'scikit-learn>=1.5',
             'trimesh>=4.5',
         ],
+        # Plots of runs and of the pose space.
+        'report': ['matplotlib>=3.8', 'scikit-learn>=1.5'],
         # Preparing datasets on a cluster. TFDS' own extra pins an old Beam.
         'beam': ['apache-beam>=2.60'],
         # Reading PyTorch checkpoints; 2.10 for its fixes of weights_only loading.

@@ -71,17 +71,15 @@ def copy_convolutions(
     network: nn.Module, params: dict, size: ml_collections.ConfigDict, halves: tuple[str, ...]
 ) -> None:
     """Give a PyTorch network our weights of a tokenizer's `halves`, 'encoder' or 'decoder'."""
-    # Both lists are in the order in which the network applies its layers.
-    paths = weight_names.tokenizer_names(size.size_mul, size.size_div, size.depth).values()
-    paths = [path for path in paths if path[0] in halves]
+    names = weight_names.tokenizer_names(size.size_mul, size.size_div, size.depth)
+    names = {name: path for name, path in names.items() if path[0] in halves}
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv1d)]
+    # Both are in the order in which the network applies its layers.
+    ours = weight_names.original_weights(params, names).values()
+    theirs = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
     with torch.no_grad():
-        for path, layer in zip(paths, layers, strict=True):
-            ours = params
-            for part in path:
-                ours = ours[part]
-            layer.weight.copy_(torch.tensor(np.asarray(ours['kernel'])).permute(2, 1, 0))
-            layer.bias.copy_(torch.tensor(np.asarray(ours['bias'])))
+        for value, parameter in zip(ours, theirs, strict=True):
+            parameter.copy_(torch.tensor(value))
 
 
 class Tokenizer(nn.Module):

@@ -127,6 +127,8 @@ def paper() -> ml_collections.ConfigDict:
     config.tals.distance = 'l1'
     # 'table1', 'release', or a CSV of `python -m tokenhmr_jax.tals`.
     config.tals.thresholds = 'table1'
+    # What every threshold is multiplied by.
+    config.tals.scale = 1.0
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.learning_rate = 1e-5

@@ -34,7 +34,7 @@ def test_errors_are_against_the_body_of_the_persons_gender(folder, convention):
 
     @jax.jit
     def errors(frozen, labels, gender):
-        true = regressor.true_body(frozen, *labels, gender)
+        true = regressor.body_of(frozen, *labels, gender)
         ours = smpl.forward(frozen.body, regressor.true_params(*labels))
         points = [regressor.evaluation_points(convention, frozen, b) for b in (ours, true)]
         return regressor.metrics.body_errors(points[0][0], points[1][0], points[0][1], points[1][1])

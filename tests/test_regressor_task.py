@@ -12,7 +12,7 @@ from conftest import TINY, command, quickstart_config
 from scipy.spatial.transform import Rotation
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tokenhmr_jax import checkpoints, config_utils, sharding, tals_derivation
+from tokenhmr_jax import checkpoints, config_utils, failures, sharding, tals_derivation
 from tokenhmr_jax import trained as trained_run
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks import TASKS
@@ -80,16 +80,17 @@ def arguments(images, tokenizer, workdir, **overrides) -> list[str]:
 def run(images, trained, tmp_path_factory) -> pathlib.Path:
     """The workdir of a tiny regressor, trained on true and on fitted labels."""
     workdir = tmp_path_factory.mktemp('regressor') / 'run'
-    command(*arguments(images, trained, workdir))
+    command(*arguments(images, trained, workdir, **{'tals.scale': 1e9}))
     return workdir
 
 
 def test_a_run_reports_what_is_below_the_thresholds_of_each_source(run):
+    """Which are so large, times their scale, that everything is."""
     lines = [json.loads(line) for line in (run / 'metrics.jsonl').read_text().splitlines()]
     seen = {name for line in lines for name in line if name.startswith('below/')}
     kinds = ('keypoints2d', 'angles')
     assert seen == {f'below/{kind}/{source}' for kind in kinds for source in MIXTURE}
-    assert all(0 <= line[name] <= 1 for line in lines for name in seen & line.keys())
+    assert all(line[name] == 1 for line in lines for name in seen & line.keys())
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms(run):
@@ -194,6 +195,21 @@ def test_the_mean_body_is_the_mean_of_the_training_bodies(evaluation, images):
     error = np.linalg.norm(centred('mannequin/suit_heldout') - mean, axis=-1).mean() * 1000
     row = rows['mean body, mannequin/suit_heldout']
     np.testing.assert_allclose(row['mpjpe_mm'], error, rtol=0.02)
+
+
+def test_failures_are_counted_and_drawn(run, images):
+    """Every record once; its errors are those of the evaluation."""
+    loaded = trained_run.load(str(run), 'last', sharding.make_mesh(jax.devices()[:1]))
+    records = pipeline.open_split(str(images), 'mannequin/suit_heldout')
+    table, picture = failures.report(loaded, records, 1)
+    rows = [line.strip('| ').split(' | ') for line in table.splitlines()[2:]]
+    assert [row[0] for row in rows] == [*failures.KINDS, 'all']
+    assert sum(float(row[1].strip('%')) for row in rows[:-1]) == pytest.approx(100)
+    logged = [json.loads(line) for line in (run / 'metrics.jsonl').read_text().splitlines()][-1]
+    for column, name in ((2, 'mpjpe_mm'), (3, 'keypoints2d_px')):
+        assert float(rows[-1][column]) == pytest.approx(logged[f'eval/{name}'], rel=1e-3)
+    assert picture.shape[1:] == (1536, 3)
+    assert picture.std() > 10
 
 
 def test_thresholds_of_angles_are_the_mean_errors_of_predictions(run, images, tmp_path):

@@ -259,6 +259,14 @@ def test_shares_below_are_per_source_and_of_known_joints():
     np.testing.assert_allclose(found['angles'], [1.0, np.nan, 0.5])
 
 
+def test_thresholds_can_be_scaled():
+    double = tals.scaled(THRESHOLDS, 2.0)
+    np.testing.assert_array_equal(double.keypoints2d, 2 * THRESHOLDS.keypoints2d)
+    np.testing.assert_array_equal(double.angles, 2 * THRESHOLDS.angles)
+    with pytest.raises(ValueError, match=r'tals\.scale=-1'):
+        tals.scaled(THRESHOLDS, -1.0)
+
+
 def test_the_shipped_table():
     release, table1 = tals.load('release'), tals.load('table1')
     assert release.keypoints2d.shape == (44,)

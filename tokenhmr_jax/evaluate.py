@@ -18,7 +18,15 @@ import numpy as np
 from absl import app, flags
 from jax.sharding import Mesh
 
-from tokenhmr_jax import config_utils, image_report, metrics, pose_report, sharding, trained
+from tokenhmr_jax import (
+    config_utils,
+    image_report,
+    markdown,
+    metrics,
+    pose_report,
+    sharding,
+    trained,
+)
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks import TASKS, Task
 
@@ -223,25 +231,18 @@ def _tables(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Markdown. What is named GROUP/PART, the error of one joint, is in a table of its own."""
     names = dict.fromkeys(name for values in rows.values() for name in values)
     header = [name for name in names if '/' not in name]
-    lines = [[title, *(_number(values.get(n)) for n in header)] for title, values in rows.items()]
-    tables = [_markdown(['', *header], lines)]
+    lines = [
+        [title, *(markdown.number(values.get(n)) for n in header)] for title, values in rows.items()
+    ]
+    tables = [markdown.table(['', *header], lines)]
     for group in dict.fromkeys(name.split('/')[0] for name in names if '/' in name):
         parts = [name for name in names if name.startswith(f'{group}/')]
         lines = [
-            [part.removeprefix(f'{group}/'), *(_number(v.get(part)) for v in rows.values())]
+            [part.removeprefix(f'{group}/'), *(markdown.number(v.get(part)) for v in rows.values())]
             for part in parts
         ]
-        tables.append(_markdown([group, *rows], lines))
+        tables.append(markdown.table([group, *rows], lines))
     return '\n\n'.join(tables)
-
-
-def _number(value: float | None) -> str:
-    return '-' if value is None else f'{value:.4g}'
-
-
-def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [header, ['---', *['---:'] * (len(header) - 1)], *lines]
-    return '\n'.join('| ' + ' | '.join(row) + ' |' for row in rows)
 
 
 def main(argv: list[str]) -> None:

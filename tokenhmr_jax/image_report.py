@@ -15,6 +15,7 @@ from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks.regressor import (
     Frozen,
     RegressorTask,
+    body_of,
     evaluation_points,
     true_body,
 )
@@ -60,7 +61,7 @@ def baselines(run: Trained, splits: Sequence[pipeline.Records]) -> dict[str, lis
 
 def _true_points(convention: str, frozen: Frozen, labels: dict) -> tuple[jax.Array, jax.Array]:
     """What a convention measures of the bodies of labels."""
-    return evaluation_points(convention, frozen, true_body(frozen, **labels))
+    return evaluation_points(convention, frozen, body_of(frozen, **labels))
 
 
 def _mean(
@@ -128,7 +129,7 @@ def bodies(
     output = task.predict(params, state, frozen, batch)
     return Bodies(
         predicted=output.body,
-        true=true_body(frozen, batch.global_orient, batch.body_pose, batch.betas, batch.gender),
+        true=true_body(frozen, batch),
         translation=camera.crop_translation(output.camera),
         mpjpe_mm=task.metrics(output, frozen, batch)['mpjpe_mm'],
     )

@@ -1,7 +1,7 @@
 """What an evaluation of the tokenizer shows: baselines to stand beside it, and a picture."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -94,13 +94,13 @@ def errors_of_answers(
     to_matrix = jax.jit(rotations.axis_angle_to_matrix)
     candidates = to_matrix(training)
     mean = jax.jit(mean_rotation)(candidates)
-    candidate_joints = _in_chunks(lambda m: _joints(frozen.body, m), candidates)
+    candidate_joints = in_chunks(lambda m: body_joints(frozen.body, m), candidates)
     truth = to_matrix(poses)
-    nearest = candidates[nearest_pose(_joints(frozen.body, truth), candidate_joints)]
+    nearest = candidates[nearest_pose(body_joints(frozen.body, truth), candidate_joints)]
     answers = {'nearest training pose': nearest, 'mean pose': jnp.broadcast_to(mean, truth.shape)}
 
     def means(answer):
-        errors = _in_chunks(lambda a, t: _errors(frozen.body, a, t), answer, truth)
+        errors = in_chunks(lambda a, t: _errors(frozen.body, a, t), answer, truth)
         return {name: float(np.mean(values)) for name, values in errors.items()}
 
     return {name: means(answer) for name, answer in answers.items()}
@@ -117,12 +117,12 @@ def _errors(body: smpl.BodyModel, answer: jax.Array, truth: jax.Array) -> dict[s
 
 
 @jax.jit
-def _joints(body: smpl.BodyModel, body_pose: jax.Array) -> jax.Array:
+def body_joints(body: smpl.BodyModel, body_pose: jax.Array) -> jax.Array:
     """Body joints (B, 21, 3) alone: the skin is not asked for, so it is never computed."""
     return pose_body(body, body_pose).joints[:, _BODY]
 
 
-def _in_chunks(function, *arrays, size=256):
+def in_chunks(function: Callable[..., Any], *arrays: jax.Array, size: int = 256) -> Any:
     """`function` over slices of arrays' first axis: memory stays that of one slice."""
     parts = [
         jax.device_get(function(*(a[i : i + size] for a in arrays)))

@@ -79,6 +79,13 @@ def load(table: str | os.PathLike = 'release') -> Thresholds:
     return _parse(text, column='threshold', name=str(path))
 
 
+def scaled(thresholds: Thresholds, factor: float) -> Thresholds:
+    """All thresholds times a factor; ValueError for one below 0."""
+    if factor < 0:
+        raise ValueError(f'tals.scale={factor}: expected 0 or more')
+    return jax.tree.map(lambda threshold: factor * threshold, thresholds)
+
+
 def save(thresholds: Thresholds, path: str | os.PathLike) -> None:
     """Write a table that `load` reads."""
     values = [*np.asarray(thresholds.keypoints2d), *np.asarray(thresholds.angles)]

@@ -18,7 +18,7 @@ from absl import app, flags, logging
 from jax.sharding import Mesh
 from ml_collections import config_flags
 
-from tokenhmr_jax import checkpoints, config_utils, evaluate, optimizer, sharding
+from tokenhmr_jax import checkpoints, config_utils, evaluate, optimizer, runs, sharding
 from tokenhmr_jax.body import files, smpl
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.metric_writer import MetricWriter, Progress
@@ -63,6 +63,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
     pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
     if jax.process_index() == 0:
         files.keep(workdir, config)
+        runs.keep_config(workdir, config)
     with checkpoints.Checkpoints(workdir, config.eval.best_metric) as saved:
         state = initial_state(task, tx, mesh, config.seed)
         if saved.latest is not None:

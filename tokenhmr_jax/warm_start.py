@@ -34,16 +34,11 @@ def from_regressor(
       FileNotFoundError, ValueError: if there is no such checkpoint, or it does not fit the config.
     """
     start = config.warm_start
-    if tuple(start.parts) not in _PARTS:
-        raise ValueError(f'warm_start.parts={start.parts}: expected one of {_PARTS}')
-    stored, model, where = _read(start.checkpoint, start.step, ('regressor', 'backbone'))
+    where = _check_regressor(config)
+    model = _read_model(start.checkpoint, start.step)
     missing = set(start.parts) - model['params'].keys()
     if missing:
         raise ValueError(f'{where}: a backbone alone; expected also its {", ".join(missing)}')
-    for name, part in _UNSEEN.items():
-        ours, theirs = lookup(config.to_dict(), name), lookup(stored, name)
-        if part in start.parts and theirs is not None and ours != theirs:
-            raise ValueError(f'{where}: its {name} is {theirs!r}, this run has {ours!r}')
     found = {part: model['params'][part] for part in start.parts}
     found['backbone'] = _arrange(found['backbone'], config.model.backbone.scan)
     fresh = {part: params[part] for part in start.parts}
@@ -66,13 +61,8 @@ def from_tokenizer(
     Raises:
       FileNotFoundError, ValueError: if there is no such tokenizer, or of other sizes.
     """
-    if not tokenizer.checkpoint:
-        raise ValueError('tokenizer.checkpoint is empty: expected the workdir of a tokenizer')
-    stored, model, where = _read(tokenizer.checkpoint, tokenizer.step, ('tokenizer',))
-    ours = {'model': tokenizer.model.to_dict(), 'num_codes': tokenizer.num_codes}
-    theirs = {'model': stored['model'], 'num_codes': stored['codebook']['num_codes']}
-    if ours != theirs:
-        raise ValueError(f'{where}: a tokenizer with {theirs}, this run has {ours}')
+    where = _check_tokenizer(tokenizer)
+    model = _read_model(tokenizer.checkpoint, tokenizer.step)
     found = {'tokenizer': model['params'], 'codes': model['state']['codes']}
     return _replace(state, found, where)
 
@@ -82,17 +72,67 @@ def with_mean(state: FrozenWeights, path: str) -> FrozenWeights:
     return _replace(state, load_mean(path), path)
 
 
-def _read(workdir: str, step: str, tasks: tuple[str, ...]) -> tuple[dict, dict, str]:
-    """Config, parameters and state of a checkpoint of one of these tasks, and its name."""
+def needs_tokenizer(config: ml_collections.FrozenConfigDict) -> bool:
+    """Whether stage 1 comes from `config.tokenizer`: some head needs it, and none brings it."""
+    start = config.warm_start
+    brought = start.checkpoint and 'head' in start.parts and not config.tokenizer.checkpoint
+    return config.model.head == 'tokens' and not brought
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Look for what a run is to begin with, as far as a look at configs tells.
+
+    Raises:
+      FileNotFoundError, ValueError: as `from_regressor` and `from_tokenizer`.
+    """
+    if config.warm_start.checkpoint:
+        _check_regressor(config)
+    if needs_tokenizer(config):
+        _check_tokenizer(config.tokenizer)
+
+
+def _check_regressor(config: ml_collections.ConfigDict) -> str:
+    """Name of the checkpoint that training starts from; ValueError if it does not fit."""
+    start = config.warm_start
+    if tuple(start.parts) not in _PARTS:
+        raise ValueError(f'warm_start.parts={start.parts}: expected one of {_PARTS}')
+    stored, where = _stored_config(start.checkpoint, start.step, ('regressor', 'backbone'))
+    for name, part in _UNSEEN.items():
+        ours, theirs = lookup(config.to_dict(), name), lookup(stored, name)
+        if part in start.parts and theirs is not None and ours != theirs:
+            raise ValueError(f'{where}: its {name} is {theirs!r}, this run has {ours!r}')
+    return where
+
+
+def _check_tokenizer(tokenizer: ml_collections.ConfigDict) -> str:
+    """Name of stage 1's checkpoint; ValueError if it does not fit."""
+    if not tokenizer.checkpoint:
+        raise ValueError('tokenizer.checkpoint is empty: expected the workdir of a tokenizer')
+    stored, where = _stored_config(tokenizer.checkpoint, tokenizer.step, ('tokenizer',))
+    ours = {'model': tokenizer.model.to_dict(), 'num_codes': tokenizer.num_codes}
+    theirs = {'model': stored['model'], 'num_codes': stored['codebook']['num_codes']}
+    if ours != theirs:
+        raise ValueError(f'{where}: a tokenizer with {theirs}, this run has {ours}')
+    return where
+
+
+def _stored_config(workdir: str, step: str, tasks: tuple[str, ...]) -> tuple[dict, str]:
+    """Config of a checkpoint of one of these tasks, and its name."""
     with checkpoints.Checkpoints(workdir, create=False) as saved:
         number = saved.find(step)
         where = f'{workdir}, step {number}'
         stored = saved.read_config(number)['config']
-        if stored['task'] not in tasks:
-            raise ValueError(
-                f'{where}: a checkpoint of a {stored["task"]}, expected {" or ".join(tasks)}'
-            )
-        return stored, saved.read_model(number), where
+    if stored['task'] not in tasks:
+        raise ValueError(
+            f'{where}: a checkpoint of a {stored["task"]}, expected {" or ".join(tasks)}'
+        )
+    return stored, where
+
+
+def _read_model(workdir: str, step: str) -> dict:
+    """Parameters and state of a checkpoint."""
+    with checkpoints.Checkpoints(workdir, create=False) as saved:
+        return saved.read_model(saved.find(step))
 
 
 def _arrange(backbone: dict, scan: bool) -> dict:

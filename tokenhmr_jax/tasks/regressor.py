@@ -159,10 +159,9 @@ class RegressorTask:
             state = warm_start.with_mean(state, self.config.model.body_mean)
         if start.checkpoint:
             params, state = warm_start.from_regressor(params, state, self.config)
-        with_stage1 = start.checkpoint and 'head' in start.parts and not tokenizer.checkpoint
-        if self.model.tokenizer is None or with_stage1:
-            return params, state
-        return params, warm_start.from_tokenizer(state, tokenizer)
+        if warm_start.needs_tokenizer(self.config):
+            state = warm_start.from_tokenizer(state, tokenizer)
+        return params, state
 
     def loss(
         self,
@@ -195,7 +194,7 @@ class RegressorTask:
             betas_gt=betas,
         )
         below = tals.compare(
-            frozen.thresholds,
+            tals.scaled(frozen.thresholds, config.tals.scale),
             keypoints2d=keypoints2d,
             keypoints2d_gt=batch.keypoints2d,
             rotation=rotation,
@@ -288,8 +287,7 @@ def body_errors(
 ) -> dict[str, jax.Array]:
     """`metrics.body_errors` of bodies against those of a batch's labels."""
     ours = evaluation_points(convention, frozen, body)
-    true = true_body(frozen, batch.global_orient, batch.body_pose, batch.betas, batch.gender)
-    theirs = evaluation_points(convention, frozen, true)
+    theirs = evaluation_points(convention, frozen, true_body(frozen, batch))
     return metrics.body_errors(ours[0], theirs[0], ours[1], theirs[1])
 
 
@@ -302,7 +300,12 @@ def evaluation_points(
     return metrics.evaluation_points(convention, keypoints3d, body.vertices, regressor)
 
 
-def true_body(
+def true_body(frozen: Frozen, batch: ImageBatch) -> BodyOutput:
+    """The bodies of a batch's labels."""
+    return body_of(frozen, batch.global_orient, batch.body_pose, batch.betas, batch.gender)
+
+
+def body_of(
     frozen: Frozen,
     global_orient: jax.Array,
     body_pose: jax.Array,

@@ -1,0 +1,51 @@
+"""Sweeps of the tokenizer: the ablations of the supplement (CVPR 2024), and around them.
+
+    python launch/sweep.py --sweep=configs/tokenizer_sweeps.py:codes --seeds=3 \\
+        --workdir=runs/codes --config=configs/tokenizer.py
+
+The first run of each is what the others are compared with.
+"""
+
+from tokenhmr_jax import sweeps
+from tokenhmr_jax.models.tokenizer import num_tokens
+
+
+def codes(config):
+    """Codes in the codebook; 2048 as published (supplement)."""
+    size = config.codebook.num_codes
+    yield from sweeps.grid({'codebook.num_codes': [size, size // 4, size // 2, 2 * size]})
+
+
+def code_dim(config):
+    """Numbers in a code; 256 as published (supplement)."""
+    size = config.model.code_dim
+    yield from sweeps.grid({'model.code_dim': [size, size // 4, size // 2, 2 * size]})
+
+
+def tokens(config):
+    """Tokens for a pose: 160 as published (supplement), and what fewer and more
+    upsamplings make of the 21 joints."""
+    size = config.model.size_mul
+    for size_mul in (size, *(s for s in range(1, 6) if s != size)):
+        yield f'tokens={num_tokens(size_mul)}', {'model.size_mul': size_mul}
+
+
+def loss_weights(config):
+    """Each loss term at a fifth and at five times its weight, and off (those of section 3.2)."""
+    yield 'as_is', {}
+    for term, weight in config.loss_weights.items():
+        for factor in (0.0, 0.2, 5.0) if weight else ():
+            yield f'{term}/x{factor}', {f'loss_weights.{term}': factor * weight}
+
+
+def loss_distance(config):
+    """L1, as the paper writes the loss, against the squares of its public code."""
+    yield from sweeps.grid({'loss_distance': ['squared', 'l1']})
+
+
+def accidents(config):
+    """What the public code does and does not mean, one by one: see `variant=release`."""
+    yield 'meant', {}
+    yield 'frozen_at_2500', {'codebook.freeze_step': 2500}
+    yield 'first_seeds', {'codebook.seeding': 'first', 'codebook.reset_on_reseed': False}
+    yield 'low_rate', {'optimizer.learning_rate': 2 / 3 * config.optimizer.learning_rate}

@@ -1,0 +1,249 @@
+"""Run a sweep: many runs of one config, with named overrides.
+
+    python launch/sweep.py --sweep=configs/regressor_sweeps.py:tals --seeds=3 --parallel=2 \\
+        --workdir=runs/tals --config=configs/regressor.py:variant=release --config.num_steps=50000
+
+All options of the training are those of all runs. Everything is checked before anything starts.
+Run again, it goes on where it was. A run that fails does not stop the others; the end says which
+and why, and leaves a table and plots in WORKDIR/report. On a machine with several GPUs, each of
+`CUDA_VISIBLE_DEVICES=0,1,2,3 ... --parallel=4` has its own.
+
+On a cluster, --launcher prints one command for each run that is not finished instead:
+
+    --launcher='launch/slurm.sh --job-name={name} --nodes=1 --gpus-per-node=8 --ntasks-per-node=8'
+    --launcher='launch/tpu_pod.sh --name={name} --zone=us-central1-a --type=v5litepod-32'
+    --launcher='launch/gke.sh --name={name} --image=IMAGE --accelerator=... --hosts=8 ...'
+
+Exit codes: 0, all runs are done. 75, told to stop: run the same command again. 1, some failed.
+"""
+
+import argparse
+import os
+import pathlib
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from tokenhmr_jax import config_utils, report, runs, sweeps
+
+DONE, STOPPED = 'done', 'stopped'
+_TRY_AGAIN = 75
+_POLL_SECONDS = 0.5
+_PROGRESS_SECONDS = 10
+# Lets Linux kill a run together with its sweep, whose folder is then free for the next one.
+_KILLED_WITH_PARENT = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, which stays through exec
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+_GUARD = [sys.executable, '-c', _KILLED_WITH_PARENT] if sys.platform == 'linux' else []
+
+
+def is_finished(planned: sweeps.Planned) -> bool:
+    """Whether a run is done, by what is in its folder."""
+    return runs.has_begun(planned.workdir) and runs.read(planned.workdir).finished
+
+
+class Local:
+    """Runs a sweep on this machine.
+
+    Args:
+      planned: its runs.
+      parallel: how many at a time.
+    """
+
+    def __init__(self, planned: Sequence[sweeps.Planned], parallel: int):
+        self._planned = planned
+        self._free = _environments(parallel)
+        self._running: dict[str, tuple[sweeps.Planned, subprocess.Popen, dict]] = {}
+        self._told = False
+
+    def run(self) -> dict[str, str]:
+        """What became of each run, by its name: `DONE`, `STOPPED`, or why it failed."""
+        before = {s: signal.signal(s, self._tell) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            return self._run_all()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _run_all(self) -> dict[str, str]:
+        outcomes = {each.name: DONE for each in self._planned if is_finished(each)}
+        waiting = [each for each in self._planned if each.name not in outcomes]
+        with _Progress(self._planned, outcomes) as progress:
+            while self._running or (waiting and not self._told):
+                while waiting and self._free and not self._told:
+                    self._start(waiting.pop(0))
+                time.sleep(_POLL_SECONDS)
+                for name in [n for n, (_, p, _) in self._running.items() if p.poll() is not None]:
+                    outcomes[name] = self._end(name)
+                    progress.say(f'{name}: {outcomes[name]}')
+                progress.update(len(self._running))
+        return {each.name: outcomes.get(each.name, STOPPED) for each in self._planned}
+
+    def _start(self, planned: sweeps.Planned) -> None:
+        environment = self._free.pop(0)
+        pathlib.Path(planned.workdir).mkdir(parents=True, exist_ok=True)
+        with open(_log(planned), 'ab') as log:
+            process = subprocess.Popen(
+                [*_GUARD, sys.executable, '-m', 'tokenhmr_jax.train', *planned.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | environment,
+                start_new_session=True,  # Ctrl-C is for the sweep, which tells its runs
+            )
+        self._running[planned.name] = planned, process, environment
+        if self._told:  # while it was started
+            process.terminate()
+
+    def _end(self, name: str) -> str:
+        """What became of a run whose process has ended."""
+        planned, process, environment = self._running.pop(name)
+        self._free.append(environment)
+        code = process.returncode
+        if code == 0 and is_finished(planned):
+            return DONE
+        if code == _TRY_AGAIN or (code < 0 and self._told):
+            return STOPPED
+        lines = _log(planned).read_text(errors='replace').split('\n')
+        last = next((line.strip() for line in reversed(lines) if line.strip()), 'no output')
+        return f'exit code {code}: {last.rpartition(chr(13))[2]} ({_log(planned)})'
+
+    def _tell(self, number, frame) -> None:
+        self._told = True
+        for _, process, _ in self._running.values():
+            process.terminate()
+
+
+def _log(planned: sweeps.Planned) -> pathlib.Path:
+    return pathlib.Path(planned.workdir) / 'train.log'
+
+
+def _environments(parallel: int) -> list[dict[str, str]]:
+    """Of each of the runs at a time, the variables that give it its share of the visible GPUs."""
+    devices = [d for d in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if d]
+    if parallel == 1 or not devices:
+        return [{} for _ in range(parallel)]
+    if len(devices) < parallel:
+        raise ValueError(f'parallel={parallel}: expected at most {len(devices)}, one for each GPU')
+    return [{'CUDA_VISIBLE_DEVICES': ','.join(devices[i::parallel])} for i in range(parallel)]
+
+
+class _Progress:
+    """A bar of all steps of all runs, with the time left at the rate since the start."""
+
+    def __init__(self, planned: Sequence[sweeps.Planned], outcomes: dict[str, str]):
+        self._planned, self._outcomes, self._next = planned, outcomes, 0.0
+        total = sum(each.config.num_steps for each in planned)
+        self._bar = tqdm(total=total, initial=self._steps(), unit='step', smoothing=0)
+
+    def __enter__(self) -> '_Progress':
+        return self
+
+    def __exit__(self, *unused) -> None:
+        self.update(0, now=True)
+        self._bar.close()
+
+    def say(self, text: str) -> None:
+        self._bar.write(text)
+
+    def update(self, running: int, now: bool = False) -> None:
+        if time.monotonic() < self._next and not now:
+            return
+        self._next = time.monotonic() + _PROGRESS_SECONDS
+        done = sum(outcome == DONE for outcome in self._outcomes.values())
+        failed = len(self._outcomes) - done
+        self._bar.set_postfix_str(
+            f'{done}/{len(self._planned)} done, {failed} failed, {running} running', refresh=False
+        )
+        self._bar.n = self._steps()
+        self._bar.refresh()
+
+    def _steps(self) -> int:
+        """Done by all runs; those that a failed one will not do count, for they take no time."""
+        return sum(
+            each.config.num_steps
+            if each.name in self._outcomes
+            else runs.read(each.workdir).step
+            if runs.has_begun(each.workdir)
+            else 0
+            for each in self._planned
+        )
+
+
+def commands(planned: Sequence[sweeps.Planned], launcher: str) -> list[str]:
+    """A line of shell for each run that is not finished.
+
+    Args:
+      launcher: the line up to `--`; {name} stands for a job's name: small letters, digits and -.
+
+    Raises:
+      ValueError: if the launcher has other fields, or two jobs would have one name.
+    """
+    lines, names = [], {}
+    for each in planned:
+        name = re.sub('[^a-z0-9]+', '-', each.name.lower()).strip('-')
+        if names.setdefault(name, each.name) != each.name:
+            raise ValueError(f'{names[name]} and {each.name}: both would be the job {name}')
+        try:
+            front = launcher.format(name=name)
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f'launcher={launcher!r}: expected no field but {{name}}') from error
+        if not is_finished(each):
+            lines.append(f'{front} -- {shlex.join(each.arguments)}')
+    return lines
+
+
+def summary(outcomes: dict[str, str]) -> str:
+    """What became of the runs, those that are not done one by one."""
+    left = [f'  {name}: {outcome}' for name, outcome in outcomes.items() if outcome != DONE]
+    return '\n'.join([f'{len(outcomes) - len(left)} of {len(outcomes)} runs are done', *left])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; `arguments` are the process's own by default."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )  # fmt: skip
+    parser.add_argument('--sweep', required=True, help='FILE:FUNCTION')
+    parser.add_argument('--workdir', required=True, help='folder of the runs and their report')
+    parser.add_argument('--seeds', type=int, default=1, help="of each run; 1 is the config's own")
+    parser.add_argument('--parallel', type=int, default=1, help='runs at a time')
+    parser.add_argument('--launcher', help='print commands that begin with this; run nothing')
+    parser.add_argument(
+        '--check_inputs', action=argparse.BooleanOptionalAction, default=True,
+        help='look for data, bodies and checkpoints before; not where they are on other machines',
+    )  # fmt: skip
+    options, training = parser.parse_known_args(arguments)
+    with config_utils.clear_errors():
+        for name in ('seeds', 'parallel'):
+            if getattr(options, name) < 1:
+                raise ValueError(f'{name}={getattr(options, name)}: expected at least 1')
+        planned = sweeps.plan(training, sweeps.load(options.sweep), options.workdir, options.seeds)
+        if options.check_inputs:
+            sweeps.check_inputs(planned)
+        if options.launcher:
+            print('\n'.join(commands(planned, options.launcher)))
+            return
+        outcomes = Local(planned, options.parallel).run()
+        begun = [each.workdir for each in planned if runs.has_begun(each.workdir)]
+        if begun:
+            first = planned[0].workdir
+            baseline = first if first in begun else None
+            report.report(begun, f'{options.workdir}/report', baseline)
+        print(summary(outcomes))
+    if STOPPED in outcomes.values():
+        sys.exit(_TRY_AGAIN)
+    sys.exit(0 if all(outcome == DONE for outcome in outcomes.values()) else 1)
+
+
+if __name__ == '__main__':
+    main()

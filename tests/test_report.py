@@ -1,0 +1,132 @@
+"""Reports of hand-made runs, and of what is not there."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from tokenhmr_jax import report, runs
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Writes the folder of a run: its scores by step, two numbers each; `done` saves the last."""
+
+    def make(name, scores, done=True, evaluation=None, below=None, **settings):
+        folder = tmp_path / 'sweep' / name
+        folder.mkdir(parents=True)
+        config = {'num_steps': 20, 'seed': 0, 'tals': {'enabled': False}, 'task': 'regressor'}
+        (folder / 'config.json').write_text(json.dumps(config | settings))
+        lines = []
+        for step, (mpjpe, pixels) in scores.items():
+            lines.append({'step': step, 'loss': 1.0} | (below or {}))
+            joints = {'eval/joint_mm/knee': 1.0}
+            lines.append(
+                {'step': step, 'eval/mpjpe_mm': mpjpe, 'eval/keypoints2d_px': pixels} | joints
+            )
+        (folder / 'metrics.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+        if done:
+            (folder / 'checkpoints' / '20').mkdir(parents=True)
+        if evaluation:
+            (folder / 'evaluation').mkdir()
+            (folder / 'evaluation' / 'evaluation.json').write_text(json.dumps(evaluation))
+        return folder
+
+    make.folder = tmp_path / 'sweep'
+    return make
+
+
+ON = {'tals': {'enabled': True}}
+
+
+@pytest.fixture
+def sweep(make_run):
+    """Two rows: without TALS, three seeds; with it, two of which one has half of its steps."""
+    for seed, error in enumerate((99.0, 100.0, 104.0)):
+        make_run(f'none/seed={seed}', {10: (120.0, 9.0), 20: (error, 5.0)}, seed=seed)
+    make_run('tals/seed=0', {10: (110.0, 9.0), 20: (95.0, 7.0)}, **ON)
+    below = {'below/angles/a': 0.25}
+    make_run('tals/seed=1', {10: (97.0, 8.0)}, done=False, below=below, seed=1, **ON)
+    return make_run.folder
+
+
+def test_rows_are_means_over_seeds_with_their_difference_to_the_baseline(sweep, tmp_path):
+    none, tals = report.report([sweep], tmp_path / 'out', baseline='none')
+    assert (none.name, len(none.runs), none.settings) == ('none', 3, {'tals.enabled': False})
+    assert (tals.name, len(tals.runs), tals.settings) == ('tals', 2, {'tals.enabled': True})
+    with open(tmp_path / 'out/report.csv') as file:
+        lines = list(csv.DictReader(file))
+    assert [(line['run'], line['runs'], line['step']) for line in lines] == [
+        ('none', '3', '20'), ('tals', '1/2', '10-20'),
+    ]  # fmt: skip
+    # 99, 100, 104: mean 101, sum of squares 4 + 1 + 9 = 14 over two. 95, 97: 96, 2 over one.
+    assert float(lines[0]['mpjpe_mm']) == pytest.approx(101)
+    assert float(lines[0]['mpjpe_mm std']) == pytest.approx(7**0.5)
+    assert float(lines[1]['mpjpe_mm std']) == pytest.approx(2**0.5)
+    assert float(lines[1]['mpjpe_mm difference']) == pytest.approx(-5)
+    assert float(lines[1]['keypoints2d_px difference']) == pytest.approx(2.5)
+    text = (tmp_path / 'out/report.md').read_text()
+    assert '4 of 5 runs are finished' in text
+    assert '| none | False | 3 | 20 | 101 ± 2.6 | 5 ± 0 |' in text
+    assert '| tals | True | 1/2 | 10-20 | 96 ± 1.4 (-5) | 7.5 ± 0.71 (+2.5) |' in text
+    assert 'knee' not in text
+    assert '| run | angles/a |' in text
+    assert '| tals | 0.25 |' in text
+
+
+def test_the_plots_show_the_runs(sweep, tmp_path):
+    cv2 = pytest.importorskip('cv2')
+    pytest.importorskip('matplotlib')
+    report.report([sweep], tmp_path / 'out')
+    for name in ('curves.png', 'errors.png'):
+        picture = cv2.imread(str(tmp_path / 'out' / name))
+        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50, name
+
+
+def test_scores_of_whole_splits_count_where_all_runs_have_them(make_run):
+    rows = {'regressor': {'mpjpe_mm': 90.0, 'joint_mm/knee': 3.0}, 'mean body': {'mpjpe_mm': 1.0}}
+    both = [
+        runs.read(make_run(f'{i}', {20: (99.0, 5.0)}, seed=i, evaluation=rows)) for i in range(2)
+    ]
+    values, source = report.scores_of(both)
+    assert values(both[0]) == {'mpjpe_mm': 90.0}
+    assert 'evaluation.json' in source
+    other = runs.read(make_run('2', {20: (99.0, 5.0)}))
+    values, source = report.scores_of([*both, other])
+    assert values(both[0]) == {'mpjpe_mm': 99.0, 'keypoints2d_px': 5.0}
+
+
+def test_rows_are_named_after_folders_of_their_own(make_run):
+    flat = [make_run(f'run{i}', {}, seed=i % 2, tals={'enabled': i > 1}) for i in range(4)]
+    assert [row.name for row in report.rows(list(map(runs.read, flat)))] == [
+        'run0, run1', 'run2, run3',
+    ]  # fmt: skip
+    assert [row.name for row in report.rows(list(map(runs.read, flat[:2])))] == ['sweep']
+    assert [row.name for row in report.rows([runs.read(flat[0])])] == ['run0']
+
+
+def test_a_run_that_is_being_written_is_read(make_run):
+    folder = make_run('one', {10: (99.0, 5.0), 20: (98.0, 5.0)}, done=False)
+    assert not runs.read(folder).finished  # evaluated, but its last step is not saved
+    with open(folder / 'metrics.jsonl', 'a') as file:
+        file.write('{"step": 30, "lo')
+    assert runs.read(folder).step == 20
+    with open(folder / 'metrics.jsonl', 'a') as file:
+        file.write('\n')
+    with pytest.raises(ValueError, match=r'metrics.jsonl, line 5: not readable'):
+        runs.read(folder)
+
+
+def test_a_run_without_any_evaluation_has_a_row(make_run, tmp_path):
+    make_run('old', {20: (99.0, 5.0)})
+    make_run('new', {}, done=False, **ON)
+    report.report([make_run.folder], tmp_path / 'out', baseline='old')
+    assert '| new | True | 0/1 | 0 | - | - |' in (tmp_path / 'out/report.md').read_text()
+
+
+def test_what_is_not_there_is_named(sweep, tmp_path):
+    with pytest.raises(ValueError, match=r"baseline='x': expected one of \['none', 'tals'\]"):
+        report.report([sweep], tmp_path, baseline='x')
+    with pytest.raises(FileNotFoundError, match='no run has begun here'):
+        report.report([tmp_path / 'nothing'], tmp_path)

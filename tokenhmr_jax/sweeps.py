@@ -1,0 +1,271 @@
+"""Sweeps: many runs of one config with named overrides, checked whole before any of them starts.
+
+A sweep is a function in a Python file. Of the config it is based on, it yields runs, pairs of a
+name and overrides, which map dotted names of config values to values:
+
+    def loose_weight(config):
+        yield from sweeps.grid({'tals.loose_weight': [1.0, 0.05, 0.01, 0.0]})
+
+The other runs are compared with the first one. A name is the folder of its run, in that of the
+sweep. `launch/sweep.py` runs it.
+"""
+
+import importlib.util
+import inspect
+import itertools
+import json
+import pathlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ml_collections
+import numpy as np
+from absl import flags
+from etils import epath
+from ml_collections import config_flags
+
+from tokenhmr_jax import config_utils, runs, tals, warm_start
+from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.tasks import TASKS
+from tokenhmr_jax.weight_sizes import lookup
+
+Named = tuple[str, dict[str, Any]]
+Sweep = Callable[[ml_collections.ConfigDict], Iterable[Named]]
+
+_NAME = re.compile(r'[\w.=,+-]+(/[\w.=,+-]+)*')
+
+
+def grid(axes: Mapping[str, Iterable[Any]]) -> Iterator[Named]:
+    """Every combination of values of some settings, named 'key=value/key=value'."""
+    for values in itertools.product(*axes.values()):
+        overrides = dict(zip(axes, values, strict=True))
+        yield '/'.join(f'{key.rpartition(".")[2]}={v}' for key, v in overrides.items()), overrides
+
+
+def random(
+    count: int, draws: Mapping[str, Callable[[np.random.Generator], Any]], seed: int = 0
+) -> Iterator[Named]:
+    """`count` runs, named 'draw=0' and so on, whose settings are drawn.
+
+    Args:
+      draws: of each setting, a function from a generator of random numbers to its value.
+      seed: the n-th run depends on it and on n alone.
+    """
+    for i in range(count):
+        rng = np.random.default_rng((seed, i))
+        yield f'draw={i}', {key: draw(rng) for key, draw in draws.items()}
+
+
+def product(*sweeps: Iterable[Named]) -> Iterator[Named]:
+    """Every combination of runs: their names joined, and all of their overrides.
+
+    Raises:
+      ValueError: if two of them set the same value.
+    """
+    for combination in itertools.product(*sweeps):
+        overrides = {}
+        for name, more in combination:
+            if both := overrides.keys() & more.keys():
+                raise ValueError(f'{name}: {sorted(both)} is set twice in a product')
+            overrides |= more
+        yield '/'.join(name for name, _ in combination), overrides
+
+
+def seeds(sweep: Iterable[Named], count: int) -> Iterator[Named]:
+    """Every run with the seeds 0, 1, ..., `count` - 1."""
+    return product(sweep, grid({'seed': range(count)}))
+
+
+class Planned(NamedTuple):
+    """A run that is to be.
+
+    name: of the run.
+    workdir: its folder.
+    arguments: of `python -m tokenhmr_jax.train`, the workdir among them.
+    config: what they come to.
+    """
+
+    name: str
+    workdir: str
+    arguments: list[str]
+    config: ml_collections.ConfigDict
+
+
+def load(path: str) -> Sweep:
+    """The sweep 'FILE:FUNCTION'.
+
+    Raises:
+      FileNotFoundError, ValueError: if there is no such file, or no such function in it.
+    """
+    file, _, name = path.rpartition(':')
+    if not pathlib.Path(file).is_file():
+        raise FileNotFoundError(f'{path}: no file {file!r}; expected FILE:FUNCTION')
+    spec = importlib.util.spec_from_file_location('sweep', file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    there = [
+        name
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == 'sweep' and not name.startswith('_')
+    ]
+    if name not in there:
+        raise ValueError(f'{path}: no function {name!r}; {file} has {there}')
+    return getattr(module, name)
+
+
+def plan(arguments: Sequence[str], sweep: Sweep, workdir: str, num_seeds: int) -> list[Planned]:
+    """The runs of a sweep, in its order.
+
+    Args:
+      arguments: of `python -m tokenhmr_jax.train`, for all runs: --config and its overrides.
+      sweep: of `load`.
+      workdir: in which the runs' folders lie.
+      num_seeds: of each run; 1 leaves the seed to the config.
+
+    Raises:
+      ValueError: that names everything in it that is wrong: settings that there are not, or of
+        another type; names that clash, or cannot be those of folders; runs that are the same, or
+        differ from what began in their folder.
+    """
+    named = sweep(parse(arguments))
+    named = list(named if num_seeds == 1 else seeds(named, num_seeds))
+    if not named:
+        raise ValueError('the sweep is empty: expected runs')
+    problems = _clashes([name for name, _ in named])
+    planned = []
+    for name, overrides in named:
+        try:
+            planned.append(_planned(arguments, name, overrides, f'{workdir}/{name}'))
+        except ValueError as error:
+            problems.append(f'{name}: {error}')
+    _raise(problems)
+    _raise(_twins(planned) + _changes(planned))
+    return planned
+
+
+def parse(arguments: Sequence[str]) -> ml_collections.ConfigDict:
+    """The config that `python -m tokenhmr_jax.train` makes of its arguments.
+
+    Raises:
+      ValueError: as there.
+    """
+    argv, values = ['train', *arguments], flags.FlagValues()
+    config_flags.DEFINE_config_file('config', lock_config=True, flag_values=values, sys_argv=argv)
+    try:
+        unknown = values(argv)[1:]
+        if unknown or values['config'].value is None:
+            raise ValueError(f'arguments {unknown}: expected --config=FILE and its overrides alone')
+        return values['config'].value
+    except (AttributeError, KeyError) as error:
+        raise ValueError(f'no such setting: {_text(error)}') from error
+    except (flags.Error, TypeError, OSError) as error:
+        raise ValueError(_text(error)) from error
+
+
+def _text(error: Exception) -> str:
+    """What an error says in one line, also where it carries another one, or its traceback."""
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    lines = str(error.args[0] if error.args else error).splitlines()
+    return lines[-1] if any('Traceback' in line for line in lines) else ' '.join(lines)
+
+
+def _planned(arguments: Sequence[str], name: str, overrides: dict, workdir: str) -> Planned:
+    replaced = tuple(f'--config.{key}=' for key in overrides)
+    arguments = [argument for argument in arguments if not argument.startswith(replaced)]
+    arguments += [f'--config.{key}={value}' for key, value in overrides.items()]
+    config = parse(arguments)
+    tree = config_utils.to_json(config)
+    for key, value in overrides.items():
+        if (found := lookup(tree, key)) != json.loads(json.dumps(value)):
+            raise ValueError(f'{key} cannot be {value!r}: on the command line it is {found!r}')
+    return Planned(name, workdir, [*arguments, f'--workdir={workdir}'], config)
+
+
+def _clashes(names: Sequence[str]) -> list[str]:
+    """What is wrong with names of runs."""
+    found = [
+        f'{name!r} is no name of a run: expected letters, digits and .=,+-_ in parts between /'
+        for name in names
+        if not _NAME.fullmatch(name) or {'.', '..'} & set(name.split('/'))
+    ]
+    found += [f'{name}: {names.count(name)} runs of this name' for name in dict.fromkeys(names)
+              if names.count(name) > 1]  # fmt: skip
+    return found + [
+        f"{inner}: lies in another run's folder, {outer}"
+        for inner in dict.fromkeys(names)
+        for outer in dict.fromkeys(names)
+        if inner.startswith(f'{outer}/')
+    ]
+
+
+def _twins(planned: Sequence[Planned]) -> list[str]:
+    """Runs of different names that are the same."""
+    first, found = {}, []
+    for run in planned:
+        other = first.setdefault(run.config.to_json(sort_keys=True), run)
+        if other is not run:
+            found.append(f'{other.name} and {run.name}: the same config')
+    return found
+
+
+def _changes(planned: Sequence[Planned]) -> list[str]:
+    """Runs that began with another config than is planned."""
+    found = []
+    for run in planned:
+        if runs.has_begun(run.workdir):
+            stored = runs.read(run.workdir).config
+            changed = config_utils.differences(stored, config_utils.to_json(run.config))
+            found += [f'{run.workdir} began with another {change}' for change in changed]
+    return found
+
+
+def check_inputs(planned: Sequence[Planned]) -> None:
+    """Look for all that the runs of a sweep are to read.
+
+    Raises:
+      ValueError: that names all data, bodies, thresholds and checkpoints that are not there, or do
+        not fit, and what else in a config does not go together.
+    """
+    problems = []
+    for run in planned:
+        try:
+            _check_inputs(run.config)
+        except (ValueError, FileNotFoundError) as error:
+            problems.append(f'{run.name}: {error}')
+    _raise(problems)
+
+
+def _check_inputs(config: ml_collections.ConfigDict) -> None:
+    if config.task not in TASKS:
+        raise ValueError(f'task={config.task!r}: expected one of {list(TASKS)}')
+    TASKS[config.task].from_config(config)
+    pipeline.check_mixture(config.data.mixture)
+    for name in (*config.data.mixture, *config.data.validation):
+        pipeline.open_split(config.data.data_dir, name)
+    for name in _files(config):
+        path = lookup(config.to_dict(), name)
+        if not epath.Path(path).exists():
+            raise FileNotFoundError(f'{name}={path!r}: no such file')
+    if config.task == 'regressor':
+        tals.load(config.tals.thresholds)
+        warm_start.check(config)
+
+
+def _files(config: ml_collections.ConfigDict) -> Iterator[str]:
+    """The settings that name files which a run will read whole."""
+    if config.body != 'mannequin':
+        yield 'body'
+        if 'extra_regressor' in config and config.extra_regressor:
+            yield 'extra_regressor'
+    if config.task == 'regressor':
+        if config.adversarial.weight:
+            yield 'adversarial.mocap'
+        if config.model.body_mean.endswith('.npz'):
+            yield 'model.body_mean'
+
+
+def _raise(problems: Sequence[str]) -> None:
+    if problems:
+        raise ValueError('\n  '.join([f'{len(problems)} problems in the sweep:', *problems]))
