@@ -18,12 +18,13 @@ setup(
     # datasets/, configs/ and launch/ are used from a checkout: `datasets` as a top-level import
     # belongs to another library.
     packages=find_packages(include=['tokenhmr_jax', 'tokenhmr_jax.*']),
-    package_data={'tokenhmr_jax': ['tals_thresholds.csv']},
+    package_data={'tokenhmr_jax': ['tals_thresholds.csv', 'predicting/page.html']},
     python_requires='>=3.11,<3.14',
     install_requires=[
         'absl-py>=2.1',
         'array-record>=0.7',
         'chex>=0.1.90',
+        'flatbuffers>=24',
         'flax>=0.11,<0.14',
         'grain>=0.2.12,<0.4',
         'jax>=0.8',
@@ -32,6 +33,7 @@ setup(
         'opencv-python-headless>=4.10,<5',
         'optax>=0.2.5',
         'orbax-checkpoint>=0.11.25,<0.13',
+        'pillow>=10.1',
         'scipy>=1.13',
         'tensorboard>=2.18',
         'tensorflow-datasets>=4.9.9',
@@ -40,14 +42,19 @@ setup(
     extras_require={
         'tpu': ['jax[tpu]>=0.8'],
         'cuda': ['jax[cuda12]>=0.8'],
+        # bvhio, pygltflib and trimesh read what is written; scikit-image has a photograph.
         'test': [
+            'bvhio>=1.5',
             'ipykernel>=6.29',
             'matplotlib>=3.8',
             'nbclient>=0.10',
+            'pygltflib>=1.16',
             'pytest>=8',
             'pytest-xdist>=3.7',
             'ruff>=0.9',
+            'scikit-image>=0.24',
             'scikit-learn>=1.5',
+            'trimesh>=4.5',
         ],
         # Plots of runs and of the pose space.
         'report': ['matplotlib>=3.8', 'scikit-learn>=1.5'],
@@ -55,6 +62,8 @@ setup(
         'beam': ['apache-beam>=2.60'],
         # Reading PyTorch checkpoints; 2.10 for its fixes of weights_only loading.
         'convert': ['torch>=2.10'],
+        # Finding persons: torchvision's detectors and their weights, both BSD.
+        'predict': ['torchvision>=0.20'],
         'benchmark': ['torch>=2.10', 'smplx>=0.1.28'],
     },
 )

@@ -238,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if begun:
             first = planned[0].workdir
             baseline = first if first in begun else None
-            report.report(begun, f'{options.workdir}/report', baseline)
+            report.report(begun, f'{options.workdir}/report', baseline, options.workdir)
         print(summary(outcomes))
     if STOPPED in outcomes.values():
         sys.exit(_TRY_AGAIN)

@@ -1,37 +1,62 @@
-"""The notebook runs, on converted weights, and shows pictures."""
+"""The notebooks run, on converted weights, and show pictures."""
 
 import base64
+import json
 import os
+import pathlib
 
 import cv2
 import nbclient
 import nbformat
 import numpy as np
+import pytest
 from conftest import ROOT, quickstart_config
 
 from tokenhmr_jax.convert import convert
 
 
-def test_predict(files, configs, tmp_path):
-    settings = configs['regressor'].to_dict() | {'body': 'mannequin'}
+@pytest.fixture(scope='module')
+def runs(files, configs, tmp_path_factory) -> pathlib.Path:
+    """A folder with a regressor, another one, and a tokenizer, of the mannequin."""
+    folder = tmp_path_factory.mktemp('runs')
     regressor = quickstart_config('regressor', {})
-    regressor.update(settings)
+    regressor.update(configs['regressor'].to_dict() | {'body': 'mannequin'})
     tokenizer = quickstart_config('tokenizer', {'body': 'mannequin'})
-    convert(files / 'tokenhmr.ckpt', tmp_path / 'regressor', regressor, files / 'tokenizer.pth')
-    convert(files / 'tokenizer.pth', tmp_path / 'tokenizer', tokenizer)
-    notebook = nbformat.read(ROOT / 'notebooks/predict.ipynb', as_version=4)
+    convert(files / 'tokenhmr.ckpt', folder / 'regressor', regressor, files / 'tokenizer.pth')
+    convert(files / 'hmr2.ckpt', folder / 'hmr2', regressor)
+    convert(files / 'tokenizer.pth', folder / 'tokenizer', tokenizer)
+    return folder
+
+
+def execute(name: str, environment: dict[str, str]) -> tuple[list[np.ndarray], str]:
+    """The pictures and the text of a notebook's outputs."""
+    notebook = nbformat.read(ROOT / f'notebooks/{name}.ipynb', as_version=4)
     assert not any(cell.get('outputs') for cell in notebook.cells), 'stored without its outputs'
-    environment = {'TOKENHMR_RUNS': str(tmp_path), 'PYTHONPATH': str(ROOT)}
     client = nbclient.NotebookClient(
         notebook, timeout=600, resources={'metadata': {'path': str(ROOT / 'notebooks')}}
     )
-    client.execute(env=os.environ | environment)
-
+    client.execute(env=os.environ | {'PYTHONPATH': str(ROOT)} | environment)
     outputs = [output for cell in notebook.cells for output in cell.get('outputs', [])]
     pictures = [output.data['image/png'] for output in outputs if 'data' in output]
     pixels = [np.frombuffer(base64.b64decode(picture), np.uint8) for picture in pictures]
     images = [cv2.imdecode(picture, cv2.IMREAD_COLOR) for picture in pixels]
+    return images, ''.join(output.text for output in outputs if 'text' in output)
+
+
+def test_predict(runs):
+    images, text = execute('predict', {'TOKENHMR_RUNS': str(runs)})
     assert len(images) == 5 and all(image.std() > 10 for image in images)
-    text = ''.join(output.text for output in outputs if 'text' in output)
     assert 'residual_token_probs   (1, 40, 24)' in text
     assert 'is not pose tokens' in text
+
+
+def test_checkpoints(runs):
+    lines = [{'step': 10 * i, 'eval/mpjpe_mm': 300 / i} for i in (1, 2, 3)]
+    (runs / 'regressor/metrics.jsonl').write_text('\n'.join(map(json.dumps, lines)))
+    names = f'{runs}/regressor@best {runs}/regressor@last {runs}/hmr2@best'
+    (curves, bodies), text = execute('checkpoints', {'TOKENHMR_CHECKPOINTS': names})
+    assert (curves.min(axis=2) < 200).any()
+    assert f'{runs}/hmr2: no evaluations' in text
+    # Persons, and the bodies of two checkpoints: what is one step is shown once.
+    assert bodies.shape == (3 * 240, 4 * 240, 3)
+    assert text.count(' mm, mean ') == 2

@@ -104,6 +104,9 @@ def test_rows_are_named_after_folders_of_their_own(make_run):
     ]  # fmt: skip
     assert [row.name for row in report.rows(list(map(runs.read, flat[:2])))] == ['sweep']
     assert [row.name for row in report.rows([runs.read(flat[0])])] == ['run0']
+    nested = runs.read(make_run('on/seed=0', {}, **ON))
+    (row,) = report.rows([nested], str(make_run.folder))
+    assert row.name == 'on'  # as it will be when others of its seeds have begun
 
 
 def test_a_run_that_is_being_written_is_read(make_run):

@@ -9,7 +9,7 @@ The kinds, each without those before it:
   camera leads as far away from it in the answer, or the other way round;
 - foreshortening: a limb lies within 15 degrees of the camera's axis, and is hardly seen.
 
-Writes `failures.md`, how frequent they are and how large the errors are, and `failures.png`, the
+Writes `failures.md`, how frequent they are and how large the errors are, and `failures.jpg`, the
 worst of each. Any image dataset with true labels will do, such as that of the mannequin.
 """
 
@@ -62,9 +62,10 @@ def answers(run: trained.Trained, records: pipeline.Records) -> Answers:
     @jax.jit
     def answer(params, state, frozen, batch: ImageBatch) -> Answers:
         output = task.predict(params, state, frozen, batch)
-        truth = true_params(batch.global_orient, batch.body_pose, batch.betas)
-        angle = rotations.geodesic_angle(output.params.global_orient, truth.global_orient)
-        joints, joints_gt = output.body.joints, true_body(frozen, batch).joints
+        labels = batch.global_orient, batch.body_pose, batch.betas
+        true_orient = true_params(*labels).global_orient
+        angle = rotations.geodesic_angle(output.params.global_orient, true_orient)
+        joints, joints_gt = output.body.joints, true_body(frozen, *labels, batch.gender).joints
         errors = task.metrics(output, frozen, batch)
         return Answers(
             limbs=joints[:, ends] - joints[:, starts],
@@ -187,8 +188,8 @@ def main() -> None:
         (folder / 'failures.md').write_text(text + '\n')
         print(text)
         if picture is not None:
-            cv2.imwrite(str(folder / 'failures.png'), picture[..., ::-1])
-            print(f'\npicture: {folder / "failures.png"}')
+            cv2.imwrite(str(folder / 'failures.jpg'), picture[..., ::-1])
+            print(f'\npicture: {folder / "failures.jpg"}')
 
     app.run(run)
 

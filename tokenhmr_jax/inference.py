@@ -29,8 +29,8 @@ def load(path: str, step: str = 'best') -> 'Model':
       ValueError: if it is not a regressor's, has no such step, lacks a setting, or its body is
         another than it was trained with.
     """
-    config, task, params, state, body = _restore(path, step, 'regressor')
-    return Model(config, task, params, state, body)
+    number, config, task, params, state, body = _restore(path, step, 'regressor')
+    return Model(f'{path}, step {number}', config, task, params, state, body)
 
 
 def load_tokenizer(path: str, step: str = 'best') -> PoseTokenizer:
@@ -38,12 +38,12 @@ def load_tokenizer(path: str, step: str = 'best') -> PoseTokenizer:
 
     Arguments and errors as in `load`.
     """
-    _, task, params, state, body = _restore(path, step, 'tokenizer')
+    _, _, task, params, state, body = _restore(path, step, 'tokenizer')
     return PoseTokenizer(task.model, params, state.codes, body)
 
 
 def _restore(path: str, step: str, kind: str) -> tuple:
-    """Config, task, parameters and state, and the body model, on the first device."""
+    """Step, config, task, parameters and state, and the body model, on the first device."""
     mesh = sharding.make_mesh(jax.devices()[:1])
     with (
         checkpoints.Checkpoints(path, create=False) as saved,
@@ -57,12 +57,13 @@ def _restore(path: str, step: str, kind: str) -> tuple:
         trained.check_body(body, topology, path)
         task = TASKS[kind].from_config(config)
         params, state = trained.weights(saved, number, task, mesh)
-    return config, task, params, state, body
+    return number, config, task, params, state, body
 
 
 class Model:
     """A regressor to predict with.
 
+    name: where it is from.
     config: the one that it was trained with.
     params, state: its weights.
     body: its body model.
@@ -70,13 +71,15 @@ class Model:
 
     def __init__(
         self,
+        name: str,
         config: ml_collections.ConfigDict,
         task: RegressorTask,
         params: dict,
         state: FrozenWeights,
         body: smpl.BodyModel,
     ):
-        self.config, self.params, self.state, self.body = config, params, state, body
+        self.name, self.config, self.body = name, config, body
+        self.params, self.state = params, state
         self._bodies = jax.jit(task.bodies)
 
     @property

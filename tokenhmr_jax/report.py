@@ -48,8 +48,12 @@ class Score(NamedTuple):
     std: float | None
 
 
-def rows(found: Sequence[Run]) -> list[Row]:
-    """Group runs by their configs, in the order of their first ones."""
+def rows(found: Sequence[Run], root: str | None = None) -> list[Row]:
+    """Group runs by their configs, in the order of their first ones.
+
+    Args:
+      root: folder that holds all runs, which names are relative to; what they share by default.
+    """
     grouped = collections.defaultdict(list)
     for run in found:
         config = {key: value for key, value in run.config.items() if key != 'seed'}
@@ -60,7 +64,7 @@ def rows(found: Sequence[Run]) -> list[Row]:
     differing = [key for key in keys if any(f.get(key) != flat[0].get(key) for f in flat)]
     return [
         Row(name, group, {key: settings[key] for key in differing if key in settings})
-        for name, group, settings in zip(_names(groups), groups, flat, strict=True)
+        for name, group, settings in zip(_names(groups, root), groups, flat, strict=True)
     ]
 
 
@@ -75,11 +79,12 @@ def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
     return found
 
 
-def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
+def _names(groups: Sequence[Sequence[Run]], root: str | None) -> list[str]:
     """The folder that holds a group's runs and no others; else the names of all of its runs."""
-    folders = [[str(run.workdir.absolute()) for run in group] for group in groups]
+    folders = [[_without_seed(run) for run in group] for group in groups]
     everything = [folder for group in folders for folder in group]
-    root = os.path.commonpath(everything) if len(everything) > 1 else os.path.dirname(everything[0])
+    parents = [os.path.dirname(folder) for folder in everything]
+    root = os.path.abspath(root) if root else os.path.commonpath(parents)
     names = []
     for group in folders:
         common = os.path.commonpath(group)
@@ -87,6 +92,12 @@ def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
         inside = [os.path.relpath(f, root) for f in group]
         names.append(', '.join(inside) if strangers else os.path.relpath(common, root))
     return [os.path.basename(root) if name == '.' else name for name in names]
+
+
+def _without_seed(run: Run) -> str:
+    """A run's folder, or the one above it where its own is that of a seed in a sweep."""
+    folder = run.workdir.absolute()
+    return str(folder.parent if folder.name == f'seed={run.config.get("seed")}' else folder)
 
 
 def scores_of(found: Sequence[Run]) -> tuple[Callable[[Run], dict[str, float]], str]:
@@ -193,25 +204,28 @@ def _plain(scores: dict, names: Sequence[str], reference: dict) -> dict[str, flo
 def find_baseline(found: Sequence[Row], name: str) -> Row:
     """The row of a name, or of a run's folder; ValueError if there is none."""
     for row in found:
-        if name == row.name or pathlib.Path(name) in [run.workdir for run in row.runs]:
+        if name == row.name or name in [str(run.workdir) for run in row.runs]:
             return row
     raise ValueError(f'baseline={name!r}: expected one of {[row.name for row in found]}')
 
 
-def report(folders: Sequence[str], out: str, baseline: str | None = None) -> list[Row]:
+def report(
+    folders: Sequence[str], out: str, baseline: str | None = None, root: str | None = None
+) -> list[Row]:
     """Write tables and plots of the runs in some folders; print the tables.
 
     Args:
       folders: runs, or folders in which they lie.
       out: folder to write to.
       baseline: name of the row that differences are to, or the folder of one of its runs.
+      root: as of `rows`.
 
     Raises:
       FileNotFoundError, ValueError: for folders without runs, files of runs that cannot be read,
         or a baseline that is not there.
     """
     read = [runs.read(folder) for folder in runs.find(folders)]
-    found = rows(read)
+    found = rows(read, root)
     base = find_baseline(found, baseline) if baseline else None
     values, source = scores_of(read)
     main = table(found, values, base, with_settings=True)
@@ -266,7 +280,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('--out', help='folder to write to; WORKDIR/report by default')
     options = parser.parse_args(arguments)
     with config_utils.clear_errors():
-        report(options.workdirs, options.out or f'{options.workdirs[0]}/report', options.baseline)
+        first, *others = options.workdirs
+        root = None if others or runs.has_begun(first) else first
+        report(options.workdirs, options.out or f'{first}/report', options.baseline, root)
 
 
 if __name__ == '__main__':

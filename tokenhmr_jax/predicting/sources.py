@@ -1,0 +1,139 @@
+"""What to predict on: an image, a folder, a glob or a video, as a stream of frames."""
+
+import collections
+import glob
+import pathlib
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from tokenhmr_jax.predicting import pictures
+
+VIDEO_SUFFIXES = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v')
+_END = object()
+
+
+class Frame(NamedTuple):
+    """name: what its files are called. index: its place in the source.
+
+    image: (H, W, 3) uint8, RGB; None if it was skipped, or cannot be read: then `error` says why.
+    focal_length: pixels, as the file tells it, or None.
+    """
+
+    name: str
+    index: int
+    image: np.ndarray | None
+    focal_length: float | None = None
+    error: str | None = None
+
+
+class Images:
+    """Picture files, in the order of their names. A file that cannot be read is a frame too."""
+
+    fps = None
+
+    def __init__(self, paths: list[pathlib.Path]):
+        self._paths = paths
+        stems = collections.Counter(path.stem for path in paths)
+        # a.jpg and a.png in one folder: their names keep what tells them apart.
+        self._names = [
+            path.stem if stems[path.stem] == 1 else f'{path.stem}_{i}'
+            for i, path in enumerate(paths)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def frames(self, skip: Callable[[str], bool]) -> Iterator[Frame]:
+        """All frames; those whose name is to be skipped are not decoded."""
+        for index, (name, path) in enumerate(zip(self._names, self._paths, strict=True)):
+            if skip(name):
+                yield Frame(name, index, None)
+                continue
+            try:
+                picture = pictures.read(path)
+            except (FileNotFoundError, ValueError) as error:
+                yield Frame(name, index, None, error=str(error))
+            else:
+                yield Frame(name, index, picture.image, picture.focal_length)
+
+
+class Video:
+    """A video's frames; `fps` of them in a second.
+
+    Raises:
+      ValueError: if it cannot be opened.
+    """
+
+    def __init__(self, path: pathlib.Path):
+        self._path = path
+        capture = self._open()
+        self.fps = capture.get(cv2.CAP_PROP_FPS) or 30.0
+        self._count = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+        capture.release()
+
+    def __len__(self) -> int:
+        """As the file tells it: a video that breaks off has fewer."""
+        return self._count
+
+    def frames(self, skip: Callable[[str], bool]) -> Iterator[Frame]:
+        """All frames; those whose name is to be skipped are not converted.
+
+        A video that breaks off ends with a frame that says so.
+        """
+        capture, index = self._open(), 0
+        while capture.grab():
+            name = f'{index:06d}'
+            if skip(name):
+                yield Frame(name, index, None)
+            else:
+                readable, image = capture.retrieve()
+                if not readable:
+                    break
+                yield Frame(name, index, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+            index += 1
+        capture.release()
+        if index < self._count:
+            error = f'{self._path}: ends after {index} of {self._count} frames'
+            yield Frame('end', index, None, error=error)
+
+    def _open(self) -> cv2.VideoCapture:
+        capture = cv2.VideoCapture(str(self._path))
+        if not capture.isOpened():
+            raise ValueError(f'{self._path}: cannot be opened as a video')
+        return capture
+
+
+def open_source(path: str) -> Images | Video:
+    """Open an image, a folder of images, a glob of them, or a video.
+
+    Raises:
+      FileNotFoundError: if there is nothing.
+      ValueError: if it is neither, or a video that cannot be opened.
+    """
+    place = pathlib.Path(path)
+    if place.is_dir():
+        found = sorted(p for p in place.iterdir() if p.suffix.lower() in pictures.SUFFIXES)
+        if not found:
+            raise FileNotFoundError(f'{path}: no images; expected {", ".join(pictures.SUFFIXES)}')
+        return Images(found)
+    if place.is_file():
+        if place.suffix.lower() in VIDEO_SUFFIXES:
+            return Video(place)
+        return Images([place])
+    found = sorted(pathlib.Path(p) for p in glob.glob(path, recursive=True))
+    if not found:
+        raise FileNotFoundError(f'{path}: no such image, folder, video, or files of that pattern')
+    return Images(found)
+
+
+def ahead(items: Iterator[Any], count: int = 4) -> Iterator[Any]:
+    """The same items, made in a thread, up to `count` of them before they are asked for."""
+    with futures.ThreadPoolExecutor(1) as pool:
+        waiting = collections.deque(pool.submit(next, items, _END) for _ in range(count))
+        while (item := waiting.popleft().result()) is not _END:
+            waiting.append(pool.submit(next, items, _END))
+            yield item

@@ -1,0 +1,116 @@
+"""A result to look at: `python -m tokenhmr_jax.view RESULT` writes and opens RESULT/view.html.
+
+The page needs nothing else, no network and no other file, so that it can be shared: pictures with
+the bodies over them, the bodies in 3D beside them to turn around, a timeline, and each person to
+switch on and off. A viewer library, viser, would want a running server behind the page; the GLB
+files of a result open there too, and in any other viewer of glTF.
+"""
+
+import base64
+import json
+import pathlib
+import webbrowser
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from absl import app, flags
+
+from tokenhmr_jax import config_utils
+from tokenhmr_jax.predicting import overlays, results
+
+_PAGE = pathlib.Path(__file__).parent / 'predicting/page.html'
+_LONGEST = 720  # pixels of a picture in the page
+_MOST_FRAMES = 1000  # of a video: the page must still open
+
+
+def page(result: str) -> str:
+    """The page of a result of `tokenhmr_jax.predict`.
+
+    Raises:
+      FileNotFoundError: if there is no result, or it has no overlays or no GLB files.
+    """
+    folder = pathlib.Path(result)
+    if not (folder / 'result.json').exists():
+        raise FileNotFoundError(f'{result}: no result.json; expected a result of predict')
+    summary = results.read_json(folder / 'result.json')
+    fps = summary.get('fps')
+    frames = list(_video_frames(folder) if fps else _image_frames(folder))
+    people = list(_video_people(folder) if fps else _image_people(folder, frames))
+    if not frames:
+        raise FileNotFoundError(f'{result}: no overlays; expected a finished run with --overlays')
+    content = json.dumps({'fps': fps, 'frames': frames, 'people': people})
+    text = _PAGE.read_text().replace('TITLE', folder.resolve().name.replace('<', '&lt;'))
+    # No name may end the script that holds the data.
+    return text.replace('DATA', content.replace('</', '<\\/'), 1)
+
+
+def _image_frames(folder: pathlib.Path) -> Iterator[dict]:
+    for path in sorted((folder / 'overlays').glob('*.jpg')):
+        yield {'name': path.stem, 'image': _jpeg(cv2.imread(str(path)))}
+
+
+def _image_people(folder: pathlib.Path, frames: list[dict]) -> Iterator[dict]:
+    """A person of one image is there in one frame."""
+    for first, frame in enumerate(frames):
+        count = len(results.read(folder / 'frames' / f'{frame["name"]}.npz')['boxes'])
+        for row in range(count):
+            glb = folder / 'meshes' / f'{frame["name"]}_{row}.glb'
+            yield _person(glb, f'{frame["name"]} {row}', row, first, 1)
+
+
+def _video_frames(folder: pathlib.Path) -> Iterator[dict]:
+    capture = cv2.VideoCapture(str(folder / 'overlay.webm'))
+    for index in range(_MOST_FRAMES):
+        more, image = capture.read()
+        if not more:
+            break
+        yield {'name': f'frame {index}', 'image': _jpeg(image)}
+    capture.release()
+
+
+def _video_people(folder: pathlib.Path) -> Iterator[dict]:
+    for path in sorted((folder / 'tracks').glob('*.npz'), key=lambda p: int(p.stem)):
+        index, track = results.read(path)['index'], int(path.stem)
+        count = int(index[-1] - index[0] + 1)
+        yield _person(path.with_suffix('.glb'), f'person {track}', track, int(index[0]), count)
+
+
+def _person(glb: pathlib.Path, label: str, number: int, first: int, count: int) -> dict:
+    if not glb.exists():
+        raise FileNotFoundError(f'{glb} is missing: expected a result with --meshes=glb')
+    return {
+        'label': label,
+        'color': overlays.COLORS[number % len(overlays.COLORS)],
+        'first': first,
+        'count': count,
+        'glb': base64.b64encode(glb.read_bytes()).decode(),
+    }
+
+
+def _jpeg(image: np.ndarray) -> str:
+    scale = min(_LONGEST / max(image.shape[:2]), 1.0)
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return 'data:image/jpeg;base64,' + base64.b64encode(data).decode()
+
+
+def main() -> None:
+    browser = flags.DEFINE_bool('browser', True, 'Open the page.')
+
+    def run(argv):
+        if len(argv) != 2:
+            raise app.UsageError('expected one argument, the folder of a result')
+        with config_utils.clear_errors():
+            text = page(argv[1])
+        path = pathlib.Path(argv[1]).resolve() / 'view.html'
+        path.write_text(text)
+        print(f'wrote {path}, {len(text) / 1e6:.1f} MB')
+        if browser.value:
+            webbrowser.open(path.as_uri())
+
+    app.run(run)
+
+
+if __name__ == '__main__':
+    main()
