@@ -35,7 +35,8 @@ def test_rules_split_kernels_and_their_moments_and_nothing_else():
     kernel, bias, odd = (jax.ShapeDtypeStruct(s, np.float32) for s in ((2, 6, 8), (8,), (8, 6)))
     params = {
         'backbone': {'blocks': {'mlp': {'in': {'kernel': kernel, 'bias': bias}}}},
-        'head': {'decoder': {'embed': {'kernel': odd}}},
+        'encoder': {'conv_in': {'kernel': odd}},
+        'head': {'decoder': {'embed': {'kernel': kernel}}},
     }
     frozen = {'decoder': {'conv_in': {'kernel': kernel}}}
     state = TrainState(jax.ShapeDtypeStruct((), np.int32), params, frozen, {'mu': params})
@@ -43,7 +44,8 @@ def test_rules_split_kernels_and_their_moments_and_nothing_else():
     split, whole = PartitionSpec(None, None, 'fsdp'), PartitionSpec()
     expected = {
         'backbone': {'blocks': {'mlp': {'in': {'kernel': split, 'bias': whole}}}},
-        'head': {'decoder': {'embed': {'kernel': whole}}},  # 6 columns do not divide by 4
+        'encoder': {'conv_in': {'kernel': whole}},  # 6 columns do not divide by 4
+        'head': {'decoder': {'embed': {'kernel': whole}}},
     }
     assert places.params == places.opt_state['mu'] == expected
     assert places.state == {'decoder': {'conv_in': {'kernel': whole}}}
