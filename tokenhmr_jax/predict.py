@@ -17,7 +17,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import tqdm
-from absl import app, flags, logging
+from absl import app, flags
 
 from tokenhmr_jax import compilation, config_utils, inference
 from tokenhmr_jax.predicting import (
@@ -273,7 +273,6 @@ def main() -> None:
     def run(argv):
         if len(argv) > 1:
             raise app.UsageError(f'unknown arguments: {argv[1:]}')
-        logging.set_verbosity(logging.ERROR)  # Orbax reports every file it reads
         settings = Settings(**{name: flags.FLAGS[name].value for name in Settings._fields})
         settings = settings._replace(meshes=tuple(settings.meshes))
         with config_utils.clear_errors():

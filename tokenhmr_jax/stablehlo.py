@@ -13,7 +13,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 
 from tokenhmr_jax import config_utils, inference
 from tokenhmr_jax.tasks import TASKS
@@ -117,7 +117,6 @@ def main() -> None:
     def run(argv):
         if len(argv) > 1:
             raise app.UsageError(f'unknown arguments: {argv[1:]}')
-        logging.set_verbosity(logging.ERROR)  # Orbax reports every file it reads
         with config_utils.clear_errors():
             export(inference.load(checkpoint.value, step.value), out.value, batch.value)
         print(f'wrote {out.value}: python {out.value}/load.py CROPS.npy OUT.npz')
