@@ -1,4 +1,6 @@
 # `make quickstart`: environment, data, training and evaluation of both stages. `make test`: the tests.
+# `make plan`: what the published training asks of a slice of TPUs, which need not be there.
+# `make faults`: what a run must survive, in full, and a table of how it did.
 # `make miniature`: ablations of TALS and tokens, small; docs/miniature.md. Stopped, it goes on.
 
 PYTHON ?= python3
@@ -13,7 +15,7 @@ MINIATURE_CONFIG = --config=configs/regressor.py:variant=miniature \
 	--config.warm_start.checkpoint=$(MINIATURE)/pretrained \
 	--config.tals.thresholds=$(MINIATURE)/thresholds.csv
 
-.PHONY: quickstart miniature test lint clean
+.PHONY: quickstart miniature test faults plan lint clean
 
 quickstart: $(VENV)/quickstart
 	$(PY) datasets/amass/amass_dataset_builder.py --data_dir=$(DATA_DIR)
@@ -45,6 +47,18 @@ miniature: $(VENV)/report
 
 test: $(VENV)/$(EXTRAS)
 	$(PY) -m pytest -q -n auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
+
+faults: $(VENV)/$(EXTRAS)
+	$(PY) tests/faults
+
+# The compiler that jax[tpu] would install, aside: beside jax it would look for TPUs in each command.
+plan: $(VENV)/$(EXTRAS) $(VENV)/libtpu
+	PYTHONPATH=$(VENV)/libtpu $(PY) -m tokenhmr_jax.plan --config=configs/regressor.py \
+		--topology=v5e-32 --config.mesh.fsdp=8 --nosearch
+
+$(VENV)/libtpu: $(VENV)/$(EXTRAS)
+	$(PY) -m pip install -q --no-deps --target=$@ "$$($(PY) -c 'import importlib.metadata as m; \
+		print(*(r.split(";")[0] for r in m.requires("jax") if r.startswith("libtpu")))')"
 
 lint: $(VENV)/$(EXTRAS)
 	$(VENV)/bin/ruff check .

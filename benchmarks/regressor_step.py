@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jax
 import ml_collections
+import noise
 import numpy as np
 import optax
 import side_by_side
@@ -20,13 +21,12 @@ import torch
 import torch_regressor
 from smpl_forward import torch_body
 
-from tokenhmr_jax import optimizer, sharding
+from tokenhmr_jax import optimizer, sharding, train_step
 from tokenhmr_jax.body import mannequin
 from tokenhmr_jax.models import vit
 from tokenhmr_jax.models.regressor import upright_mean
 from tokenhmr_jax.tasks.regressor import Frozen, RegressorTask
-from tokenhmr_jax.train import make_train_step
-from tokenhmr_jax.types import ImageBatch, TrainState
+from tokenhmr_jax.types import TrainState
 
 CONFIG = Path(__file__).parent.parent / 'configs/regressor.py'
 SIZES = ('data.crop_size', 'tokenizer.num_codes')
@@ -55,7 +55,7 @@ def settings(options: argparse.Namespace) -> ml_collections.ConfigDict:
     config.body = 'mannequin'
     config.batch_size = options.batch
     config.model.backbone.update(vit.decode_variant(options.backbone))
-    config.model.backbone.update(drop_path=0.0, scan=False, remat=False)
+    config.model.backbone.update(drop_path=0.0, scan=False, remat='')
     for part in ('backbone', 'decoder', 'mixer'):
         config.model[part].dtype = options.dtype
     given = {name: vars(options)[name] for name in SIZES}
@@ -72,7 +72,7 @@ def compare(config: ml_collections.ConfigDict, options: argparse.Namespace) -> N
     tx = optimizer.make(config.optimizer, config.num_steps)
     frozen = jax.device_put(wide(task.frozen()), sharding.replicated(mesh))
     state = random_state(task, tx)
-    batch = random_batch(config, len(frozen.is_ground_truth))
+    batch = noise.image_batch(config, len(frozen.is_ground_truth))
     with torch.device('meta'):
         network = torch_regressor.Network(config)
     network = torch_regressor.load(network, state.params)
@@ -86,7 +86,7 @@ def compare(config: ml_collections.ConfigDict, options: argparse.Namespace) -> N
     state = jax.device_put(state, sharding.replicated(mesh))
     their_batch = torch_regressor.tensors(batch, device)
     their_batch = their_batch.replace(image=their_batch.image.movedim(-1, 1).contiguous())
-    step = make_train_step(task, tx, mesh, config.seed)
+    step = train_step.make(task, tx, mesh, config.seed)
     batch = sharding.put_batch(batch, mesh)
 
     state, logs = step(state, frozen, batch)
@@ -116,28 +116,6 @@ def wide(frozen: Frozen) -> Frozen:
     """With thresholds for which some of the errors of random labels are below, some above."""
     thresholds = frozen.thresholds
     return frozen.replace(thresholds=thresholds.replace(keypoints2d=30 * thresholds.keypoints2d))
-
-
-def random_batch(config: ml_collections.ConfigDict, num_sources: int) -> ImageBatch:
-    """Noise as images; labels of bodies near the mean one, some of them not to be trusted."""
-    rng = np.random.default_rng(0)
-    count, side = config.batch_size, config.data.crop_size
-    normal = lambda scale, *shape: rng.normal(0, scale, (count, *shape)).astype(np.float32)  # noqa: E731
-    uniform = lambda *shape: rng.random((count, *shape), np.float32)  # noqa: E731
-    upright = np.array([np.pi, 0, 0], np.float32)
-    return ImageBatch(
-        image=rng.integers(0, 256, (count, side, side, 3), np.uint8),
-        color=0.8 + 0.4 * uniform(3),
-        keypoints2d=np.concatenate([normal(0.2, 44, 2), uniform(44, 1)], axis=-1),
-        keypoints3d=np.concatenate([normal(0.3, 44, 3), uniform(44, 1)], axis=-1),
-        global_orient=upright + normal(0.2, 3),
-        body_pose=normal(0.2, 23, 3),
-        betas=normal(1, 10),
-        gender=np.zeros(count, np.float32),
-        has_pose=(uniform() > 0.3).astype(np.float32),
-        has_betas=(uniform() > 0.3).astype(np.float32),
-        source=rng.integers(0, num_sources, count, np.int32),
-    )
 
 
 def check_gradients(label: str, config, state: TrainState, network, tolerance: float) -> None:

@@ -22,10 +22,9 @@ from smpl_forward import torch_body
 from torch import nn
 from torch_tokenizer import Step, Tokenizer, copy_convolutions
 
-from tokenhmr_jax import optimizer, sharding
+from tokenhmr_jax import optimizer, sharding, train_step
 from tokenhmr_jax.body import mannequin, rotations
 from tokenhmr_jax.tasks.tokenizer import Frozen, TokenizerTask
-from tokenhmr_jax.train import initial_state, make_train_step
 from tokenhmr_jax.types import BodyOutput, PoseBatch, TrainState
 
 CONFIG = Path(__file__).parent.parent / 'configs/tokenizer.py'
@@ -69,9 +68,9 @@ def compare(label: str, config: ml_collections.ConfigDict, task, body, steps: in
     batch, their_batch = sharding.put_batch(PoseBatch(poses), mesh), torch.tensor(poses).to(device)
     frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
     tx = optimizer.make(config.optimizer, config.num_steps)
-    step = make_train_step(task, tx, mesh, config.seed)
+    step = train_step.make(task, tx, mesh, config.seed)
     # The first step compiles, and fills the codebook.
-    state, _ = step(initial_state(task, tx, mesh, config.seed), frozen, batch)
+    state, _ = step(train_step.initial_state(task, tx, mesh, config.seed), frozen, batch)
     model = torch_model(config, state).to(device)
     weights = torch.tensor(np.asarray(frozen.vertex_weights)).to(device)
     their_step = Step(config, model, body, weights)

@@ -242,6 +242,15 @@ class Step:
         self.optimizer.step()
         return loss.detach()
 
+    def predict(self, batch: ImageBatch) -> torch.Tensor:
+        """The 44 keypoints (B, 44, 3), metres, of the bodies in a batch."""
+        dtype = getattr(torch, self.config.model.backbone.dtype)
+        device = batch.image.device.type
+        with torch.inference_mode(), torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            readout = self.network(pixels(batch.image, batch.color))
+            rotation, betas, _ = self._body([x.float() for x in readout])
+            return self._keypoints(rotation, betas)
+
     def _body(self, readout: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Rotations (B, 24, 3, 3), betas and camera of what the network predicts."""
         logits, orient, hands, betas, camera = readout

@@ -43,6 +43,11 @@ def paper() -> ml_collections.ConfigDict:
     config.seed = 0
     config.num_steps = 100_000
     config.batch_size = 256
+    # How many parts of a batch to compute one after the other, where its memory is too much.
+    config.accumulation_steps = 1
+    # Of how many devices each group shares one copy of parameters and optimizer state.
+    config.mesh = ml_collections.ConfigDict()
+    config.mesh.fsdp = 1
     # Loss terms are means over the batch times this: the release sums over 48 images.
     config.reference_batch = 48.0
 
@@ -85,7 +90,8 @@ def paper() -> ml_collections.ConfigDict:
     config.model.backbone.drop_mode = 'bernoulli'
     config.model.backbone.drop_groups = 1
     config.model.backbone.scan = True
-    config.model.backbone.remat = True
+    # What the backward pass computes again to save memory: '', 'products' or 'blocks'; see ViT.
+    config.model.backbone.remat = 'blocks'
     config.model.backbone.dtype = 'bfloat16'
     config.model.decoder = ml_collections.ConfigDict()
     config.model.decoder.width = 1024
@@ -220,7 +226,7 @@ def quickstart() -> ml_collections.ConfigDict:
     config.tokenizer.model.depth = 1
     config.model.body_mean = 'none'
     config.model.backbone.update(width=192, depth=2, heads=6, patch_size=16, position_scale=0.5)
-    config.model.backbone.update(drop_path=0.0, scan=False, remat=False, dtype='float32')
+    config.model.backbone.update(drop_path=0.0, scan=False, remat='', dtype='float32')
     config.model.decoder.update(width=128, depth=2, heads=4, head_dim=32, mlp_dim=256)
     config.model.decoder.dtype = 'float32'
     config.model.mixer.update(width=16, depth=2, token_dim=32, channel_dim=64, dtype='float32')

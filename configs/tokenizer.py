@@ -58,6 +58,11 @@ def supplement() -> ml_collections.ConfigDict:
     config.seed = 0
     config.num_steps = 150_000
     config.batch_size = 256
+    # How many parts of a batch to compute one after the other, where its memory is too much.
+    config.accumulation_steps = 1
+    # Of how many devices each group shares one copy of parameters and optimizer state.
+    config.mesh = ml_collections.ConfigDict()
+    config.mesh.fsdp = 1
 
     # 2048 codes of 256 numbers, 160 tokens.
     config.model = ml_collections.ConfigDict()

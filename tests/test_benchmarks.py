@@ -69,6 +69,29 @@ def test_regressor_step():
     assert re.search(f'Ti/16, batch 3, float32: {RATIO}', out), out
 
 
+def test_train_step():
+    settings = {
+        'batch_size': 2,
+        'data.crop_size': 64,
+        'model.backbone.depth': 1,
+        'model.decoder.width': 16,
+        'model.decoder.depth': 1,
+        'model.mixer.depth': 1,
+        'tokenizer.num_codes': 16,
+        'tokenizer.model.width': 8,
+    }
+    arguments = [f'--config.{name}={value}' for name, value in settings.items()]
+    out = command(
+        'benchmarks/train_step.py', '--config=configs/regressor.py:variant=quickstart',
+        '--turns=1', '--seconds=0', *arguments,
+    )  # fmt: skip
+    assert re.search(r'products of float32 matrices: [\d.]+ TFLOP/s', out), out
+    rates = r'[\d.]+ ms, [\d.]+ images/s, [\d.e-]+ TFLOP/s, [\d.]+% of the rate of products'
+    for side in ('', 'PyTorch, '):
+        for what in ('training', 'inference'):
+            assert re.search(f'^{side}{what}: {rates}', out, re.MULTILINE), out
+
+
 def test_image_pipeline():
     out = command(
         'benchmarks/image_pipeline.py', '--pictures=4', '--persons=2', '--batch_size=2',

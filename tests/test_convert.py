@@ -142,6 +142,15 @@ def test_a_start_that_does_not_fit_is_refused(converted, change, message):
         task.warm_start(*fresh(task))
 
 
+@pytest.mark.fault(12, 'a renamed parameter at a warm start')
+def test_a_renamed_parameter_is_named(converted):
+    task = TASKS['regressor'].from_config(whole_config(converted, 'tokenhmr'))
+    params, state = fresh(task)
+    params['backbone']['norm_'] = params['backbone'].pop('norm')
+    with pytest.raises(ValueError, match=r'norm/bias is .*expected none; .*norm_/bias is missing'):
+        task.warm_start(params, state)
+
+
 def test_training_does_not_go_on_from_converted_weights(converted):
     with checkpoints.Checkpoints(str(converted / 'tokenhmr'), create=False) as saved:
         state = train.TrainState(np.int32(0), {}, {}, {})
@@ -194,6 +203,7 @@ def changed(contents, change):
     return content | {'state_dict': weights}
 
 
+@pytest.mark.fault(12, 'a malicious or wrong .ckpt')
 @pytest.mark.parametrize(
     ('change', 'message'),
     [

@@ -111,6 +111,7 @@ def corrupt_samples(rng, pixels):
     }
 
 
+@pytest.mark.fault(12, 'a malicious or wrong .pyd')
 def test_corrupt_samples_are_named_and_the_others_read(rng, tmp_path, pixels):
     bad = corrupt_samples(rng, pixels)
     good = {'good': sample(pixels, [real_formats.fitted_person(rng, p) for p in pixels])}

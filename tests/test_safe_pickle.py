@@ -136,6 +136,7 @@ def test_joblib_files(tmp_path, kind):
     assert loaded['o'].tolist() == [None, 'x'] and loaded['gender'] == 'neutral'
 
 
+@pytest.mark.fault(12, 'a malicious pickle')
 @pytest.mark.parametrize(
     'data, name',
     [

@@ -105,7 +105,7 @@ def trained_plainly(image, params):
     return loss_and_gradient(vit.ViT(**TINY, drop_path=0.5), params, image, jax.random.key(3))
 
 
-@pytest.mark.parametrize(('scan', 'remat'), [(True, False), (False, True), (True, True)])
+@pytest.mark.parametrize(('scan', 'remat'), [(True, ''), (False, 'blocks'), (True, 'products')])
 def test_scan_and_remat_change_nothing(image, params, trained_plainly, scan, remat):
     model = vit.ViT(**TINY, drop_path=0.5, scan=scan, remat=remat)
     arrange = vit.stack_blocks if scan else lambda tree: tree
@@ -127,7 +127,7 @@ def test_at_rate_zero_training_is_the_plain_network(image, params, mode):
 
 
 def test_gradients_are_finite(image, params, trained_plainly):
-    model = vit.ViT(**TINY, drop_path=0.6, drop_mode='subset', drop_groups=2, remat=True)
+    model = vit.ViT(**TINY, drop_path=0.6, drop_mode='subset', drop_groups=2, remat='blocks')
     subset = loss_and_gradient(model, params, image, jax.random.key(2))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves([trained_plainly, subset]))
 
@@ -214,6 +214,7 @@ def test_subsets_stay_on_their_device():
         ({'heads': 3}, 'width=8 does not divide by heads=3'),
         ({'drop_mode': 'random'}, "drop_mode='random'"),
         ({'drop_path': 1.0}, 'drop_path=1.0'),
+        ({'remat': 'all'}, "remat='all': expected ''"),
         ({'drop_mode': 'subset', 'scan': True}, "'subset' computes a different number"),
         ({'drop_mode': 'subset', 'drop_groups': 3}, 'batch of 4 .* drop_groups=3'),
     ],

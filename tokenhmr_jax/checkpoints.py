@@ -1,13 +1,14 @@
 """Checkpoints: everything a run needs to go on, and everything a reader needs to use it.
 
 One step's folder holds `model` (parameters and state), `optimizer`, `data` (position in the data)
-and `config` (the whole config and the body's topology), written by Orbax. Converted weights have no
-`optimizer` and no `data`.
+and `config` (the whole config and the body's topology), written by Orbax, and the SHA-256 sums of
+all its files. Converted weights have no `optimizer` and no `data`.
 """
 
 import contextlib
 import ctypes
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,19 +16,35 @@ import jax
 import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from etils import epath
+from jax.experimental import multihost_utils
 
-from tokenhmr_jax import config_utils
+from tokenhmr_jax import checksums, config_utils
 from tokenhmr_jax.types import TrainState
 
+_NONE, _NONE_GOOD = -1, -2
 _FILE_SIZE, _PIECE, _AT_ONCE = 64 * 2**20, 16 * 2**20, 256 * 2**20  # bytes
 _ARCHITECTURE = (
     'task', 'model', 'codebook.num_codes', 'tokenizer.model', 'tokenizer.num_codes',
 )  # fmt: skip
+# Settings of a model that leave its parameters as they are.
+_FREE = ('remat', 'drop_path', 'drop_mode', 'drop_groups', 'dtype')
+
+
+class _Manager(ocp.CheckpointManager):
+    """Orbax' own, but when to stop is asked by the training loop alone.
+
+    JAX's runtime compares the numbers that it is asked with: those of Orbax, steps, would let it
+    miss the moment that all processes agree on.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
 
 
 class Checkpoints:
-    """The checkpoints of one run: the newest, and the one with the lowest `metric`.
+    """The checkpoints of one run: the newest two, and the one with the lowest `metric`.
 
     Args:
       workdir: the run's folder, here or gs://...; checkpoints lie in its `checkpoints`.
@@ -53,9 +70,12 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             create=create,
             best_fn=lambda metrics: metrics[metric],  # only so that metrics are stored
-            preservation_policy=managers.AnyPreservationPolicy([managers.LatestN(n=1), best]),
+            # Two, for one may turn out to be broken.
+            preservation_policy=managers.AnyPreservationPolicy([managers.LatestN(n=2), best]),
+            cleanup_tmp_directories=create,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._sum_up),
         )
-        self._manager = ocp.CheckpointManager(folder, options=options)
+        self._manager = _Manager(folder, options=options)
 
     def __enter__(self) -> 'Checkpoints':
         return self
@@ -65,10 +85,51 @@ class Checkpoints:
         self._manager.wait_until_finished()
         self._manager.close()
 
-    @property
-    def latest(self) -> int | None:
-        """The newest step, or None."""
-        return self._manager.latest_step()
+    def _sum_up(self) -> None:
+        """All files of the step being saved are there, and it is about to get its name."""
+        for folder in self._manager.directory.glob('*.orbax-checkpoint-tmp*'):
+            checksums.write(folder)
+
+    def newest_good(self) -> int | None:
+        """The newest step that can be trusted to the byte; None if there is no step at all.
+
+        Broken ones that are newer are set aside, in `broken` beside the checkpoints, with a
+        warning.
+
+        Raises:
+          ValueError: if there are steps, and all are broken.
+        """
+        step, problems = self._sift() if jax.process_index() == 0 else (0, [])
+        # All processes go on from the step that the first one found.
+        step = int(multihost_utils.broadcast_one_to_all(np.int32(step)))
+        if step == _NONE_GOOD:
+            where, what = self._manager.directory, '; '.join(problems)
+            raise ValueError(f'{where}: every checkpoint is broken: {what}')
+        self._manager.reload()
+        return None if step == _NONE else step
+
+    def _sift(self) -> tuple[int, list[str]]:
+        """The newest good step, after setting newer ones aside, and what is wrong with them."""
+        names = [path.name for path in self._manager.directory.iterdir()]
+        steps = sorted((int(name) for name in names if name.isdigit()), reverse=True)
+        problems = []
+        for step in steps:
+            try:
+                checksums.check(self._folder(step))
+            except ValueError as error:
+                problems.append(str(error))
+                continue
+            for bad, problem in zip(steps, problems, strict=False):
+                aside = self._manager.directory.parent / 'broken' / f'{bad}-{time.time_ns()}'
+                aside.parent.mkdir(exist_ok=True)
+                self._folder(bad).rename(aside)
+                logging.warning('going on from step %d: %s (set aside: %s)', step, problem, aside)
+            return step, problems
+        return (_NONE_GOOD if steps else _NONE), problems
+
+    def has_scores(self, step: int) -> bool:
+        """Whether a step was evaluated."""
+        return bool(self._manager.metrics(step))
 
     def find(self, step: str) -> int:
         """The step that a user means by 'best', 'last', or a number.
@@ -76,8 +137,14 @@ class Checkpoints:
         'best' is the newest step where none was evaluated.
 
         Raises:
-          ValueError: if there is no such step.
+          ValueError: if there is no such step, or what a reader needs of it is not as written.
         """
+        found = self._find(step)
+        if (self._folder(found) / checksums.NAME).exists():
+            checksums.check(self._folder(found), parts=('model', 'config'))
+        return found
+
+    def _find(self, step: str) -> int:
         steps = self._manager.all_steps()
         if step == 'last':
             return max(steps)
@@ -263,4 +330,10 @@ def check_same(stored: dict, current: dict, where: str) -> None:
 def _at(tree: dict, path: str):
     for key in path.split('.'):
         tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree
+    return _without_free(tree)
+
+
+def _without_free(tree: Any) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    return {key: _without_free(value) for key, value in tree.items() if key not in _FREE}

@@ -78,5 +78,5 @@ def clear_errors() -> Iterator[None]:
     try:
         with complete('the config'):
             yield
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f'error: {error}')

@@ -96,7 +96,7 @@ def check_tokenizer_fits(
 def _set_backbone(config, file, found) -> None:
     sizes, crop_size = weight_sizes.backbone(found)
     # Block by block: nothing needs to be stacked here, and inference is faster without a loop.
-    config.model.backbone.update(sizes, scan=False, remat=False, dtype='float32')
+    config.model.backbone.update(sizes, scan=False, remat='', dtype='float32')
     config.data.crop_size = crop_size
     _check_heads(file, 'backbone', sizes['width'], config.model.backbone.heads)
     stored = {'MODEL.IMAGE_SIZE': crop_size, 'MODEL.BACKBONE.TYPE': 'vit'}

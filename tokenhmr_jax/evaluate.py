@@ -7,7 +7,7 @@ splits, the first rows are of all their examples together, the others of each sp
 import functools
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -79,18 +79,36 @@ class Evaluator:
         self._run = jax.jit(run, out_shardings=sharding.replicated(mesh))
 
     def __call__(
-        self, params: Any, state: Any, splits: Sequence[pipeline.Records]
-    ) -> dict[str, float]:
-        """Means over all examples of all the splits together."""
-        means, errors = zip(*(self.measure(params, state, s) for s in splits), strict=True)
+        self,
+        params: Any,
+        state: Any,
+        splits: Sequence[pipeline.Records],
+        stop: Callable[[], bool] = lambda: False,
+    ) -> dict[str, float] | None:
+        """Means over all examples of all the splits together; None if told to `stop` before."""
+        measured = []
+        for split in splits:
+            measured.append(self.measure(params, state, split, stop))
+            if measured[-1] is None:
+                return None
+        means, errors = zip(*measured, strict=True)
         return self._task.summarize(pooled(means, [len(e) for e in errors]))
 
     def measure(
-        self, params: Any, state: Any, records: pipeline.Records
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """The means of the metrics over a split's examples, and the MPJPE (N,), mm, of each."""
+        self,
+        params: Any,
+        state: Any,
+        records: pipeline.Records,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
+        """The means of the metrics over a split's examples, and the MPJPE (N,), mm, of each.
+
+        None if told to `stop`, which is asked before each batch.
+        """
         totals, errors = None, []
         for columns, valid in self._read(records):
+            if stop():
+                return None
             batch = sharding.put_batch((self._task.batch(columns), valid), self._mesh)
             sums, *error = self._run(params, state, self._frozen, *batch)
             totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 
 class MetricWriter:
-    """Writes the scalars and pictures of one run.
+    """Writes the scalars and pictures of one run; of its processes, the first one does.
 
     Args:
       workdir: the run's folder.
@@ -27,6 +27,9 @@ class MetricWriter:
     """
 
     def __init__(self, workdir: str, start: int):
+        self._writes = jax.process_index() == 0
+        if not self._writes:
+            return
         path = pathlib.Path(workdir) / 'metrics.jsonl'
         if path.exists():
             _drop_after(path, start)
@@ -38,8 +41,9 @@ class MetricWriter:
         return self
 
     def __exit__(self, *unused) -> None:
-        self._file.close()
-        self._tensorboard.close()
+        if self._writes:
+            self._file.close()
+            self._tensorboard.close()
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """One line of JSON, and one point per scalar."""
@@ -63,12 +67,14 @@ class MetricWriter:
         self._line(step, {'skipped_keys': keys})
 
     def _line(self, step: int, values: dict) -> None:
-        self._file.write(json.dumps({'step': step} | values) + '\n')
-        self._file.flush()
+        if self._writes:
+            self._file.write(json.dumps({'step': step} | values) + '\n')
+            self._file.flush()
 
     def _event(self, step: int, values: list[Summary.Value]) -> None:
-        event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
-        self._tensorboard.add_event(event)
+        if self._writes:
+            event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+            self._tensorboard.add_event(event)
 
 
 def _drop_after(path: pathlib.Path, step: int) -> None:
@@ -108,7 +114,13 @@ class Progress:
         self._skipped: list[tuple[int, list[str]]] = []
         self._waiting: list[tuple[int, np.ndarray, dict[str, jax.Array]]] = []
         self._since = time.monotonic()
-        self._bar = tqdm(total=config.num_steps, initial=start, unit='step', dynamic_ncols=True)
+        self._bar = tqdm(
+            total=config.num_steps,
+            initial=start,
+            unit='step',
+            dynamic_ncols=True,
+            disable=jax.process_index() > 0,
+        )
 
     def __enter__(self) -> 'Progress':
         return self
@@ -137,7 +149,8 @@ class Progress:
             self._writer.write_picture(step, picture)
         main = {name: value for name, value in scores.items() if '/' not in name}
         numbers = '  '.join(f'{name} {value:.4g}' for name, value in main.items())
-        self._bar.write(f'step {step}: {numbers}')
+        if not self._bar.disable:
+            self._bar.write(f'step {step}: {numbers}')
         self._since = time.monotonic()
 
     def _report(self, window: list[tuple[int, np.ndarray, dict[str, Any]]]) -> None:

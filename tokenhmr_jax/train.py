@@ -1,24 +1,37 @@
 """Training, of either stage: `python -m tokenhmr_jax.train --config=FILE --workdir=DIR`.
 
 Run again with the same workdir, it goes on exactly where it stopped.
+
+Exit codes: 0, done. 75, told to stop by SIGTERM and saved, or lost another process of the run: run
+the same command again. 1, failed, with one line that says why: running it again would fail again.
+Any other, such as that of a signal: run it again, all that was saved is there.
 """
 
 import collections
-import pathlib
+import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import grain
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import optax
 from absl import app, flags, logging
 from jax.sharding import Mesh
 from ml_collections import config_flags
 
-from tokenhmr_jax import checkpoints, config_utils, evaluate, optimizer, runs, sharding
+from tokenhmr_jax import (
+    checkpoints,
+    config_utils,
+    evaluate,
+    optimizer,
+    preemption,
+    runs,
+    sharding,
+    train_step,
+)
+from tokenhmr_jax import workdir as workdirs
 from tokenhmr_jax.body import files, smpl
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.metric_writer import MetricWriter, Progress
@@ -28,17 +41,26 @@ from tokenhmr_jax.types import TrainState
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file.', lock_config=True)
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints and metrics.')
 
+_DISTRIBUTED = flags.DEFINE_bool(
+    'distributed', False, 'Join the other processes of this run, on TPU pods, Slurm or Kubernetes.'
+)
+_HEARTBEAT = flags.DEFINE_integer(
+    'heartbeat', 100, 'Seconds without a sign of life after which another process counts as dead.'
+)
+
 
 def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
-    """Train until `config.num_steps`, from the newest checkpoint in `workdir` if there is one.
+    """Train until `config.num_steps`, from the newest good checkpoint in `workdir` if there is one.
 
     Raises:
       FileNotFoundError, ValueError: for data, body model or checkpoint that do not fit the
         config, before any compute is spent.
       FloatingPointError: after too many batches in a row whose loss or gradient is not finite.
+      preemption.Preempted: when told to stop, once all that has been done is saved.
     """
-    mesh = sharding.make_mesh()
-    sharding.check_batch_size(config.batch_size, mesh, 'batch_size')
+    mesh = sharding.make_mesh(fsdp=config.mesh.fsdp)
+    parts = config.accumulation_steps
+    sharding.check_batch_size(config.batch_size, mesh, 'batch_size', parts)
     sharding.check_batch_size(config.eval.batch_size, mesh, 'eval.batch_size')
     task = TASKS[config.task].from_config(config)
     data = pipeline.train_batches(
@@ -56,41 +78,55 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
     frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
     description = checkpoints.describe(config, smpl.topology(frozen.body))
     tx = optimizer.make(config.optimizer, config.num_steps)
-    train_step = make_train_step(task, tx, mesh, config.seed)
+    step_once = train_step.make(task, tx, mesh, config.seed, parts)
     evaluator = evaluate.Evaluator(task, mesh, frozen, config)
     examples = evaluate.Examples(task, mesh, frozen, config, validation)
 
-    pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
-    if jax.process_index() == 0:
-        files.keep(workdir, config)
-        runs.keep_config(workdir, config)
-    with checkpoints.Checkpoints(workdir, config.eval.best_metric) as saved:
-        state = initial_state(task, tx, mesh, config.seed)
-        if saved.latest is not None:
-            state = _go_on(state, data, saved, description, workdir)
-        else:
-            params, beside = task.warm_start(state.params, state.state)
-            state = state.replace(params=params, state=beside)
-        first = int(state.step)
-        with MetricWriter(workdir, first) as writer, Progress(writer, first, config) as progress:
-            steps = range(first + 1, config.num_steps + 1)
-            batches = device_batches(data, task, mesh)
-            for step, (batch, keys, position) in zip(steps, batches, strict=False):
-                state, logs = train_step(state, frozen, batch)
-                progress.add(step, keys, logs)
-                scores, last = None, step == config.num_steps
-                if step % config.eval.every == 0 or last:
-                    progress.flush()
-                    scores = evaluator(state.params, state.state, validation)
-                    progress.show(step, scores, examples(state.params, state.state))
-                if step % config.checkpoint_every == 0 or scores:
-                    saved.save(state, position, description, scores)
+    with contextlib.ExitStack() as stack:
+        told = stack.enter_context(preemption.Preemption())
+        if jax.process_index() == 0:
+            stack.enter_context(workdirs.locked(workdir))
+            files.keep(workdir, config)
+            runs.keep_config(workdir, config)
+        saved = stack.enter_context(checkpoints.Checkpoints(workdir, config.eval.best_metric))
+        state, first = _begin(config, task, tx, mesh, data, saved, description, workdir)
+        writer = stack.enter_context(MetricWriter(workdir, first))
+        progress = stack.enter_context(Progress(writer, first, config))
+
+        def evaluated(step: int, state: TrainState) -> dict[str, float] | None:
+            """Scores of a step that is to be evaluated, unless told to stop meanwhile."""
+            if not step or (step % config.eval.every and step != config.num_steps):
+                return None
+            progress.flush()
+            scores = evaluator(state.params, state.state, validation, told.reached)
+            if scores:
+                progress.show(step, scores, examples(state.params, state.state))
+            return scores
+
+        if first and not saved.has_scores(first):
+            evaluated(first, state)  # which was told to stop before it was done
+        batches = device_batches(data, task, mesh)
+        for step in range(first + 1, config.num_steps + 1):
+            batch, keys, position = next(batches)
+            state, logs = step_once(state, frozen, batch)
+            progress.add(step, keys, logs)
+            scores = evaluated(step, state)
+            stop, last = told.reached(), step == config.num_steps
+            if step % config.checkpoint_every == 0 or scores or stop or last:
+                progress.flush()
+                saved.save(state, position, description, scores)
+            if stop and not (last and scores):
+                raise preemption.Preempted(f'{workdir}: told to stop, saved at step {step}')
     return state
 
 
-def _go_on(state, data, saved, description, workdir) -> TrainState:
-    """Restore the newest checkpoint, and put the data where it was."""
-    step = saved.latest
+def _begin(config, task, tx, mesh, data, saved, description, workdir) -> tuple[TrainState, int]:
+    """The state to go on from, that of the newest good checkpoint or a fresh one; and its step."""
+    state = train_step.initial_state(task, tx, mesh, config.seed)
+    step = saved.newest_good()
+    if step is None:
+        params, beside = task.warm_start(state.params, state.state)
+        return state.replace(params=params, state=beside), 0
     stored = saved.read_config(step)
     checkpoints.check_same(stored, description, f'{workdir}, step {step}')
     for key in config_utils.differences(stored['config'], description['config']):
@@ -98,52 +134,7 @@ def _go_on(state, data, saved, description, workdir) -> TrainState:
     state, position = saved.restore(step, state)
     data.set_state(position)
     print(f'going on from step {step}', flush=True)
-    return state
-
-
-def initial_state(
-    task: Task, tx: optax.GradientTransformation, mesh: Mesh, seed: int
-) -> TrainState:
-    """Fresh parameters, state and optimizer, on every device of the mesh."""
-
-    def init():
-        params, state = task.init(jax.random.key(seed))
-        return TrainState(jnp.zeros((), jnp.int32), params, state, tx.init(params))
-
-    return jax.jit(init, out_shardings=sharding.replicated(mesh))()
-
-
-def make_train_step(task: Task, tx: optax.GradientTransformation, mesh: Mesh, seed: int):
-    """The compiled step: (state, frozen, batch) -> (state, logs). The state given is consumed.
-
-    A batch whose loss or gradient is not finite changes nothing but the step count, and is
-    reported in `logs['skipped']`.
-    """
-
-    def train_step(old: TrainState, frozen: Any, batch: Any):
-        rng = jax.random.fold_in(jax.random.key(seed), old.step)
-        grad = jax.value_and_grad(task.loss, has_aux=True)
-        (loss, (state, logs)), grads = grad(old.params, old.state, frozen, batch, rng, old.step)
-        grad_norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-
-        def update():
-            updates, opt_state = tx.update(grads, old.opt_state, old.params)
-            params = optax.apply_updates(old.params, updates)
-            return TrainState(old.step, params, state, opt_state)
-
-        # A branch: choosing between old and new arrays would cost more than the whole update.
-        new = jax.lax.cond(finite, update, lambda: old)
-        logs |= {'loss': loss, 'grad_norm': grad_norm, 'skipped': 1.0 - finite}
-        return new.replace(step=old.step + 1), logs
-
-    everywhere = sharding.replicated(mesh)
-    return jax.jit(
-        train_step,
-        in_shardings=(everywhere, everywhere, sharding.batch(mesh)),
-        out_shardings=(everywhere, everywhere),
-        donate_argnums=0,
-    )
+    return state, step
 
 
 def device_batches(
@@ -167,7 +158,22 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f'unknown arguments: {argv[1:]}')
     with config_utils.clear_errors():
-        train(_CONFIG.value, _WORKDIR.value)
+        if _DISTRIBUTED.value:
+            # At its end a process waits for the others, and for those that died as long as that.
+            jax.distributed.initialize(
+                heartbeat_timeout_seconds=_HEARTBEAT.value,
+                shutdown_timeout_seconds=_HEARTBEAT.value,
+            )
+        try:
+            train(_CONFIG.value, _WORKDIR.value)
+        except preemption.Preempted as stopped:
+            print(stopped, file=sys.stderr)
+            sys.exit(preemption.EXIT_CODE)
+        except jax.errors.JaxRuntimeError as error:
+            if not preemption.is_loss_of_process(error):
+                raise
+            print(f'another process was lost: {error}', file=sys.stderr)
+            sys.exit(preemption.EXIT_CODE)
 
 
 if __name__ == '__main__':

@@ -123,7 +123,7 @@ def train_batches(
 
     Each dataset is shuffled as a whole, again in every epoch, and repeated without end; the
     mixture takes from them in the proportion of their weights. The n-th record of the mixture
-    depends on the seed alone: any number of hosts sees the same records in the same global batch.
+    depends on the seed alone: any number of hosts sees the same global batches, in the same order.
     `get_state` and `set_state` of the iterator name a position, to resume at the exact record.
 
     Each record also tells its `source`: int32, the place of its dataset's name in alphabetical
@@ -148,8 +148,6 @@ def train_batches(
         later ValueError naming corrupt records, if there are too many, or a shard that is broken.
     """
     check_mixture(mixture)
-    if batch_size % process_count:
-        raise ValueError(f'batch_size={batch_size} does not divide over {process_count} hosts')
     names = sorted(mixture)
     splits = [open_split(data_dir, name) for name in names]
     # What flows is where each record lies; a batch's records are then read together.
@@ -159,7 +157,7 @@ def train_batches(
     ]
     placed = [each.map(functools.partial(_Place, source)) for source, each in enumerate(shuffled)]
     mixed = grain.MapDataset.mix(placed, [mixture[name] for name in names])
-    ours = mixed.map_with_index(_at)[process_index::process_count]
+    ours = _share(batch_size, process_index, process_count)
 
     failures = _Failures(max_bad_fraction)
 
@@ -180,7 +178,9 @@ def train_batches(
             failures.seen(len(records))
         return _stack(records) | {'source': np.array([p.source for p in places], np.int32)}
 
-    batched = ours.batch(batch_size // process_count, drop_remainder=True, batch_fn=read)
+    batched = mixed.map_with_index(_at).batch(
+        batch_size, drop_remainder=True, batch_fn=lambda places: read(places[ours])
+    )
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
     return iter(batched.to_iter_dataset(options))
 
@@ -218,8 +218,10 @@ def eval_batches(
         columns = _stack(chosen if transform is None else map(transform, chosen))
         return columns | {'valid': np.asarray(positions) < count}
 
-    ours = grain.MapDataset.range(padded)[process_index::process_count]
-    batched = ours.batch(batch_size // process_count, batch_fn=read)
+    ours = _share(batch_size, process_index, process_count)
+    batched = grain.MapDataset.range(padded).batch(
+        batch_size, batch_fn=lambda positions: read(positions[ours])
+    )
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
     for columns in batched.to_iter_dataset(options):
         yield columns, columns.pop('valid')
@@ -262,6 +264,17 @@ def take(
         split = int(np.searchsorted(starts, index, side='right')) - 1
         chosen.append(splits[split][int(index - starts[split])])
     return _stack(chosen if transform is None else map(transform, chosen))
+
+
+def _share(batch_size: int, process_index: int, process_count: int) -> slice:
+    """Which of a global batch's records a host reads: as many as the others, next to each other.
+
+    So a record has the same place in the global batch whatever the number of hosts.
+    """
+    if batch_size % process_count:
+        raise ValueError(f'batch_size={batch_size} does not divide over {process_count} hosts')
+    share = batch_size // process_count
+    return slice(process_index * share, (process_index + 1) * share)
 
 
 class _Place(NamedTuple):

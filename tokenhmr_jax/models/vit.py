@@ -20,6 +20,11 @@ _SIZES = {
     'H': (1280, 32, 16),
 }
 _DROP_MODES = ('bernoulli', 'subset')
+# What of a block is kept for the backward pass, by name; the rest is computed again.
+_KEPT = {
+    'blocks': jax.checkpoint_policies.nothing_saveable,
+    'products': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
 
 
 def decode_variant(name: str) -> dict[str, int]:
@@ -140,7 +145,9 @@ class ViT(nn.Module):
       devices share the batch, a multiple of their number keeps every example where it is.
     scan: compile one block and loop over stacked parameters, `blocks`, instead of `block0`,
       `block1`...: compiles faster. `stack_blocks` converts.
-    remat: recompute each block in the backward pass instead of storing its activations.
+    remat: what the backward pass computes again instead of finding it in memory: '', nothing;
+      'products', all but the products with weights, hardly any work; 'blocks', all but the blocks'
+      inputs, as much as the forward pass.
     dtype: of the computation; parameters are float32.
     """
 
@@ -153,7 +160,7 @@ class ViT(nn.Module):
     drop_mode: str = 'bernoulli'
     drop_groups: int = 1
     scan: bool = False
-    remat: bool = False
+    remat: str = ''
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -167,8 +174,10 @@ class ViT(nn.Module):
         x = self._embed(image)
         dropping = train and self.drop_path > 0
         drops = self._drops(self.make_rng('drop_path'), len(x)) if dropping else None
-        # Inside a scan nothing can be merged that rematerialisation must keep apart.
-        block = nn.remat(Block, prevent_cse=not self.scan) if self.remat else Block
+        block = Block
+        if self.remat:
+            # Inside a scan nothing can be merged that rematerialisation must keep apart.
+            block = nn.remat(Block, prevent_cse=not self.scan, policy=_KEPT[self.remat])
         sizes = {'width': self.width, 'heads': self.heads, 'dtype': self.dtype}
         if self.scan:
             blocks = nn.scan(
@@ -208,6 +217,8 @@ class ViT(nn.Module):
             raise ValueError(f'width={self.width} does not divide by heads={self.heads}')
         if self.drop_mode not in _DROP_MODES:
             raise ValueError(f'drop_mode={self.drop_mode!r}: expected one of {_DROP_MODES}')
+        if self.remat and self.remat not in _KEPT:
+            raise ValueError(f"remat={self.remat!r}: expected '' or one of {list(_KEPT)}")
         if not 0 <= self.drop_path < 1:
             raise ValueError(f'drop_path={self.drop_path}: expected a rate in [0, 1)')
         if self.drop_mode == 'subset' and self.scan:

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Train on a Slurm cluster, one task per GPU:
+#
+#     launch/slurm.sh --nodes=2 --gpus-per-node=8 --ntasks-per-node=8 -- \
+#         --config=configs/regressor.py --workdir=/shared/runs/regressor
+#
+# What stands before `--` goes to sbatch, what stands after it to the training. --dry-run, first,
+# prints what would be done. 120 s before the time is up, and at preemption, Slurm sends SIGTERM:
+# the run saves, exits with 75, and the job is queued again, as it is when a node dies.
+set -euo pipefail
+
+if [[ -z ${SLURM_JOB_ID:-} ]]; then
+    run=()
+    if [[ ${1:-} == --dry-run ]]; then
+        run=(echo)
+        shift
+    fi
+    options=()
+    while (($#)) && [[ $1 != -- ]]; do
+        options+=("$1")
+        shift
+    done
+    shift || { echo 'expected: [--dry-run] SBATCH OPTIONS -- TRAINING OPTIONS' >&2; exit 2; }
+    "${run[@]}" sbatch --requeue --open-mode=append --signal=TERM@120 "${options[@]}" "$0" "$@"
+    exit
+fi
+
+# srun returns the highest code: beside one that failed (1), others that lost it would hide that.
+codes=exit_codes.$SLURM_JOB_ID
+: > "$codes"
+code=0
+# shellcheck disable=SC2016  # the tasks' shells are to expand it
+srun --kill-on-bad-exit=1 bash -c '"${@:2}" || { code=$?; echo "$code" >> "$1"; exit "$code"; }' \
+    task "$PWD/$codes" "${PYTHON:-.venv/bin/python}" -m tokenhmr_jax.train --distributed "$@" ||
+    code=$?
+if grep -qx 1 "$codes"; then
+    code=1
+fi
+rm "$codes"
+# Neither done nor failed: told to stop (75), or lost a node or a process.
+if ((code > 1)); then
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"

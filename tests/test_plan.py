@@ -1,0 +1,52 @@
+"""What a step costs, counted before it runs: operations, collectives, and the plan's own table."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from tokenhmr_jax import collectives, flops, sharding
+
+
+def test_operations_of_products_loops_branches_and_gradients():
+    x, w = jnp.ones((8, 32)), jnp.ones((32, 32))
+    assert flops.count(jnp.dot, x, w) == 2 * 8 * 32 * 32
+    loop = lambda x: jax.lax.scan(lambda x, _: (x @ w, None), x, None, length=5)[0]  # noqa: E731
+    assert flops.count(jax.jit(loop), x) == 5 * 2 * 8 * 32 * 32
+    branch = lambda x: jax.lax.cond(x[0, 0] > 0, lambda: x @ w, lambda: x)  # noqa: E731
+    assert flops.count(branch, x) == 2 * 8 * 32 * 32
+    # Two products forward; three backward, for nothing asks for the gradient of x.
+    loss = lambda w: jnp.sum(jnp.sin(jnp.sin(x @ w) @ w))  # noqa: E731
+    assert flops.count(jax.grad(loss), w) == 5 * 2 * 8 * 32 * 32
+    kernel = jnp.ones((3, 6, 10))
+    convolve = functools.partial(
+        jax.lax.conv_general_dilated,
+        window_strides=(1,),
+        padding='SAME',
+        dimension_numbers=('NWC', 'WIO', 'NWC'),
+    )
+    assert flops.count(convolve, jnp.ones((2, 7, 6)), kernel) == 2 * (2 * 7 * 10) * 3 * 6
+
+
+def test_collectives_and_their_bytes_in_a_loop():
+    """Each turn of a loop gathers a kernel of 32 x 32 and adds up over the devices."""
+    mesh = sharding.make_mesh(fsdp=8)
+    rows, columns = (NamedSharding(mesh, PartitionSpec(*s)) for s in ((None, 'fsdp'), ('fsdp',)))
+
+    def loop(x, kernels):
+        def turn(x, kernel):
+            kernel = jax.lax.with_sharding_constraint(kernel, NamedSharding(mesh, PartitionSpec()))
+            return jnp.tanh(x @ kernel), None
+
+        return jnp.sum(jax.lax.scan(turn, x, kernels)[0])
+
+    kernels = jax.device_put(
+        jnp.ones((6, 32, 32)), NamedSharding(mesh, PartitionSpec(None, *rows.spec))
+    )
+    x = jax.device_put(jnp.ones((16, 32)), columns)
+    found = collectives.totals(
+        collectives.find(jax.jit(loop).lower(x, kernels).compile().as_text())
+    )
+    assert found['all-reduce'] == (1, 4)
+    assert found['all-gather'][1] == 6 * 32 * 32 * 4

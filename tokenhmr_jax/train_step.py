@@ -1,0 +1,118 @@
+"""One step of training, written for the global batch and compiled for all devices of a mesh."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from tokenhmr_jax import sharding
+from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.tasks import Task
+from tokenhmr_jax.types import ImageBatch, PoseBatch, TrainState
+
+
+def abstract_state(task: Task, tx: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """The shapes of a training state, each with its place on the mesh."""
+    return sharding.placed(jax.eval_shape(functools.partial(_fresh_state, task, tx, 0)), mesh)
+
+
+def initial_state(
+    task: Task, tx: optax.GradientTransformation, mesh: Mesh, seed: int
+) -> TrainState:
+    """Fresh parameters, state and optimizer, placed by `sharding.RULES`."""
+    places = jax.tree.map(lambda x: x.sharding, abstract_state(task, tx, mesh))
+    return jax.jit(functools.partial(_fresh_state, task, tx, seed), out_shardings=places)()
+
+
+def _fresh_state(task: Task, tx: optax.GradientTransformation, seed: int) -> TrainState:
+    params, state = task.init(jax.random.key(seed))
+    return TrainState(jnp.zeros((), jnp.int32), params, state, tx.init(params))
+
+
+def batch_shapes(config: ml_collections.ConfigDict) -> PoseBatch | ImageBatch:
+    """The shapes of a config's batches."""
+    count, side = config.batch_size, config.data.get('crop_size')
+    of = lambda *shape, dtype=np.float32: jax.ShapeDtypeStruct((count, *shape), dtype)  # noqa: E731
+    if config.task == 'tokenizer':
+        return PoseBatch(body_pose=of(skeleton.NUM_BODY_JOINTS, 3))
+    return ImageBatch(
+        image=of(side, side, 3, dtype=np.uint8),
+        color=of(3),
+        keypoints2d=of(44, 3),
+        keypoints3d=of(44, 4),
+        global_orient=of(3),
+        body_pose=of(skeleton.NUM_JOINTS - 1, 3),
+        betas=of(10),
+        gender=of(),
+        has_pose=of(),
+        has_betas=of(),
+        source=of(dtype=np.int32),
+    )
+
+
+def make(task: Task, tx: optax.GradientTransformation, mesh: Mesh, seed: int, parts: int = 1):
+    """The compiled step: (state, frozen, batch) -> (state, logs). The state given is consumed.
+
+    A batch whose loss or gradient is not finite changes nothing but the step count, and is
+    reported in `logs['skipped']`.
+
+    The gradient is the mean over `parts` parts of the batch, one after the other, which need as
+    much less memory; what a task keeps beside its parameters, it updates with each part.
+    """
+
+    def train_step(old: TrainState, frozen: Any, batch: Any):
+        rng = jax.random.fold_in(jax.random.key(seed), old.step)
+        loss = functools.partial(_loss, task, frozen, old.step)
+        if parts == 1:
+            grads, (state, logs) = jax.grad(loss, has_aux=True)(old.params, old.state, batch, rng)
+        else:
+            batches = sharding.split_batch(batch, mesh, parts)
+            grads, state, logs = _accumulate(loss, old, batches, jax.random.split(rng, parts))
+        grad_norm = optax.tree.norm(grads)
+        finite = jnp.isfinite(logs['loss']) & jnp.isfinite(grad_norm)
+
+        def update():
+            updates, opt_state = tx.update(grads, old.opt_state, old.params)
+            params = optax.apply_updates(old.params, updates)
+            return TrainState(old.step, params, state, opt_state)
+
+        # A branch: choosing between old and new arrays would cost more than the whole update.
+        new = jax.lax.cond(finite, update, lambda: old)
+        logs |= {'grad_norm': grad_norm, 'skipped': 1.0 - finite}
+        return new.replace(step=old.step + 1), logs
+
+    everywhere = sharding.replicated(mesh)
+    places = jax.tree.map(lambda x: x.sharding, abstract_state(task, tx, mesh))
+    return jax.jit(
+        train_step,
+        in_shardings=(places, everywhere, sharding.batch(mesh)),
+        out_shardings=(places, everywhere),
+        donate_argnums=0,
+    )
+
+
+def _loss(task: Task, frozen: Any, step: jax.Array, params: Any, state: Any, batch: Any, rng):
+    loss, (state, logs) = task.loss(params, state, frozen, batch, rng, step)
+    return loss, (state, logs | {'loss': loss})
+
+
+def _accumulate(loss: Callable, old: TrainState, batches: Any, rngs: jax.Array):
+    """Mean gradient, state and mean logs over parts (N, B / N, ...) of a batch."""
+
+    def part(carry, batch_and_rng):
+        total, state = carry
+        grads, (state, logs) = jax.grad(loss, has_aux=True)(old.params, state, *batch_and_rng)
+        return (jax.tree.map(jnp.add, total, grads), state), logs
+
+    start = jax.tree.map(jnp.zeros_like, old.params), old.state
+    (total, state), logs = jax.lax.scan(part, start, (batches, rngs))
+    grads = jax.tree.map(lambda x: x / len(rngs), total)
+    # A metric that a part has no examples for is not a number there; a loss must not be.
+    means = jax.tree.map(jnp.nanmean, logs) | {'loss': jnp.mean(logs['loss'])}
+    return grads, state, means

@@ -1,0 +1,37 @@
+"""A run's folder, in which one run at a time may write."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import socket
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def locked(workdir: str) -> Iterator[None]:
+    """Make the folder and hold its lock, which the system takes back when the process ends.
+
+    On object storage, where files have no locks, nothing is locked.
+
+    Raises:
+      ValueError: if another process holds the lock.
+    """
+    if '://' in workdir:
+        yield
+        return
+    folder = pathlib.Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / 'lock', 'a+') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise ValueError(
+                f'{workdir}: another run is writing here, {file.read().strip()}; expected a '
+                'workdir of its own for each run'
+            ) from error
+        file.truncate(0)
+        file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+        file.flush()
+        yield
