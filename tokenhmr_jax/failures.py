@@ -25,7 +25,7 @@ from absl import app, flags
 from tokenhmr_jax import config_utils, image_report, markdown, sharding, trained
 from tokenhmr_jax.body import rotations, skeleton
 from tokenhmr_jax.data import pipeline
-from tokenhmr_jax.tasks.regressor import true_body, true_params
+from tokenhmr_jax.tasks.regressor import true_params
 from tokenhmr_jax.types import ImageBatch
 
 KINDS = ('orientation', 'depth', 'foreshortening', 'none of these')
@@ -62,11 +62,11 @@ def answers(run: trained.Trained, records: pipeline.Records) -> Answers:
     @jax.jit
     def answer(params, state, frozen, batch: ImageBatch) -> Answers:
         output = task.predict(params, state, frozen, batch)
-        labels = batch.global_orient, batch.body_pose, batch.betas
-        true_orient = true_params(*labels).global_orient
-        angle = rotations.geodesic_angle(output.params.global_orient, true_orient)
-        joints, joints_gt = output.body.joints, true_body(frozen, *labels, batch.gender).joints
         errors = task.metrics(output, frozen, batch)
+        bodies = image_report.bodies(task, params, state, frozen, batch)
+        joints, joints_gt = bodies.predicted.joints, bodies.true.joints
+        true_orient = true_params(batch.global_orient, batch.body_pose, batch.betas).global_orient
+        angle = rotations.geodesic_angle(output.params.global_orient, true_orient)
         return Answers(
             limbs=joints[:, ends] - joints[:, starts],
             limbs_gt=joints_gt[:, ends] - joints_gt[:, starts],

@@ -86,10 +86,12 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
         told = stack.enter_context(preemption.Preemption())
         if jax.process_index() == 0:
             stack.enter_context(workdirs.locked(workdir))
-            files.keep(workdir, config)
-            runs.keep_config(workdir, config)
         saved = stack.enter_context(checkpoints.Checkpoints(workdir, config.eval.best_metric))
         state, first = _begin(config, task, tx, mesh, data, saved, description, workdir)
+        # Not before: what does not fit the run that is there must leave it as it is.
+        if jax.process_index() == 0:
+            files.keep(workdir, config)
+            runs.keep_config(workdir, config)
         writer = stack.enter_context(MetricWriter(workdir, first))
         progress = stack.enter_context(Progress(writer, first, config))
 
