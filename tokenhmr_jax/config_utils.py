@@ -53,7 +53,8 @@ def complete(where: str) -> Iterator[None]:
         name = missing.args[0].splitlines()[0]  # a guess at what was meant may follow
         raise ValueError(
             f'{where} has no setting {name}, which this version reads: expected it as in configs/; '
-            "a checkpoint's settings are the JSON file config/metadata of its step"
+            "a checkpoint's settings are the JSON file config/metadata of its step; who changes it "
+            'removes checksums.json there'
         ) from error
 
 
