@@ -13,6 +13,8 @@ _COLLECTIVE = re.compile(rf'^\s+(?:ROOT )?%?[\w.-]+ = (.+?) ({_KINDS})(-start)?\
 _CALLED = re.compile(r'(?:body|calls|to_apply|true_computation|false_computation)=%?([\w.-]+)')
 _BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_CONDITION = re.compile(r' while\(.*condition=%?([\w.-]+)')
+_CONSTANT = re.compile(r' constant\((\d+)\)')
 _ARRAY = re.compile(r'\b([a-z]+\d*)\[([\d,]*)\]')
 _BITS = re.compile(r'\d+')
 
@@ -33,7 +35,8 @@ class Collective(NamedTuple):
 def find(text: str) -> list[Collective]:
     """The collectives of a program, from `compiled.as_text()`.
 
-    What stands in a loop counts as often as the compiler knows it to run, or once.
+    What stands in a loop counts as often as the compiler says that it runs, or as its condition
+    does, that a counter is less than a constant; otherwise once.
     """
     computations, entry = _computations(text)
     return list(_walk(computations, entry, 1))
@@ -67,13 +70,24 @@ def _walk(computations: dict[str, list[str]], name: str, times: int) -> Iterator
             paired = start and kind in ('all-gather', 'collective-permute')
             yield Collective(kind, _bytes(shapes, paired), times)
             continue
-        trips = _TRIPS.search(line)
-        inner = times * int(trips[1]) if trips and ' while(' in line else times
+        inner = times * _trips(computations, line)
         called = _CALLED.findall(line)
         if branches := _BRANCHES.search(line):
             called += re.findall(r'[\w.-]+', branches[1])
         for each in called:
             yield from _walk(computations, each, inner)
+
+
+def _trips(computations: dict[str, list[str]], line: str) -> int:
+    """How often a loop runs; 1 for what is no loop."""
+    condition = _CONDITION.search(line)
+    if not condition:
+        return 1
+    if known := _TRIPS.search(line):
+        return int(known[1])
+    asked = '\n'.join(computations[condition[1]])
+    limits = _CONSTANT.findall(asked)
+    return int(limits[0]) if len(limits) == 1 and 'direction=LT' in asked else 1
 
 
 def _bytes(shapes: str, paired: bool) -> int:
