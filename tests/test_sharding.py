@@ -3,12 +3,14 @@
 import collections
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import tiny_config
 from jax.sharding import PartitionSpec
 
 from tokenhmr_jax import checkpoints, collectives, optimizer, sharding, train_step
+from tokenhmr_jax.models import vit
 from tokenhmr_jax.tasks import TASKS
 from tokenhmr_jax.types import TrainState
 
@@ -108,3 +110,23 @@ def test_a_step_sends_what_its_sharding_needs_and_no_more(fsdp):
     assert 0.95 * summed < sum(sent['all-reduce']) - across < 1.05 * summed
     for word in ('infeed', 'outfeed', 'callback', 'is_host_transfer'):
         assert word not in text
+
+
+def test_a_backbone_gathers_kernels_and_leaves_examples_where_they_are():
+    """The examples are the larger ones here, as they are in training."""
+    mesh = sharding.make_mesh(fsdp=8)
+    network = vit.ViT(width=32, depth=2, heads=2, patch_size=8, scan=True)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 32, 24, 3)))
+    params = sharding.placed({'backbone': shapes['params']}, mesh)
+    image = jax.ShapeDtypeStruct((64, 32, 24, 3), jnp.float32, sharding=sharding.batch(mesh))
+
+    def loss(params, image):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return jnp.sum(jnp.square(network.apply({'params': params['backbone']}, image)))
+
+    text = jax.jit(jax.grad(loss)).lower(params, image).compile().as_text()
+    found = collectives.find(text)
+    assert {each.kind for each in found} <= {'all-gather', 'all-reduce', 'reduce-scatter'}
+    largest = max(4 * x.size for x in jax.tree.leaves(params) if any(x.sharding.spec))
+    gathered = [each.size for each in found if each.kind == 'all-gather']
+    assert gathered and max(gathered) <= largest

@@ -78,6 +78,16 @@ def placed(shapes: Any, mesh: Mesh) -> Any:
     )
 
 
+def gathered_product(x: jax.Array, kernel: jax.Array, dimensions: Any, **options) -> jax.Array:
+    """`jax.lax.dot_general`, where the devices that share a kernel gather it.
+
+    Left to itself, the compiler may rather send the examples around, which are far larger.
+    """
+    if not jax.sharding.get_abstract_mesh().empty:
+        kernel = jax.lax.with_sharding_constraint(kernel, PartitionSpec())
+    return jax.lax.dot_general(x, kernel, dimensions, **options)
+
+
 def check_batch_size(batch_size: int, mesh: Mesh, name: str, parts: int = 1) -> None:
     """Raise ValueError if a global batch, in so many parts, does not divide over the devices."""
     if batch_size % (mesh.devices.size * parts):

@@ -69,11 +69,13 @@ def make(task: Task, tx: optax.GradientTransformation, mesh: Mesh, seed: int, pa
     def train_step(old: TrainState, frozen: Any, batch: Any):
         rng = jax.random.fold_in(jax.random.key(seed), old.step)
         loss = functools.partial(_loss, task, frozen, old.step)
-        if parts == 1:
-            grads, (state, logs) = jax.grad(loss, has_aux=True)(old.params, old.state, batch, rng)
-        else:
-            batches = sharding.split_batch(batch, mesh, parts)
-            grads, state, logs = _accumulate(loss, old, batches, jax.random.split(rng, parts))
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # for `gathered_product`
+            if parts == 1:
+                gradient = jax.grad(loss, has_aux=True)
+                grads, (state, logs) = gradient(old.params, old.state, batch, rng)
+            else:
+                batches = sharding.split_batch(batch, mesh, parts)
+                grads, state, logs = _accumulate(loss, old, batches, jax.random.split(rng, parts))
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(logs['loss']) & jnp.isfinite(grad_norm)
 

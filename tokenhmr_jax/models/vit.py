@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tokenhmr_jax import sharding
+
 # Width, depth and heads. ViTPose's own S has 12 heads: `decode_variant('S/16') | {'heads': 12}`.
 _SIZES = {
     'Ti': (192, 12, 3),
@@ -290,4 +292,6 @@ def unstack_blocks(params: dict) -> dict:
 
 
 def _dense(features: int, name: str, dtype: jnp.dtype) -> nn.Dense:
-    return nn.Dense(features, dtype=dtype, name=name, kernel_init=nn.initializers.xavier_uniform())
+    initial = nn.initializers.xavier_uniform()
+    product = sharding.gathered_product
+    return nn.Dense(features, dtype=dtype, name=name, kernel_init=initial, dot_general=product)
