@@ -124,6 +124,24 @@ def prepared(tmp_path_factory) -> pathlib.Path:
     return made_once(tmp_path_factory, 'prepared', make)
 
 
+# A regressor that is compiled in no time.
+SMALL_REGRESSOR = {
+    'data.crop_size': 64,
+    'model.backbone.depth': 1,
+    'model.decoder.width': 16,
+    'model.decoder.depth': 1,
+    'model.decoder.heads': 2,
+    'model.decoder.head_dim': 8,
+    'model.decoder.mlp_dim': 16,
+    'model.mixer.depth': 1,
+    'tokenizer.num_codes': 16,
+    'tokenizer.model.width': 8,
+    'tokenizer.model.code_dim': 4,
+    'tokenizer.model.size_mul': 1,
+    'tokenizer.model.size_div': 1,
+}
+
+
 def quickstart_config(name: str, settings: dict):
     """The quickstart of configs/NAME.py with some settings."""
     spec = importlib.util.spec_from_file_location(name, ROOT / f'configs/{name}.py')

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import command
+from conftest import SMALL_REGRESSOR, command
 
 pytest.importorskip('torch')
 pytest.importorskip('smplx')
@@ -45,22 +45,7 @@ def test_vit_forward():
 
 
 def test_regressor_step():
-    sizes = {
-        'data.crop_size': 64,
-        'model.backbone.depth': 1,
-        'model.decoder.width': 16,
-        'model.decoder.depth': 1,
-        'model.decoder.heads': 2,
-        'model.decoder.head_dim': 8,
-        'model.decoder.mlp_dim': 16,
-        'model.mixer.depth': 1,
-        'tokenizer.num_codes': 16,
-        'tokenizer.model.width': 8,
-        'tokenizer.model.code_dim': 4,
-        'tokenizer.model.size_mul': 1,
-        'tokenizer.model.size_div': 1,
-    }
-    arguments = [f'--{name}={value}' for name, value in sizes.items()]
+    arguments = [f'--{name}={value}' for name, value in SMALL_REGRESSOR.items()]
     out = command(
         'benchmarks/regressor_step.py', '--backbone=Ti/16', '--batch=3', '--turns=1', *arguments
     )

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 import skimage.data
-from conftest import command, quickstart_config
+from conftest import SMALL_REGRESSOR, command, quickstart_config
 from PIL import Image
 
 from tokenhmr_jax import checkpoints, stablehlo, view
@@ -22,27 +22,11 @@ from tokenhmr_jax.predicting import results
 from tokenhmr_jax.tasks import TASKS
 from tokenhmr_jax.types import RegressorOutput, SmplParams
 
-SIZES = {
-    'data.crop_size': 64,
-    'model.backbone.depth': 1,
-    'model.decoder.width': 16,
-    'model.decoder.depth': 1,
-    'model.decoder.heads': 2,
-    'model.decoder.head_dim': 8,
-    'model.decoder.mlp_dim': 16,
-    'model.mixer.depth': 1,
-    'tokenizer.num_codes': 16,
-    'tokenizer.model.width': 8,
-    'tokenizer.model.code_dim': 4,
-    'tokenizer.model.size_mul': 1,
-    'tokenizer.model.size_div': 1,
-}
-
 
 @pytest.fixture(scope='module')
 def parts(mannequin):
     """What a model is made of: config, task, parameters, state, body."""
-    config = quickstart_config('regressor', SIZES)
+    config = quickstart_config('regressor', SMALL_REGRESSOR)
     task = TASKS['regressor'].from_config(config)
     params, state = task.init(jax.random.key(0))
     # A codebook is empty until it comes from stage 1; its poses would be no rotations.

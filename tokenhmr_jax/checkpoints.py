@@ -328,9 +328,7 @@ def check_same(stored: dict, current: dict, where: str) -> None:
 
 
 def _at(tree: dict, path: str):
-    for key in path.split('.'):
-        tree = tree.get(key) if isinstance(tree, dict) else None
-    return _without_free(tree)
+    return _without_free(config_utils.lookup(tree, path))
 
 
 def _without_free(tree: Any) -> Any:

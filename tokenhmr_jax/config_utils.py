@@ -3,7 +3,8 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import ml_collections
 from absl import logging
@@ -39,6 +40,13 @@ def to_json(config: ml_collections.ConfigDict) -> dict:
 def from_json(tree: dict) -> ml_collections.ConfigDict:
     """A config from the plain containers that a checkpoint, maybe an old one, holds."""
     return ml_collections.ConfigDict(_LATER.get(tree['task'], {}) | tree, convert_dict=True)
+
+
+def lookup(tree: Any, name: str) -> Any:
+    """The value under a dotted name, or None."""
+    for part in name.split('.'):
+        tree = tree.get(part) if isinstance(tree, Mapping) else None
+    return tree
 
 
 @contextlib.contextmanager

@@ -2,11 +2,11 @@
 
 import ml_collections
 
-from tokenhmr_jax import weight_sizes
+from tokenhmr_jax import config_utils, weight_sizes
 from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.models.tokenizer import num_tokens
 from tokenhmr_jax.torch_files import TorchFile
-from tokenhmr_jax.weight_sizes import Shapes, lookup
+from tokenhmr_jax.weight_sizes import Shapes
 
 _HEAD = 'MODEL.SMPL_HEAD'
 _DECODER = f'{_HEAD}.TRANSFORMER_DECODER'
@@ -40,7 +40,7 @@ def set_tokenizer(model: ml_collections.ConfigDict, file: TorchFile, found: Shap
     }
     stored = {f'ARCH.{name}': value for name, value in stored.items()}
     weight_sizes.check_stored(file.config, stored, file.path)
-    rate = lookup(file.config, 'ARCH.DILATION_RATE')
+    rate = config_utils.lookup(file.config, 'ARCH.DILATION_RATE')
     model.update(sizes, dtype='float32')
     if rate is not None:
         model.dilation_rate = rate
@@ -106,7 +106,7 @@ def _set_backbone(config, file, found) -> None:
 def _set_decoder(config, file, found) -> None:
     sizes = weight_sizes.decoder(found)
     inner = sizes.pop('inner')
-    heads = lookup(file.config, f'{_DECODER}.heads') or config.model.decoder.heads
+    heads = config_utils.lookup(file.config, f'{_DECODER}.heads') or config.model.decoder.heads
     _check_heads(file, 'decoder', inner, heads)
     sizes |= {'heads': heads, 'head_dim': inner // heads}
     config.model.decoder.update(sizes, dtype='float32')

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax import traverse_util
 
 from tokenhmr_jax import config_utils, markdown, runs
 from tokenhmr_jax.runs import Run
@@ -59,24 +60,13 @@ def rows(found: Sequence[Run], root: str | None = None) -> list[Row]:
         config = {key: value for key, value in run.config.items() if key != 'seed'}
         grouped[json.dumps(config, sort_keys=True)].append(run)
     groups = list(grouped.values())
-    flat = [_flat(group[0].config) for group in groups]
+    flat = [traverse_util.flatten_dict(group[0].config, sep='.') for group in groups]
     keys = [key for key in dict.fromkeys(k for f in flat for k in f) if key != 'seed']
     differing = [key for key in keys if any(f.get(key) != flat[0].get(key) for f in flat)]
     return [
         Row(name, group, {key: settings[key] for key in differing if key in settings})
         for name, group, settings in zip(_names(groups, root), groups, flat, strict=True)
     ]
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Dotted names to values."""
-    found = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f'{prefix}{key}.')
-        else:
-            found[prefix + key] = value
-    return found
 
 
 def _names(groups: Sequence[Sequence[Run]], root: str | None) -> list[str]:

@@ -28,7 +28,6 @@ from ml_collections import config_flags
 from tokenhmr_jax import config_utils, runs, tals, warm_start
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks import TASKS
-from tokenhmr_jax.weight_sizes import lookup
 
 Named = tuple[str, dict[str, Any]]
 Sweep = Callable[[ml_collections.ConfigDict], Iterable[Named]]
@@ -178,7 +177,7 @@ def _planned(arguments: Sequence[str], name: str, overrides: dict, workdir: str)
     config = parse(arguments)
     tree = config_utils.to_json(config)
     for key, value in overrides.items():
-        if (found := lookup(tree, key)) != json.loads(json.dumps(value)):
+        if (found := config_utils.lookup(tree, key)) != json.loads(json.dumps(value)):
             raise ValueError(f'{key} cannot be {value!r}: on the command line it is {found!r}')
     return Planned(name, workdir, [*arguments, f'--workdir={workdir}'], config)
 
@@ -245,7 +244,7 @@ def _check_inputs(config: ml_collections.ConfigDict) -> None:
     for name in (*config.data.mixture, *config.data.validation):
         pipeline.open_split(config.data.data_dir, name)
     for name in _files(config):
-        path = lookup(config.to_dict(), name)
+        path = config_utils.lookup(config.to_dict(), name)
         if not epath.Path(path).exists():
             raise FileNotFoundError(f'{name}={path!r}: no such file')
     if config.task == 'regressor':

@@ -63,17 +63,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
     sharding.check_batch_size(config.batch_size, mesh, 'batch_size', parts)
     sharding.check_batch_size(config.eval.batch_size, mesh, 'eval.batch_size')
     task = TASKS[config.task].from_config(config)
-    data = pipeline.train_batches(
-        config.data.data_dir,
-        config.data.mixture,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        num_threads=config.data.num_threads,
-        transform=task.train_transform,
-        max_bad_fraction=config.data.max_bad_fraction,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    data = _training_data(config, task)
     validation = [pipeline.open_split(config.data.data_dir, n) for n in config.data.validation]
     frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
     description = checkpoints.describe(config, smpl.topology(frozen.body))
@@ -120,6 +110,21 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
             if stop and not (last and scores):
                 raise preemption.Preempted(f'{workdir}: told to stop, saved at step {step}')
     return state
+
+
+def _training_data(config: ml_collections.ConfigDict, task: Task) -> grain.DatasetIterator:
+    """This host's share of the config's mixture."""
+    return pipeline.train_batches(
+        config.data.data_dir,
+        config.data.mixture,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        num_threads=config.data.num_threads,
+        transform=task.train_transform,
+        max_bad_fraction=config.data.max_bad_fraction,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
 
 
 def _begin(config, task, tx, mesh, data, saved, description, workdir) -> tuple[TrainState, int]:

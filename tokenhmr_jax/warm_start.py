@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from tokenhmr_jax import checkpoints
+from tokenhmr_jax import checkpoints, config_utils
 from tokenhmr_jax.models import vit
 from tokenhmr_jax.models.regressor import FrozenWeights, load_mean
 from tokenhmr_jax.weight_names import check_shapes
-from tokenhmr_jax.weight_sizes import lookup
 
 _PARTS = (('backbone',), ('backbone', 'head'))
 # What shapes do not tell, and which part it belongs to.
@@ -98,7 +97,7 @@ def _check_regressor(config: ml_collections.ConfigDict) -> str:
         raise ValueError(f'warm_start.parts={start.parts}: expected one of {_PARTS}')
     stored, where = _stored_config(start.checkpoint, start.step, ('regressor', 'backbone'))
     for name, part in _UNSEEN.items():
-        ours, theirs = lookup(config.to_dict(), name), lookup(stored, name)
+        ours, theirs = (config_utils.lookup(each, name) for each in (config.to_dict(), stored))
         if part in start.parts and theirs is not None and ours != theirs:
             raise ValueError(f'{where}: its {name} is {theirs!r}, this run has {ours!r}')
     return where

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tokenhmr_jax import config_utils
+
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -96,18 +98,11 @@ def check_stored(stored: Mapping, expected: Mapping[str, Any], where: str) -> No
     """
     wrong = []
     for name, value in expected.items():
-        said = lookup(stored, name)
+        said = config_utils.lookup(stored, name)
         if said is not None and said != value:
             wrong.append(f'{name} is {said!r}, its weights say {value!r}')
     if wrong:
         raise ValueError(f'{where}: its config and its weights disagree: {"; ".join(wrong)}')
-
-
-def lookup(tree: Any, name: str) -> Any:
-    """The value under a dotted name, or None."""
-    for part in name.split('.'):
-        tree = tree.get(part) if isinstance(tree, Mapping) else None
-    return tree
 
 
 def _shape(found: Shapes, name: str, rank: int) -> tuple[int, ...]:

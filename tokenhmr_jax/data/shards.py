@@ -5,6 +5,7 @@ units make a shard, which depends on them alone, whoever writes it. Beside each 
 holds; a run that was interrupted keeps the shards that are there, and writes the others.
 """
 
+import abc
 import collections
 import contextlib
 import dataclasses
@@ -283,13 +284,13 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
         self._counts = {}
         super().__init__(**kwargs)
 
+    @abc.abstractmethod
     def units(self) -> dict[str, list[Unit]]:
         """The units of each split, from the settings alone.
 
         Raises:
           FileNotFoundError, ValueError: for settings or folders that make no dataset.
         """
-        raise NotImplementedError
 
     def _info(self):
         return self.dataset_info_from_configs(
