@@ -37,7 +37,8 @@ miniature: $(VENV)/report
 		--num_train=6000 --num_pseudo=12000 --nearest=1.2 --farthest=3 \
 		--kinds=standing,walking,running,reaching,kicking
 	$(PY) -m tokenhmr_jax.train $(MINIATURE_CONFIG) --workdir=$(MINIATURE)/pretrained \
-		--config.num_steps=4000 --config.model.head=direct --config.warm_start.checkpoint= \
+		--config.num_steps=5000 --config.eval.every=1000 \
+		--config.model.head=direct --config.warm_start.checkpoint= \
 		--config.data.mixture="{'mannequin/suit_pseudo': 1.0}" --config.data.ground_truth="()" \
 		--config.tals.enabled=False --config.tals.thresholds=table1
 	$(PY) -m tokenhmr_jax.tals --data_dir=$(MINIATURE)/data --split=mannequin/suit \
