@@ -1,7 +1,10 @@
 """Stage 2, the regressor.
 
     python -m tokenhmr_jax.train --config=configs/regressor.py --workdir=runs/regressor \
-        --config.tokenizer.checkpoint=runs/tokenizer
+        --config.tokenizer.checkpoint=runs/tokenizer --config.warm_start.checkpoint=runs/backbone
+
+The published training starts from the backbone of HMR2.0, converted: README. Without
+`warm_start.checkpoint` it starts from random weights, for which its rates are far too low.
 
 Variants: `paper`, as published; `release`, what the public PyTorch code does; `bedlam`, ground
 truth alone; `quickstart`, small, on pictures of the mannequin, for a laptop; `miniature`, as small,
@@ -52,7 +55,8 @@ def paper() -> ml_collections.ConfigDict:
     config.reference_batch = 48.0
 
     # Whose weights training starts from: workdir and step of a run or of converted weights, and
-    # what is taken of them, 'backbone' or also 'head'. Nothing is, where `checkpoint` is empty.
+    # what is taken of them, 'backbone' or also 'head'. Nothing is, where `checkpoint` is empty:
+    # for small networks, not for this one.
     config.warm_start = ml_collections.ConfigDict()
     config.warm_start.checkpoint = ''
     config.warm_start.step = 'best'

@@ -1,7 +1,8 @@
 """Sweeps of the regressor: the ablations of the paper (CVPR 2024), its supplement, and around them.
 
     python launch/sweep.py --sweep=configs/regressor_sweeps.py:tals --seeds=3 --workdir=runs/tals \\
-        --config=configs/regressor.py --config.tokenizer.checkpoint=runs/tokenizer
+        --config=configs/regressor.py --config.tokenizer.checkpoint=runs/tokenizer \\
+        --config.warm_start.checkpoint=runs/backbone
 
 The first run of each is what the others are compared with.
 """
@@ -77,7 +78,7 @@ def loss_weights(config):
     """Each loss term at a fifth and at five times its weight, of which the paper gives one set."""
     yield 'as_is', {}
     for term, weight in config.loss_weights.items():
-        for factor in (0.2, 5.0):
+        for factor in (0.2, 5.0) if weight else ():
             yield f'{term}/x{factor}', {f'loss_weights.{term}': factor * weight}
 
 

@@ -24,7 +24,11 @@ def code_dim(config):
 
 def tokens(config):
     """Tokens for a pose: 160 as published (supplement), and what fewer and more
-    upsamplings make of the 21 joints."""
+    upsamplings make of the 21 joints.
+
+    Few tokens want a larger `batch_size`, of all runs: below 4 tokens a code and batch, re-seeding
+    codes does more than training them.
+    """
     size = config.model.size_mul
     for size_mul in (size, *(s for s in range(1, 6) if s != size)):
         yield f'tokens={num_tokens(size_mul)}', {'model.size_mul': size_mul}

@@ -3,10 +3,10 @@
     python launch/sweep.py --sweep=configs/regressor_sweeps.py:tals --seeds=3 --parallel=2 \\
         --workdir=runs/tals --config=configs/regressor.py:variant=release --config.num_steps=50000
 
-All options of the training are those of all runs. Everything is checked before anything starts.
+--config and its overrides are those of all runs. Everything is checked before anything starts.
 Run again, it goes on where it was. A run that fails does not stop the others; the end says which
-and why, and leaves a table and plots in WORKDIR/report. On a machine with several GPUs, each of
-`CUDA_VISIBLE_DEVICES=0,1,2,3 ... --parallel=4` has its own.
+and why, and leaves a table and plots in WORKDIR/report. The GPUs of the machine, or those of
+CUDA_VISIBLE_DEVICES, are shared out among runs at a time.
 
 On a cluster, --launcher prints one command for each run that is not finished instead:
 
@@ -22,11 +22,13 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -42,12 +44,23 @@ import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, which stays through exec
 os.execv(sys.argv[1], sys.argv[1:])
 """
+# The line of a log that says what happened, be it followed by notes.
+_REASON = re.compile(r'(error: |[\w.]+(Error|Exception|Interrupt)\b)')
 _GUARD = [sys.executable, '-c', _KILLED_WITH_PARENT] if sys.platform == 'linux' else []
 
 
 def is_finished(planned: sweeps.Planned) -> bool:
     """Whether a run is done, by what is in its folder."""
     return runs.has_begun(planned.workdir) and runs.read(planned.workdir).finished
+
+
+class _Running(NamedTuple):
+    """A run under way. offset: where its log begins in the file, which earlier lives share."""
+
+    planned: sweeps.Planned
+    process: subprocess.Popen
+    environment: dict[str, str]
+    offset: int
 
 
 class Local:
@@ -61,15 +74,19 @@ class Local:
     def __init__(self, planned: Sequence[sweeps.Planned], parallel: int):
         self._planned = planned
         self._free = _environments(parallel)
-        self._running: dict[str, tuple[sweeps.Planned, subprocess.Popen, dict]] = {}
+        self._running: dict[str, _Running] = {}
         self._told = False
 
     def run(self) -> dict[str, str]:
         """What became of each run, by its name: `DONE`, `STOPPED`, or why it failed."""
-        before = {s: signal.signal(s, self._tell) for s in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.signal(number, self._tell) for number in _stop_signals()}
         try:
             return self._run_all()
         finally:
+            # Whatever ends the sweep, such as a terminal that is gone, its runs save first.
+            self._tell()
+            for each in self._running.values():
+                each.process.wait()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -81,7 +98,7 @@ class Local:
                 while waiting and self._free and not self._told:
                     self._start(waiting.pop(0))
                 time.sleep(_POLL_SECONDS)
-                for name in [n for n, (_, p, _) in self._running.items() if p.poll() is not None]:
+                for name in [n for n, r in self._running.items() if r.process.poll() is not None]:
                     outcomes[name] = self._end(name)
                     progress.say(f'{name}: {outcomes[name]}')
                 progress.update(len(self._running))
@@ -91,6 +108,7 @@ class Local:
         environment = self._free.pop(0)
         pathlib.Path(planned.workdir).mkdir(parents=True, exist_ok=True)
         with open(_log(planned), 'ab') as log:
+            offset = log.tell()
             process = subprocess.Popen(
                 [*_GUARD, sys.executable, '-m', 'tokenhmr_jax.train', *planned.arguments],
                 stdin=subprocess.DEVNULL,
@@ -99,27 +117,39 @@ class Local:
                 env=os.environ | environment,
                 start_new_session=True,  # Ctrl-C is for the sweep, which tells its runs
             )
-        self._running[planned.name] = planned, process, environment
+        self._running[planned.name] = _Running(planned, process, environment, offset)
         if self._told:  # while it was started
             process.terminate()
 
     def _end(self, name: str) -> str:
         """What became of a run whose process has ended."""
-        planned, process, environment = self._running.pop(name)
+        planned, process, environment, offset = self._running.pop(name)
         self._free.append(environment)
         code = process.returncode
         if code == 0 and is_finished(planned):
             return DONE
         if code == _TRY_AGAIN or (code < 0 and self._told):
             return STOPPED
-        lines = _log(planned).read_text(errors='replace').split('\n')
-        last = next((line.strip() for line in reversed(lines) if line.strip()), 'no output')
-        return f'exit code {code}: {last.rpartition(chr(13))[2]} ({_log(planned)})'
+        said = _log(planned).read_bytes()[offset:].decode(errors='replace')
+        return f'exit code {code}: {_reason(said)} ({_log(planned)})'
 
-    def _tell(self, number, frame) -> None:
+    def _tell(self, *unused) -> None:
         self._told = True
-        for _, process, _ in self._running.values():
-            process.terminate()
+        for each in self._running.values():
+            each.process.terminate()
+
+
+def _stop_signals() -> list[signal.Signals]:
+    """Those that tell a sweep to stop; the terminal's end is none of them under nohup."""
+    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _reason(said: str) -> str:
+    """The last line of a log that names an error, else the last one."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if _REASON.match(line)]
+    return (errors or lines or ['no output'])[-1]
 
 
 def _log(planned: sweeps.Planned) -> pathlib.Path:
@@ -128,12 +158,21 @@ def _log(planned: sweeps.Planned) -> pathlib.Path:
 
 def _environments(parallel: int) -> list[dict[str, str]]:
     """Of each of the runs at a time, the variables that give it its share of the visible GPUs."""
-    devices = [d for d in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if d]
-    if parallel == 1 or not devices:
+    devices = _gpus() if parallel > 1 else []
+    if not devices:
         return [{} for _ in range(parallel)]
     if len(devices) < parallel:
         raise ValueError(f'parallel={parallel}: expected at most {len(devices)}, one for each GPU')
     return [{'CUDA_VISIBLE_DEVICES': ','.join(devices[i::parallel])} for i in range(parallel)]
+
+
+def _gpus() -> list[str]:
+    """Those of CUDA_VISIBLE_DEVICES, else all of the machine."""
+    named = os.environ.get('CUDA_VISIBLE_DEVICES')
+    if named is None and shutil.which('nvidia-smi'):
+        query = ['nvidia-smi', '--query-gpu=index', '--format=csv,noheader']
+        named = ','.join(subprocess.run(query, capture_output=True, text=True).stdout.split())
+    return [device for device in (named or '').split(',') if device]
 
 
 class _Progress:
@@ -141,8 +180,7 @@ class _Progress:
 
     def __init__(self, planned: Sequence[sweeps.Planned], outcomes: dict[str, str]):
         self._planned, self._outcomes, self._next = planned, outcomes, 0.0
-        total = sum(each.config.num_steps for each in planned)
-        self._bar = tqdm(total=total, initial=self._steps(), unit='step', smoothing=0)
+        self._bar = tqdm(total=self._total(), initial=self._steps(), unit='step', smoothing=0)
 
     def __enter__(self) -> '_Progress':
         return self
@@ -159,23 +197,31 @@ class _Progress:
             return
         self._next = time.monotonic() + _PROGRESS_SECONDS
         done = sum(outcome == DONE for outcome in self._outcomes.values())
-        failed = len(self._outcomes) - done
+        failed = len(self._failed())
         self._bar.set_postfix_str(
             f'{done}/{len(self._planned)} done, {failed} failed, {running} running', refresh=False
         )
-        self._bar.n = self._steps()
+        self._bar.n, self._bar.total = self._steps(), self._total()
         self._bar.refresh()
 
+    def _failed(self) -> list[str]:
+        return [name for name, outcome in self._outcomes.items() if outcome not in (DONE, STOPPED)]
+
     def _steps(self) -> int:
-        """Done by all runs; those that a failed one will not do count, for they take no time."""
+        """Done by all runs."""
+        return sum(map(_steps_done, self._planned))
+
+    def _total(self) -> int:
+        """Of all runs; of a failed one, those that it did."""
+        failed = self._failed()
         return sum(
-            each.config.num_steps
-            if each.name in self._outcomes
-            else runs.read(each.workdir).step
-            if runs.has_begun(each.workdir)
-            else 0
+            _steps_done(each) if each.name in failed else each.config.num_steps
             for each in self._planned
         )
+
+
+def _steps_done(planned: sweeps.Planned) -> int:
+    return runs.read(planned.workdir).step if runs.has_begun(planned.workdir) else 0
 
 
 def commands(planned: Sequence[sweeps.Planned], launcher: str) -> list[str]:
@@ -235,11 +281,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return
         outcomes = Local(planned, options.parallel).run()
         begun = [each.workdir for each in planned if runs.has_begun(each.workdir)]
-        if begun:
-            first = planned[0].workdir
-            baseline = first if first in begun else None
-            report.report(begun, f'{options.workdir}/report', baseline, options.workdir)
-        print(summary(outcomes))
+        first = [each.workdir for each in planned[: options.seeds] if each.workdir in begun]
+        try:
+            if begun:
+                baseline = first[0] if first else None
+                report.report(begun, f'{options.workdir}/report', baseline, options.workdir)
+        finally:
+            print(summary(outcomes))
     if STOPPED in outcomes.values():
         sys.exit(_TRY_AGAIN)
     sys.exit(0 if all(outcome == DONE for outcome in outcomes.values()) else 1)

@@ -128,7 +128,7 @@ def test_training_starts_from_published_mean_parameters(configs, tmp_path):
         ({'model.backbone.heads': 2}, r'its model.backbone.heads is 4, this run has 2'),
         ({'model.decoder.mlp_dim': 8}, r'mlp_in/bias is \(20,\), expected \(8,\)'),
         ({'warm_start.parts': ('head',)}, 'warm_start.parts'),
-        ({'warm_start.checkpoint': 'vitpose'}, 'a backbone alone; expected also its head'),
+        ({'warm_start.checkpoint': 'vitpose'}, 'a checkpoint of a backbone, expected regressor'),
         ({'warm_start.checkpoint': 'tokenizer'}, 'a checkpoint of a tokenizer'),
     ],
 )

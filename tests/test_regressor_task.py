@@ -12,10 +12,18 @@ from conftest import TINY, command, quickstart_config
 from scipy.spatial.transform import Rotation
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tokenhmr_jax import checkpoints, config_utils, failures, sharding, tals_derivation
+from tokenhmr_jax import (
+    checkpoints,
+    config_utils,
+    evaluate,
+    failures,
+    losses,
+    sharding,
+    tals_derivation,
+)
 from tokenhmr_jax import trained as trained_run
 from tokenhmr_jax.data import pipeline
-from tokenhmr_jax.tasks import TASKS
+from tokenhmr_jax.tasks import TASKS, regressor
 
 SIZES = {
     'num_steps': 6,
@@ -93,6 +101,23 @@ def test_a_run_reports_what_is_below_the_thresholds_of_each_source(run):
     assert all(line[name] == 1 for line in lines for name in seen & line.keys())
 
 
+def test_the_error_in_training_is_of_labelled_keypoints():
+    points = np.random.default_rng(0).normal(size=(3, 44, 3)).astype(np.float32)
+    labels = np.concatenate([points, np.ones((3, 44, 1), np.float32)], axis=-1)
+    labels[0, 0, 0] += 0.044  # metres, of one of 44
+    labels[1, 0] = 0  # neither place nor confidence
+    labels[2, losses.PELVIS] = 0
+    error = np.asarray(regressor._keypoint_error(points, labels))
+    np.testing.assert_allclose(error, [1, 0, np.nan], atol=1e-4)
+
+
+def test_a_record_without_a_pose_is_not_judged():
+    columns = {'has_pose': np.array([1.0, 0, 0]), 'key': np.array([b'a', b'b', b'c'])}
+    with pytest.raises(ValueError, match='b: no pose'):
+        evaluate._check_poses(columns, np.array([True, True, True]))
+    evaluate._check_poses(columns, np.array([True, False, False]))  # the rest is padding
+
+
 def test_the_loss_is_the_weighted_sum_of_its_terms(run):
     """With the adversarial prior, whose other side counts in full."""
     with checkpoints.Checkpoints(run, create=False) as saved:
@@ -155,7 +180,7 @@ def evaluation(run) -> tuple[pathlib.Path, str]:
 
 def test_evaluation_writes_tables_and_a_gallery(evaluation):
     folder, printed = evaluation
-    rows = json.loads((folder / 'evaluation.json').read_text())
+    rows = json.loads((folder / 'evaluation.json').read_text())['rows']
     parts = [f'{row}, {split}' for split in SPLITS for row in ('regressor', 'mean body')]
     assert list(rows) == ['regressor', 'mean body', *parts]
     assert {'mpjpe_mm', 'pa_mpjpe_mm', 'pve_mm'} <= rows['mean body'].keys()
@@ -167,7 +192,7 @@ def test_evaluation_writes_tables_and_a_gallery(evaluation):
 
 
 def test_rows_are_means_over_splits_and_joints(evaluation):
-    rows = json.loads((evaluation[0] / 'evaluation.json').read_text())
+    rows = json.loads((evaluation[0] / 'evaluation.json').read_text())['rows']
     for title in ('regressor', 'mean body'):
         for name, value in rows[title].items():
             parts = [rows[f'{title}, {split}'][name] for split in SPLITS]
@@ -181,7 +206,7 @@ def test_rows_are_means_over_splits_and_joints(evaluation):
 
 def test_the_mean_body_is_the_mean_of_the_training_bodies(evaluation, images):
     """The table's baseline, again by hand from the records' own 3D keypoints."""
-    rows = json.loads((evaluation[0] / 'evaluation.json').read_text())
+    rows = json.loads((evaluation[0] / 'evaluation.json').read_text())['rows']
     chosen = [*range(25, 38), 43]
 
     def centred(split):

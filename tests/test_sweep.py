@@ -11,10 +11,12 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from conftest import ROOT, TINY, command, train_arguments
 
 from tokenhmr_jax import config_utils, sweeps
+from tokenhmr_jax.tasks import TASKS
 
 # Of ml_collections, where a config file is loaded in this process.
 pytestmark = pytest.mark.filterwarnings('ignore:the load_module')
@@ -48,7 +50,7 @@ def test_grids_seeds_and_products_expand():
 
 
 def test_random_runs_depend_on_the_seed_and_their_number_alone():
-    draws = {'x': lambda rng: rng.uniform(), 'y': lambda rng: int(rng.integers(100))}
+    draws = {'x': lambda rng: rng.uniform(), 'y': lambda rng: rng.integers(100)}
     few, many = list(sweeps.random(2, draws)), list(sweeps.random(9, draws))
     assert few == many[:2]
     assert len({overrides['x'] for _, overrides in many}) == 9
@@ -63,9 +65,11 @@ def test_a_plan_is_what_the_training_will_parse():
         'data.validation': ('amass/c', 'amass/d'),
         'codebook.reset_on_reseed': False,
         'body': '/data/a body.npz',
+        'codebook.num_codes': 128,
     }
     arguments = [*TOKENIZER, '--config.num_steps=9', '--config.data.validation=("x",)']
-    one, two = planned(('run', values), arguments=arguments, seeds=2)
+    numpy = {'codebook.num_codes': np.int64(128)}
+    one, two = planned(('run', values | numpy), arguments=arguments, seeds=2)
     assert (one.name, two.name, two.workdir) == ('run/seed=0', 'run/seed=1', '/nowhere/run/seed=1')
     expected = sweeps.parse(TOKENIZER)
     with expected.unlocked():
@@ -102,11 +106,13 @@ def test_all_that_is_wrong_is_said_at_once():
         ('a/b', {'seed': 2}),
         ('../c', {'seed': 3}),
         ('d', {'x': 1}),
+        ('e', {'seed': 0}),
     )
     with pytest.raises(ValueError) as error:
         planned(*runs)
     text = str(error.value)
-    assert '4 problems' in text
+    assert '5 problems' in text
+    assert 'a and e: the same config' in text
     assert 'a: 2 runs of this name' in text
     assert "a/b: lies in another run's folder, a" in text
     assert "'../c' is no name" in text
@@ -143,6 +149,9 @@ def test_what_runs_are_to_read_is_looked_for(prepared, trained, tmp_path):
         ('body', there | small | {'body': '/nowhere.pkl'}),
         ('mocap', there | small | {'adversarial.weight': 0.1, 'adversarial.mocap': '/nowhere.npz'}),
         ('table', there | small | {'tals.thresholds': '/nowhere.csv'}),
+        ('scale', there | small | {'tals.scale': -1.0}),
+        ('rate', there | small | {'optimizer.schedule': 'steps'}),
+        ('measure', there | small | {'eval.convention': 'emdb'}),
         ('direct', there | {'model.head': 'direct', 'tokenizer.checkpoint': ''}),
         arguments=data,
     )
@@ -150,7 +159,8 @@ def test_what_runs_are_to_read_is_looked_for(prepared, trained, tmp_path):
         sweeps.check_inputs(runs)
     problems = str(error.value).splitlines()
     assert [line.split(':')[0].strip() for line in problems] == [
-        '6 problems in the sweep', 'data', 'stage1', 'sizes', 'body', 'mocap', 'table',
+        '9 problems in the sweep', 'data', 'stage1', 'sizes', 'body', 'mocap', 'table', 'scale',
+        'rate', 'measure',
     ]  # fmt: skip
     assert 'no checkpoints' in problems[2]
     assert 'a tokenizer with' in problems[3]
@@ -165,7 +175,10 @@ def test_the_sweeps_of_the_project_fit_their_configs(file):
     assert len(public) >= 6
     for name in public:
         sweep = sweeps.load(f'{path}:{name}')
-        assert len(sweeps.plan([f'--config=configs/{file}.py'], sweep, '/nowhere', 1)) > 1
+        planned = sweeps.plan([f'--config=configs/{file}.py'], sweep, '/nowhere', 1)
+        assert len(planned) > 1
+        for run in planned:
+            TASKS[file].from_config(run.config)
         assert sweep.__doc__
 
 
@@ -205,7 +218,7 @@ def good(config):
 def with_a_bad_one(config):
     first, second = good(config)
     yield first
-    yield 'bad', {'optimizer.schedule': 'steps'}
+    yield 'bad', {'body': __file__}
     yield second
 """
 
@@ -254,7 +267,8 @@ def test_killed_at_a_random_moment_a_sweep_ends_with_the_same_table(sweep):
     """And one that fails does not stop the others of the sweep that is not killed."""
     printed = command(*sweep('with_a_bad_one'), expect=1)
     assert '2 of 3 runs are done' in printed
-    assert "bad: exit code 1: error: optimizer.schedule 'steps'" in printed
+    assert 'bad: exit code 1: error: ' in printed
+    assert 'tiny.py: ' in printed
 
     log = sweep.folder / 'good/runs/seed=1/train.log'
     process = started(sweep('good'), log)
@@ -289,15 +303,37 @@ def test_another_config_in_a_folder_that_a_run_began_in_is_refused(prepared, tra
     name, folder = trained.name, trained.parent
     same = planned((name, {}), arguments=arguments, workdir=folder)
     assert load_command().is_finished(same[0])
+    planned((name, {'data.num_threads': 7}), arguments=arguments, workdir=folder)
     with pytest.raises(ValueError, match=r'another optimizer\.learning_rate \(0\.001 -> 0\.5\)'):
         planned((name, {'optimizer.learning_rate': 0.5}), arguments=arguments, workdir=folder)
+    with pytest.raises(ValueError, match=f'lies in the folder of a run, {trained}'):
+        planned((name, {}), arguments=arguments, workdir=folder, seeds=2)
+    with pytest.raises(ValueError, match=f'another run lies in it, {trained}'):
+        planned((folder.name, {}), arguments=arguments, workdir=folder.parent)
 
 
-def test_runs_share_the_gpus(monkeypatch):
+def test_the_reason_of_a_failure_is_its_error(tmp_path):
+    reason = load_command()._reason
+    assert reason('step 1\rstep 2\n\nerror: no such file\n') == 'error: no such file'
+    traceback = 'Traceback (most recent call last):\n  x()\njax.errors.JaxRuntimeError: RESOURCE\n'
+    assert reason(f'{traceback}-----\nFor simplicity, frames are left out') == (
+        'jax.errors.JaxRuntimeError: RESOURCE'
+    )
+    assert reason('Killed\n') == 'Killed'
+    assert reason('') == 'no output'
+
+
+def test_runs_share_the_gpus(monkeypatch, tmp_path):
     environments = load_command()._environments
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0,1,2,3')
     assert [e['CUDA_VISIBLE_DEVICES'] for e in environments(2)] == ['0,2', '1,3']
     with pytest.raises(ValueError, match='parallel=5: expected at most 4'):
         environments(5)
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
+    monkeypatch.setenv('PATH', str(tmp_path))
     assert environments(2) == [{}, {}]
+    smi = tmp_path / 'nvidia-smi'
+    smi.write_text('#!/bin/sh\necho 0\necho 1\n')
+    smi.chmod(0o755)
+    assert [e['CUDA_VISIBLE_DEVICES'] for e in environments(2)] == ['0', '1']
+    assert environments(1) == [{}]

@@ -5,6 +5,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -299,6 +300,20 @@ def test_another_table_is_read_from_its_path(table):
     found = load(rows)
     np.testing.assert_allclose(found.keypoints2d[:4], [0.25, 0.25, 0.125, 0.25])
     np.testing.assert_allclose(found.angles, THRESHOLDS.angles)
+
+
+def test_a_run_keeps_its_table(table, tmp_path):
+    config = ml_collections.ConfigDict({'tals': {'thresholds': str(tmp_path / 'saved.csv')}})
+    run = tmp_path / 'run'
+    run.mkdir()
+    tals.keep(str(run), config)
+    (tmp_path / 'saved.csv').unlink()
+    tals.use_kept(str(run), config)
+    np.testing.assert_array_equal(tals.load(config.tals.thresholds).angles, THRESHOLDS.angles)
+    config.tals.thresholds = 'table1'
+    tals.keep(str(run), config)
+    tals.use_kept(str(run), config)
+    assert config.tals.thresholds == 'table1'
 
 
 @pytest.mark.parametrize('value', ['-0.1', 'nan', 'inf', 'much', ''])

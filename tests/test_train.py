@@ -42,7 +42,10 @@ def test_evaluate_prints_and_writes_the_table_and_a_picture(trained, tmp_path):
     printed = command(
         '-m', 'tokenhmr_jax.evaluate', f'--checkpoint={trained}', '--step=last', f'--out={tmp_path}'
     )  # fmt: skip
-    rows = json.loads((tmp_path / 'evaluation.json').read_text())
+    found = json.loads((tmp_path / 'evaluation.json').read_text())
+    assert (found['step'], found['convention']) == (read_metrics(trained)[-1]['step'], None)
+    assert found['splits'] == ['amass/procedural_heldout']
+    rows = found['rows']
     assert list(rows) == ['reconstruction', 'nearest training pose', 'mean pose']
     # The evaluation during training saw 100 of the 150 held-out poses; all of them are near it.
     logged = [line['eval/mpjpe_mm'] for line in read_metrics(trained) if 'eval/mpjpe_mm' in line]
@@ -176,6 +179,11 @@ BAD_SETTINGS = [
     ({'codebook.num_codes': 512}, 'error: a batch of 16 poses has 320 tokens'),
     ({'loss_distance': 'l3'}, "error: loss_distance='l3'"),
     ({'optimizer.schedule': 'steps'}, "error: optimizer.schedule 'steps'"),
+    (
+        {'eval.best_metric': 'mpjpe'},
+        "error: eval.best_metric='mpjpe': expected one of .*'mpjpe_mm'",
+    ),
+    ({'data.validation': ()}, 'error: data.validation is empty'),
 ]
 
 
@@ -202,6 +210,13 @@ def test_a_checkpoint_of_another_architecture_is_refused(trained, prepared):
         train.train(tiny_config(prepared, **{'model.width': 24}), str(trained))
     with pytest.raises(ValueError, match=r'its codebook\.num_codes is 32'):
         train.train(tiny_config(prepared, **{'codebook.num_codes': 40}), str(trained))
+    with pytest.raises(ValueError, match=r'another optimizer: its optimizer\.clip_norm is None'):
+        train.train(tiny_config(prepared, **{'optimizer.clip_norm': 1.0}), str(trained))
+
+
+def test_a_workdir_that_is_no_folder_is_refused(prepared):
+    with pytest.raises(ValueError, match="workdir='gs://bucket/run': expected a folder"):
+        train.train(tiny_config(prepared), 'gs://bucket/run')
 
 
 def test_a_checkpoint_of_another_body_is_refused(trained, prepared, random_body):

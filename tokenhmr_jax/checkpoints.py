@@ -29,7 +29,11 @@ _ARCHITECTURE = (
     'task', 'model', 'codebook.num_codes', 'tokenizer.model', 'tokenizer.num_codes',
 )  # fmt: skip
 # Settings of a model that leave its parameters as they are.
-_FREE = ('remat', 'drop_path', 'drop_mode', 'drop_groups', 'dtype')
+_FREE = (
+    'remat', 'drop_path', 'drop_mode', 'drop_groups', 'dtype', 'position_scale', 'body_mean',
+)  # fmt: skip
+# Settings of which the optimizer holds something, unless they are None or 0.
+_SWITCHES = ('optimizer.clip_norm', 'optimizer.muon_learning_rate', 'adversarial.weight')
 
 
 class _Manager(ocp.CheckpointManager):
@@ -311,7 +315,8 @@ def describe(config: ml_collections.ConfigDict, topology: dict) -> dict:
 def check_same(stored: dict, current: dict, where: str) -> None:
     """Raise ValueError unless a checkpoint fits the run that wants to go on from it.
 
-    Both as given by `describe`: the architecture and the body's topology must agree.
+    Both as given by `describe`: the architecture, what the optimizer holds, and the body's topology
+    must agree.
     """
     for path in _ARCHITECTURE:
         ours, theirs = _at(current['config'], path), _at(stored['config'], path)
@@ -319,6 +324,13 @@ def check_same(stored: dict, current: dict, where: str) -> None:
             raise ValueError(
                 f'{where} is a checkpoint of another architecture: its {path} is {theirs}, '
                 f'this run has {ours}'
+            )
+    for path in _SWITCHES:
+        ours, theirs = (config_utils.lookup(c['config'], path) for c in (current, stored))
+        if bool(ours) != bool(theirs):
+            raise ValueError(
+                f'{where} holds the state of another optimizer: its {path} is {theirs}, this run '
+                f'has {ours}; expected both or neither to be set'
             )
     if stored['body_topology'] != current['body_topology']:
         raise ValueError(

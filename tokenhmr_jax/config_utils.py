@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import ml_collections
@@ -47,6 +47,13 @@ def lookup(tree: Any, name: str) -> Any:
     for part in name.split('.'):
         tree = tree.get(part) if isinstance(tree, Mapping) else None
     return tree
+
+
+def check_choice(config: ml_collections.ConfigDict, name: str, choices: Collection[str]) -> None:
+    """Raise ValueError unless the setting of a dotted name is one of some values."""
+    value = lookup(config.to_dict(), name)
+    if value not in choices:
+        raise ValueError(f'{name}={value!r}: expected one of {list(choices)}')
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from absl import app, flags
+from etils import epath
 from jax.sharding import Mesh
 
 from tokenhmr_jax import (
@@ -73,7 +74,8 @@ class Evaluator:
 
         def run(params, state, frozen, batch, valid):
             values = task.metrics(task.predict(params, state, frozen, batch), frozen, batch)
-            sums = {k: jnp.tensordot(valid.astype(v.dtype), v, axes=1) for k, v in values.items()}
+            add = functools.partial(jnp.tensordot, axes=1, precision=jax.lax.Precision.HIGHEST)
+            sums = {k: add(valid.astype(v.dtype), v) for k, v in values.items()}
             return sums, values['mpjpe_mm'], valid
 
         self._run = jax.jit(run, out_shardings=sharding.replicated(mesh))
@@ -104,11 +106,15 @@ class Evaluator:
         """The means of the metrics over a split's examples, and the MPJPE (N,), mm, of each.
 
         None if told to `stop`, which is asked before each batch.
+
+        Raises:
+          ValueError: naming a record that has no pose to be judged by.
         """
         totals, errors = None, []
         for columns, valid in self._read(records):
             if stop():
                 return None
+            _check_poses(columns, valid)
             batch = sharding.put_batch((self._task.batch(columns), valid), self._mesh)
             sums, *error = self._run(params, state, self._frozen, *batch)
             totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
@@ -116,6 +122,13 @@ class Evaluator:
         totals, errors = jax.device_get((totals, errors))
         errors = np.concatenate([error[valid] for error, valid in errors])
         return {name: total / len(errors) for name, total in totals.items()}, errors
+
+
+def _check_poses(columns: Mapping[str, np.ndarray], valid: np.ndarray) -> None:
+    lacking = valid & (columns.get('has_pose', np.ones_like(valid)) == 0)
+    if lacking.any():
+        key = columns['key'][lacking.argmax()].decode()
+        raise ValueError(f'{key}: no pose that is to be trusted, which errors could be measured by')
 
 
 class Examples:
@@ -188,6 +201,7 @@ def evaluate(
     config, report = run.config, REPORTS[run.config.task]
     config.data.data_dir = data_dir or config.data.data_dir
     config.eval.limit = None
+    config.eval.batch_size = -(-config.eval.batch_size // mesh.size) * mesh.size
     if convention:
         run = _measuring(run, convention)
     names = splits or config.data.validation
@@ -198,15 +212,17 @@ def evaluate(
     means, errors = zip(*measured, strict=True)
     means = {report.ROW: means} | _baselines(run, records)
     rows = _rows(run.task, means, names, [len(split) for split in records])
-    folder = pathlib.Path(out or pathlib.Path(workdir) / 'evaluation')
+    folder = epath.Path(out or epath.Path(workdir) / 'evaluation')
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'evaluation.json').write_text(json.dumps(rows, indent=1) + '\n')
+    about = {'step': run.step, 'splits': list(names), 'convention': config.eval.get('convention')}
+    (folder / 'evaluation.json').write_text(json.dumps(about | {'rows': rows}, indent=1) + '\n')
     title = f'{workdir}, step {run.step}, {sum(map(len, records))} records of {", ".join(names)}'
     text = f'{title}\n\n{_tables(rows)}'
     (folder / 'evaluation.md').write_text(text + '\n')
     print(text)
     for name, image in report.pictures(run, records, errors).items():
-        cv2.imwrite(str(folder / name), image[..., ::-1])
+        encoded = cv2.imencode(pathlib.Path(name).suffix, image[..., ::-1])[1]
+        (folder / name).write_bytes(encoded.tobytes())
         print(f'\npicture: {folder / name}')
     return rows
 

@@ -1,6 +1,6 @@
 """Where a regressor fails, by kind, and what it looks like (TokenHMR, supplement, section 4).
 
-    python -m tokenhmr_jax.failures --checkpoint=runs/regressor --out=docs
+    python -m tokenhmr_jax.failures --checkpoint=runs/regressor
 
 The kinds, each without those before it:
 

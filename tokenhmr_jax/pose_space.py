@@ -1,6 +1,6 @@
 """What poses a tokenizer can say (TokenHMR, supplement, section 3.1 and figure 1).
 
-    python -m tokenhmr_jax.pose_space --checkpoint=runs/tokenizer --motion_dir=MOTION --out=docs
+    python -m tokenhmr_jax.pose_space --checkpoint=runs/tokenizer --motion_dir=MOTION
 
 Of poses that it has not seen: how far their reconstructions are from them, where both lie in a
 t-SNE of their joints, and what becomes of them under noise. Those of the validation splits, or of

@@ -1,12 +1,13 @@
 """A table and plots of runs, such as those of a sweep, finished or under way.
 
-    python -m tokenhmr_jax.report runs/tals --baseline=enabled=False
+    python -m tokenhmr_jax.report runs/tals --baseline=none
 
 Runs whose configs differ in the seed alone are one row: mean and standard deviation over them, and
-the difference to the baseline's mean. Scores are those of `evaluation/evaluation.json`, of
-`python -m tokenhmr_jax.evaluate`, if all runs have it; else each run's newest evaluation in
-training. Written are `report.md`, `report.csv` and, with `pip install -e .[report]`, the plots
-`curves.png` and `errors.png`.
+the difference to the baseline's mean. Of a row with finished runs these alone count; of another
+one, all that it has, at the newest step that they share. Scores are those of
+`python -m tokenhmr_jax.evaluate`, if all that count are finished and have them, of the same splits;
+else those of the evaluations in training. Written are `report.md`, `report.csv` and, with
+`pip install -e .[report]`, the plots `curves.png` and `errors.png`.
 """
 
 import argparse
@@ -41,6 +42,14 @@ class Row(NamedTuple):
     runs: list[Run]
     settings: dict[str, Any]
 
+    @property
+    def counted(self) -> list[Run]:
+        """The runs that scores are of: the finished ones, or all where none is."""
+        return [run for run in self.runs if run.finished] or self.runs
+
+
+Values = Callable[[Row], list[dict[str, float]]]
+
 
 class Score(NamedTuple):
     """Over the runs of a row that have it. std is of the sample, None for a single run."""
@@ -57,16 +66,20 @@ def rows(found: Sequence[Run], root: str | None = None) -> list[Row]:
     """
     grouped = collections.defaultdict(list)
     for run in found:
-        config = {key: value for key, value in run.config.items() if key != 'seed'}
-        grouped[json.dumps(config, sort_keys=True)].append(run)
+        grouped[json.dumps(_outcome(run), sort_keys=True)].append(run)
     groups = list(grouped.values())
-    flat = [traverse_util.flatten_dict(group[0].config, sep='.') for group in groups]
-    keys = [key for key in dict.fromkeys(k for f in flat for k in f) if key != 'seed']
+    flat = [traverse_util.flatten_dict(_outcome(group[0]), sep='.') for group in groups]
+    keys = list(dict.fromkeys(key for settings in flat for key in settings))
     differing = [key for key in keys if any(f.get(key) != flat[0].get(key) for f in flat)]
     return [
         Row(name, group, {key: settings[key] for key in differing if key in settings})
         for name, group, settings in zip(_names(groups, root), groups, flat, strict=True)
     ]
+
+
+def _outcome(run: Run) -> dict[str, Any]:
+    """What tells a run from those of other rows."""
+    return {key: value for key, value in runs.outcome(run.config).items() if key != 'seed'}
 
 
 def _names(groups: Sequence[Sequence[Run]], root: str | None) -> list[str]:
@@ -90,12 +103,23 @@ def _without_seed(run: Run) -> str:
     return str(folder.parent if folder.name == f'seed={run.config.get("seed")}' else folder)
 
 
-def scores_of(found: Sequence[Run]) -> tuple[Callable[[Run], dict[str, float]], str]:
-    """How to get the main scores of runs, and in words, which they are."""
-    if all(run.evaluation for run in found):
-        return lambda run: _main(run.evaluation), '`evaluation.json` of each run'
-    text = "each run's newest evaluation in training"
-    return lambda run: _main(list(run.evaluations.values())[-1]) if run.evaluations else {}, text
+def scores_of(found: Sequence[Row]) -> tuple[Values, str]:
+    """How to get the main scores of a row's runs that count, and in words, which they are."""
+    counted = [run for row in found for run in row.counted]
+    evaluations = [run.evaluation for run in counted]
+    whole = all(run.finished and run.evaluation for run in counted)
+    if not whole or len({each.of for each in evaluations}) > 1:
+        return newest_scores, 'newest evaluations in training'
+    steps = sorted({each.step for each in evaluations})
+    text = f'{evaluations[0].of}, `evaluation.json`, steps {", ".join(map(str, steps))}'
+    return lambda row: [_main(run.evaluation.scores) for run in row.counted], text
+
+
+def newest_scores(row: Row) -> list[dict[str, float]]:
+    """Main scores at the newest step at which all runs that count, if any, were evaluated."""
+    each = [run.evaluations for run in row.counted if run.evaluations]
+    shared = set.intersection(*map(set, each)) if each else ()
+    return [_main(evaluations[max(shared)]) for evaluations in each] if shared else []
 
 
 def _main(scores: Mapping[str, float]) -> dict[str, float]:
@@ -113,11 +137,11 @@ def below_thresholds(run: Run) -> dict[str, float]:
     }
 
 
-def averages(found: Sequence[Row], values: Callable[[Run], dict]) -> list[dict[str, Score]]:
+def averages(found: Sequence[Row], values: Values) -> list[dict[str, Score]]:
     """Of each row, mean and standard deviation over its runs of each of some values."""
     averaged = []
     for row in found:
-        each = [values(run) for run in row.runs]
+        each = values(row)
         names = dict.fromkeys(name for one in each for name in one)
         averaged.append({name: _score([v[name] for v in each if name in v]) for name in names})
     return averaged
@@ -136,13 +160,11 @@ class Table(NamedTuple):
     plain: list[dict[str, Any]]
 
 
-def table(
-    found: Sequence[Row], values: Callable[[Run], dict], baseline: Row | None, with_settings: bool
-) -> Table:
+def table(found: Sequence[Row], values: Values, baseline: Row | None, with_settings: bool) -> Table:
     """A table of some values of runs, by row.
 
     Args:
-      values: of a run, by name.
+      values: of a row's runs, by name.
       baseline: the row that differences are to.
       with_settings: whether the config's differences and the runs' progress stand beside them.
     """
@@ -165,7 +187,7 @@ def table(
 
 def _about(row: Row, settings: Sequence[str]) -> dict[str, Any]:
     finished = sum(run.finished for run in row.runs)
-    steps = sorted({run.step for run in row.runs})
+    steps = sorted({run.step for run in row.counted})
     return {key: row.settings.get(key, '-') for key in settings} | {
         'runs': str(len(row.runs)) if finished == len(row.runs) else f'{finished}/{len(row.runs)}',
         'step': str(steps[0]) if len(steps) == 1 else f'{steps[0]}-{steps[-1]}',
@@ -194,7 +216,7 @@ def _plain(scores: dict, names: Sequence[str], reference: dict) -> dict[str, flo
 def find_baseline(found: Sequence[Row], name: str) -> Row:
     """The row of a name, or of a run's folder; ValueError if there is none."""
     for row in found:
-        if name == row.name or name in [str(run.workdir) for run in row.runs]:
+        if name == row.name or pathlib.Path(name) in [run.workdir for run in row.runs]:
             return row
     raise ValueError(f'baseline={name!r}: expected one of {[row.name for row in found]}')
 
@@ -217,15 +239,17 @@ def report(
     read = [runs.read(folder) for folder in runs.find(folders)]
     found = rows(read, root)
     base = find_baseline(found, baseline) if baseline else None
-    values, source = scores_of(read)
+    values, source = scores_of(found)
     main = table(found, values, base, with_settings=True)
     finished = sum(run.finished for run in read)
     text = [
         f'{finished} of {len(read)} runs are finished. Scores: {source}; mean ± standard deviation '
-        f'over runs{f" (difference to {base.name})" if base else ""}.',
+        f'over finished runs, or over all where none is'
+        f'{f" (difference to {base.name})" if base else ""}.',
         markdown.table(main.header, main.lines),
     ]
-    below = table(found, below_thresholds, None, with_settings=False)
+    shares = lambda row: [below_thresholds(run) for run in row.counted]  # noqa: E731
+    below = table(found, shares, None, with_settings=False)
     if len(below.header) > 1:
         text += [
             'Share of joints below their thresholds, over the last quarter of the training so far:',
@@ -247,7 +271,7 @@ def _write_csv(path: pathlib.Path, lines: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(lines)
 
 
-def _draw(found: Sequence[Row], values: Callable[[Run], dict], folder: pathlib.Path) -> None:
+def _draw(found: Sequence[Row], values: Values, folder: pathlib.Path) -> None:
     try:
         from tokenhmr_jax import report_plots
     except ImportError as error:

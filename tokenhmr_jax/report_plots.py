@@ -1,6 +1,6 @@
 """Plots of runs by row: scores against steps, and errors in 3D against those in 2D."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib
@@ -10,22 +10,22 @@ from matplotlib.figure import Figure
 from tokenhmr_jax.runs import Run
 
 if TYPE_CHECKING:
-    from tokenhmr_jax.report import Row
+    from tokenhmr_jax.report import Row, Values
 
 _ERROR_2D, _ERROR_3D = 'keypoints2d_px', 'mpjpe_mm'
 _COLUMNS = 3
 _WIDTH, _HEIGHT = 4.6, 3.4  # inches of a plot
 
 
-def figures(rows: Sequence['Row'], values: Callable[[Run], dict[str, float]]) -> dict[str, Figure]:
+def figures(rows: Sequence['Row'], values: 'Values') -> dict[str, Figure]:
     """What there is to see of runs, by file name.
 
     Args:
       rows: of `report.rows`.
-      values: main scores of a run.
+      values: main scores of a row's runs.
     """
     made = {}
-    names = list(dict.fromkeys(name for row in rows for run in row.runs for name in values(run)))
+    names = list(dict.fromkeys(name for row in rows for scores in values(row) for name in scores))
     if any(run.evaluations for row in rows for run in row.runs):
         made['curves.png'] = curves(rows, names)
     if {_ERROR_2D, _ERROR_3D} <= set(names):
@@ -51,18 +51,19 @@ def curves(rows: Sequence['Row'], names: Sequence[str]) -> Figure:
     return figure
 
 
-def errors(rows: Sequence['Row'], values: Callable[[Run], dict[str, float]]) -> Figure:
+def errors(rows: Sequence['Row'], values: 'Values') -> Figure:
     """Error in 3D against error in 2D.
 
     Of each row: its runs as small dots, their mean as a large one with standard deviations, and
-    the way of the mean in training as a thin line.
+    the way of the mean in training as a thin line. Runs whose errors are not finite are left out.
     """
     figure = Figure((1.7 * _WIDTH, 1.7 * _HEIGHT), layout='constrained')
     axis = figure.subplots()
     ends = []
     for row, color in zip(rows, _colors(len(rows)), strict=True):
-        found = [v for v in map(values, row.runs) if {_ERROR_2D, _ERROR_3D} <= v.keys()]
+        found = [v for v in values(row) if {_ERROR_2D, _ERROR_3D} <= v.keys()]
         points = np.array([[v[_ERROR_2D], v[_ERROR_3D]] for v in found]).reshape(-1, 2)
+        points = points[np.isfinite(points).all(axis=1)]
         if not len(points):
             continue
         ends.append(points)
@@ -74,7 +75,8 @@ def errors(rows: Sequence['Row'], values: Callable[[Run], dict[str, float]]) -> 
             *points.mean(axis=0)[:, None], xerr=spread[0], yerr=spread[1], fmt='o', markersize=8,
             capsize=3, color=color, label=row.name,
         )  # fmt: skip
-    _frame(axis, np.concatenate(ends))
+    if ends:
+        _frame(axis, np.concatenate(ends))
     axis.set(xlabel=f'2D error, {_ERROR_2D}', ylabel=f'3D error, {_ERROR_3D}')
     _legend(figure, len(rows))
     return figure

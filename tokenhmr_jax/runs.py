@@ -8,11 +8,30 @@ from typing import Any, NamedTuple
 
 import ml_collections
 from etils import epath
+from flax import traverse_util
 
 from tokenhmr_jax import config_utils
 
 _CONFIG, _METRICS, _EVALUATION = 'config.json', 'metrics.jsonl', 'evaluation/evaluation.json'
 _EVAL = 'eval/'
+# Settings that say where and how fast a run is computed, and not what comes out of it.
+_HOW = (
+    'accumulation_steps', 'mesh', 'log_every', 'checkpoint_every', 'data.data_dir',
+    'data.num_threads', 'eval.batch_size', 'model.backbone.remat', 'model.backbone.scan',
+)  # fmt: skip
+
+
+class Evaluation(NamedTuple):
+    """What `python -m tokenhmr_jax.evaluate` found.
+
+    step: of the checkpoint.
+    of: the splits, and how errors are measured.
+    scores: over all of their examples.
+    """
+
+    step: int
+    of: str
+    scores: dict[str, float]
 
 
 class Run(NamedTuple):
@@ -21,18 +40,23 @@ class Run(NamedTuple):
     workdir: its folder.
     config: of its training, as plain containers.
     lines: of `metrics.jsonl`, in the order of their steps.
-    evaluation: scores of the whole splits, by `python -m tokenhmr_jax.evaluate`; None without.
+    evaluation: of the whole splits; None without.
     """
 
     workdir: pathlib.Path
     config: dict[str, Any]
     lines: list[dict[str, Any]]
-    evaluation: dict[str, float] | None
+    evaluation: Evaluation | None
 
     @property
     def step(self) -> int:
         """The last one that is in the metrics."""
         return self.lines[-1]['step'] if self.lines else 0
+
+    @property
+    def has_saved(self) -> bool:
+        """Whether there is a step to go on from."""
+        return any((self.workdir / 'checkpoints').glob('[0-9]*'))
 
     @property
     def finished(self) -> bool:
@@ -52,8 +76,15 @@ def _scores(line: dict[str, Any]) -> dict[str, float]:
     return {k.removeprefix(_EVAL): v for k, v in line.items() if k.startswith(_EVAL)}
 
 
+def outcome(config: dict[str, Any]) -> dict[str, Any]:
+    """Of a config, the settings that decide what comes out of a run."""
+    flat = traverse_util.flatten_dict(config, sep='.', keep_empty_nodes=True)
+    kept = {k: v for k, v in flat.items() if not f'{k}.'.startswith(tuple(f'{h}.' for h in _HOW))}
+    return traverse_util.unflatten_dict(kept, sep='.')
+
+
 def keep_config(workdir: str, config: ml_collections.ConfigDict) -> None:
-    """Write a run's config into its folder, here or on object storage."""
+    """Write a run's config into its folder."""
     target = epath.Path(workdir) / _CONFIG
     partial = target.with_name(f'{_CONFIG}.partial')
     partial.write_text(json.dumps(config_utils.to_json(config), indent=1) + '\n')
@@ -68,11 +99,16 @@ def find(folders: Sequence[str | os.PathLike]) -> list[pathlib.Path]:
     """
     found = {}
     for folder in map(pathlib.Path, folders):
-        inside = sorted(path.parent for path in folder.rglob(_CONFIG))
-        if not inside:
+        there = inside(folder)
+        if not there:
             raise FileNotFoundError(f'{folder}: no run has begun here: no {_CONFIG}')
-        found |= dict.fromkeys(inside)
+        found |= dict.fromkeys(there)
     return list(found)
+
+
+def inside(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The folders of runs in a folder, itself among them if it is one."""
+    return sorted(path.parent for path in folder.rglob(_CONFIG))
 
 
 def has_begun(workdir: str | os.PathLike) -> bool:
@@ -90,13 +126,27 @@ def read(workdir: str | os.PathLike) -> Run:
     workdir = pathlib.Path(workdir)
     if not has_begun(workdir):
         raise FileNotFoundError(f'{workdir}: no {_CONFIG}: expected the folder of a run')
-    rows = _json(workdir / _EVALUATION) if (workdir / _EVALUATION).is_file() else None
     return Run(
         workdir,
         config=_json(workdir / _CONFIG),
         lines=_lines(workdir / _METRICS),
-        evaluation=next(iter(rows.values())) if rows else None,
+        evaluation=_evaluation(workdir / _EVALUATION),
     )
+
+
+def _evaluation(path: pathlib.Path) -> Evaluation | None:
+    if not path.is_file():
+        return None
+    found = _json(path)
+    try:
+        splits, scores = ', '.join(found['splits']), next(iter(found['rows'].values()))
+        of = f'{splits} ({found["convention"]})' if found['convention'] else splits
+        return Evaluation(found['step'], of, scores)
+    except (KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise ValueError(
+            f'{path}: expected step, splits, convention and rows, as '
+            '`python -m tokenhmr_jax.evaluate` writes them: run it again'
+        ) from error
 
 
 def _json(path: pathlib.Path) -> dict:

@@ -25,7 +25,8 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from tokenhmr_jax import config_utils, runs, tals, warm_start
+from tokenhmr_jax import config_utils, optimizer, runs, tals, warm_start
+from tokenhmr_jax.body import files
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks import TASKS
 
@@ -138,8 +139,7 @@ def plan(arguments: Sequence[str], sweep: Sweep, workdir: str, num_seeds: int) -
             planned.append(_planned(arguments, name, overrides, f'{workdir}/{name}'))
         except ValueError as error:
             problems.append(f'{name}: {error}')
-    _raise(problems)
-    _raise(_twins(planned) + _changes(planned))
+    _raise(problems + _twins(planned) + _changes(planned))
     return planned
 
 
@@ -171,6 +171,7 @@ def _text(error: Exception) -> str:
 
 
 def _planned(arguments: Sequence[str], name: str, overrides: dict, workdir: str) -> Planned:
+    overrides = {k: v.item() if isinstance(v, np.generic) else v for k, v in overrides.items()}
     replaced = tuple(f'--config.{key}=' for key in overrides)
     arguments = [argument for argument in arguments if not argument.startswith(replaced)]
     arguments += [f'--config.{key}={value}' for key, value in overrides.items()]
@@ -210,12 +211,23 @@ def _twins(planned: Sequence[Planned]) -> list[str]:
 
 
 def _changes(planned: Sequence[Planned]) -> list[str]:
-    """Runs that began with another config than is planned."""
+    """Runs that have saved steps of another config than is planned, or lie around others."""
     found = []
     for run in planned:
-        if runs.has_begun(run.workdir):
-            stored = runs.read(run.workdir).config
-            changed = config_utils.differences(stored, config_utils.to_json(run.config))
+        folder = pathlib.Path(run.workdir)
+        found += [
+            f'{run.workdir}: lies in the folder of a run, {parent}'
+            for parent in folder.parents
+            if runs.has_begun(parent)
+        ]
+        found += [
+            f'{run.workdir}: another run lies in it, {each}'
+            for each in runs.inside(folder)
+            if each != folder
+        ]
+        if runs.has_begun(folder) and (stored := runs.read(folder)).has_saved:
+            ours = config_utils.to_json(run.config)
+            changed = config_utils.differences(runs.outcome(stored.config), runs.outcome(ours))
             found += [f'{run.workdir} began with another {change}' for change in changed]
     return found
 
@@ -240,15 +252,18 @@ def _check_inputs(config: ml_collections.ConfigDict) -> None:
     if config.task not in TASKS:
         raise ValueError(f'task={config.task!r}: expected one of {list(TASKS)}')
     TASKS[config.task].from_config(config)
+    optimizer.make(config.optimizer, config.num_steps)
     pipeline.check_mixture(config.data.mixture)
     for name in (*config.data.mixture, *config.data.validation):
-        pipeline.open_split(config.data.data_dir, name)
+        first = pipeline.open_split(config.data.data_dir, name).read([0])[0]
+        if config.task == 'regressor':
+            files.check_gendered(config, [first.get('gender', 0)], [first['key']])
     for name in _files(config):
         path = config_utils.lookup(config.to_dict(), name)
         if not epath.Path(path).exists():
             raise FileNotFoundError(f'{name}={path!r}: no such file')
     if config.task == 'regressor':
-        tals.load(config.tals.thresholds)
+        tals.scaled(tals.load(config.tals.thresholds), config.tals.scale)
         warm_start.check(config)
 
 

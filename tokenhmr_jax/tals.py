@@ -10,11 +10,12 @@ import csv
 import importlib.resources
 import math
 import os
-import pathlib
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
+from etils import epath
 from flax import struct
 
 from tokenhmr_jax import losses
@@ -67,7 +68,7 @@ def load(table: str | os.PathLike = 'release') -> Thresholds:
     if table in SHIPPED:
         text = importlib.resources.files('tokenhmr_jax').joinpath(_SHIPPED_FILE).read_text()
         return _parse(text, column=str(table), name=_SHIPPED_FILE)
-    path = pathlib.Path(table)
+    path = epath.Path(table)
     if not path.is_file():
         raise FileNotFoundError(
             f'{path}: no such threshold table; expected {", ".join(map(repr, SHIPPED))} or a CSV'
@@ -93,6 +94,29 @@ def save(thresholds: Thresholds, path: str | os.PathLike) -> None:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(['kind', 'index', 'joint', 'threshold'])
         writer.writerows([*row, f'{v:.6g}'] for row, v in zip(_ROWS, values, strict=True))
+
+
+def keep(workdir: str, config: ml_collections.ConfigDict) -> None:
+    """Put a copy of a config's own table into a run's folder, which is complete with it."""
+    if 'tals' not in config:
+        return
+    target = _copy(workdir)
+    if config.tals.thresholds in SHIPPED:
+        target.unlink(missing_ok=True)
+    else:
+        partial = target.with_name(f'{target.name}.partial')
+        partial.write_text(epath.Path(config.tals.thresholds).read_text())
+        partial.replace(target)
+
+
+def use_kept(workdir: str, config: ml_collections.ConfigDict) -> None:
+    """Let a config name the copy in a run's folder, if there is one."""
+    if 'tals' in config and _copy(workdir).exists():
+        config.tals.thresholds = str(_copy(workdir))
+
+
+def _copy(workdir: str) -> epath.Path:
+    return epath.Path(workdir) / 'thresholds.csv'
 
 
 def _parse(text: str, column: str, name: str) -> Thresholds:

@@ -29,6 +29,7 @@ from tokenhmr_jax import (
     preemption,
     runs,
     sharding,
+    tals,
     train_step,
 )
 from tokenhmr_jax import workdir as workdirs
@@ -58,12 +59,15 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
       FloatingPointError: after too many batches in a row whose loss or gradient is not finite.
       preemption.Preempted: when told to stop, once all that has been done is saved.
     """
+    workdirs.check(workdir)
     mesh = sharding.make_mesh(fsdp=config.mesh.fsdp)
     parts = config.accumulation_steps
     sharding.check_batch_size(config.batch_size, mesh, 'batch_size', parts)
     sharding.check_batch_size(config.eval.batch_size, mesh, 'eval.batch_size')
     task = TASKS[config.task].from_config(config)
     data = _training_data(config, task)
+    if not config.data.validation:
+        raise ValueError('data.validation is empty: expected prepared splits')
     validation = [pipeline.open_split(config.data.data_dir, n) for n in config.data.validation]
     frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
     description = checkpoints.describe(config, smpl.topology(frozen.body))
@@ -81,6 +85,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
         # Not before: what does not fit the run that is there must leave it as it is.
         if jax.process_index() == 0:
             files.keep(workdir, config)
+            tals.keep(workdir, config)
             runs.keep_config(workdir, config)
         writer = stack.enter_context(MetricWriter(workdir, first))
         progress = stack.enter_context(Progress(writer, first, config))
@@ -97,6 +102,8 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
 
         if first and not saved.has_scores(first):
             evaluated(first, state)  # which was told to stop before it was done
+            if told.reached():
+                raise preemption.Preempted(f'{workdir}: told to stop, saved at step {first}')
         batches = device_batches(data, task, mesh)
         for step in range(first + 1, config.num_steps + 1):
             batch, keys, position = next(batches)
@@ -129,16 +136,16 @@ def _training_data(config: ml_collections.ConfigDict, task: Task) -> grain.Datas
 
 def _begin(config, task, tx, mesh, data, saved, description, workdir) -> tuple[TrainState, int]:
     """The state to go on from, that of the newest good checkpoint or a fresh one; and its step."""
-    state = train_step.initial_state(task, tx, mesh, config.seed)
     step = saved.newest_good()
     if step is None:
+        state = train_step.initial_state(task, tx, mesh, config.seed)
         params, beside = task.warm_start(state.params, state.state)
         return state.replace(params=params, state=beside), 0
     stored = saved.read_config(step)
     checkpoints.check_same(stored, description, f'{workdir}, step {step}')
     for key in config_utils.differences(stored['config'], description['config']):
         logging.warning('%s has changed since step %d', key, step)
-    state, position = saved.restore(step, state)
+    state, position = saved.restore(step, train_step.abstract_state(task, tx, mesh))
     data.set_state(position)
     print(f'going on from step {step}', flush=True)
     return state, step

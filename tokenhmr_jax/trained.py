@@ -6,7 +6,7 @@ import jax
 import ml_collections
 from jax.sharding import Mesh
 
-from tokenhmr_jax import checkpoints, config_utils, sharding
+from tokenhmr_jax import checkpoints, config_utils, sharding, tals
 from tokenhmr_jax.body import files, smpl
 from tokenhmr_jax.tasks import TASKS, Task
 
@@ -57,7 +57,7 @@ def describe(
 ) -> tuple[int, ml_collections.ConfigDict, dict]:
     """A step's number, the config of its run, and the topology of the body it was trained with.
 
-    The config's body is the copy that lies in the run's folder, if there is one.
+    The config's body and thresholds are the copies that lie in the run's folder, if they do.
 
     Raises:
       ValueError: if there is no such step, or it holds a backbone alone.
@@ -71,6 +71,7 @@ def describe(
         )
     config = config_utils.from_json(stored['config'])
     files.use_kept(workdir, config)
+    tals.use_kept(workdir, config)
     return number, config, stored['body_topology']
 
 

@@ -35,9 +35,6 @@ def from_regressor(
     start = config.warm_start
     where = _check_regressor(config)
     model = _read_model(start.checkpoint, start.step)
-    missing = set(start.parts) - model['params'].keys()
-    if missing:
-        raise ValueError(f'{where}: a backbone alone; expected also its {", ".join(missing)}')
     found = {part: model['params'][part] for part in start.parts}
     found['backbone'] = _arrange(found['backbone'], config.model.backbone.scan)
     fresh = {part: params[part] for part in start.parts}
@@ -95,7 +92,8 @@ def _check_regressor(config: ml_collections.ConfigDict) -> str:
     start = config.warm_start
     if tuple(start.parts) not in _PARTS:
         raise ValueError(f'warm_start.parts={start.parts}: expected one of {_PARTS}')
-    stored, where = _stored_config(start.checkpoint, start.step, ('regressor', 'backbone'))
+    tasks = ('regressor',) if 'head' in start.parts else ('regressor', 'backbone')
+    stored, where = _stored_config(start.checkpoint, start.step, tasks)
     for name, part in _UNSEEN.items():
         ours, theirs = (config_utils.lookup(each, name) for each in (config.to_dict(), stored))
         if part in start.parts and theirs is not None and ours != theirs:

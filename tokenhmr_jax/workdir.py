@@ -8,18 +8,21 @@ import socket
 from collections.abc import Iterator
 
 
+def check(workdir: str) -> None:
+    """Raise ValueError for a place that has neither locks nor files that grow."""
+    if '://' in workdir:
+        raise ValueError(
+            f'workdir={workdir!r}: expected a folder; gcsfuse and the like mount a bucket as one'
+        )
+
+
 @contextlib.contextmanager
 def locked(workdir: str) -> Iterator[None]:
     """Make the folder and hold its lock, which the system takes back when the process ends.
 
-    On object storage, where files have no locks, nothing is locked.
-
     Raises:
       ValueError: if another process holds the lock.
     """
-    if '://' in workdir:
-        yield
-        return
     folder = pathlib.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / 'lock', 'a+') as file:

@@ -1,7 +1,7 @@
 """The body models that a config names, and the copies of them that lie beside a run's checkpoints.
 
-A run is complete without the files that it was started with: what trained, evaluates and predicts
-with a body can do so again wherever the run's folder is.
+A run is complete without the files that it was started with: what it has trained evaluates and
+predicts wherever its folder is.
 """
 
 from collections.abc import Iterable
@@ -26,6 +26,13 @@ def load(config: ml_collections.ConfigDict, name: str = 'body') -> smpl.BodyMode
     return smpl.from_arrays(_arrays(config, name), config[name])
 
 
+def has_gendered(config: ml_collections.ConfigDict) -> bool:
+    """Whether there are files of both genders' models."""
+    paths = _gendered(config).values()
+    there = [path == 'mannequin' or epath.Path(path).is_file() for path in paths]
+    return len(there) == len(_GENDERED) and all(there)
+
+
 def load_gendered(config: ml_collections.ConfigDict) -> tuple[smpl.BodyModel, ...]:
     """SMPL's models of men and of women; nothing unless there are files for both.
 
@@ -35,7 +42,7 @@ def load_gendered(config: ml_collections.ConfigDict) -> tuple[smpl.BodyModel, ..
     Raises:
       ValueError: for a file that is not such a model.
     """
-    return tuple(load(config, name) for name in _GENDERED) if _has_gendered(config) else ()
+    return tuple(load(config, name) for name in _GENDERED) if has_gendered(config) else ()
 
 
 def check_gendered(
@@ -49,7 +56,7 @@ def check_gendered(
       keys: of the same records.
     """
     genders = np.asarray(genders)
-    if not genders.any() or _has_gendered(config):
+    if not genders.any() or has_gendered(config):
         return
     key = list(keys)[int(genders.argmax())]
     key = key.decode() if isinstance(key, bytes) else key
@@ -61,7 +68,7 @@ def check_gendered(
 
 def keep(workdir: str, config: ml_collections.ConfigDict) -> None:
     """Put copies of a config's body models into a run's folder. The mannequin needs none."""
-    for name in ('body', *(_GENDERED if _has_gendered(config) else ())):
+    for name in ('body', *(_GENDERED if has_gendered(config) else ())):
         if config[name] == 'mannequin':
             continue
         target = _copy(workdir, name)
@@ -86,12 +93,6 @@ def _copy(workdir: str, name: str) -> epath.Path:
 
 def _gendered(config) -> dict[str, str]:
     return {name: config[name] for name in _GENDERED if name in config}
-
-
-def _has_gendered(config) -> bool:
-    paths = _gendered(config).values()
-    there = [path == 'mannequin' or epath.Path(path).is_file() for path in paths]
-    return len(there) == len(_GENDERED) and all(there)
 
 
 def _arrays(config, name) -> dict:

@@ -185,4 +185,10 @@ def _norm(name: str, dtype: jnp.dtype) -> nn.LayerNorm:
 
 def _read_out(features: int, name: str) -> nn.Dense:
     """What leaves the network does so in float32: bfloat16 holds a rotation to half a degree."""
-    return nn.Dense(features, dtype=jnp.float32, kernel_init=_SMALL, name=name)
+    return nn.Dense(
+        features,
+        dtype=jnp.float32,
+        precision=jax.lax.Precision.HIGHEST,  # or accelerators round what goes into the product
+        kernel_init=_SMALL,
+        name=name,
+    )

@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 from flax import struct
 
-from tokenhmr_jax import adversarial, losses, metrics, tals, warm_start
+from tokenhmr_jax import adversarial, config_utils, losses, metrics, tals, warm_start
 from tokenhmr_jax.body import camera, files, keypoint_body, rotations, skeleton, smpl
 from tokenhmr_jax.data import augment
 from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, upright_mean
@@ -21,6 +21,8 @@ from tokenhmr_jax.types import BodyOutput, ImageBatch, RegressorOutput, SmplPara
 
 # Mean bodies that need no file.
 _MEANS = ('rest', 'none')
+# Which scores may decide what step is best: the lower, the better.
+_ERRORS = ('mpjpe_mm', 'pa_mpjpe_mm', 'pve_mm', 'keypoints2d_px')
 
 
 @struct.dataclass
@@ -59,6 +61,8 @@ class RegressorTask:
     def from_config(cls, config: ml_collections.ConfigDict) -> 'RegressorTask':
         """Raises ValueError where the config's values do not go together."""
         losses.check_distance(config.tals.distance, 'tals.distance')
+        config_utils.check_choice(config, 'eval.convention', metrics.CONVENTIONS)
+        config_utils.check_choice(config, 'eval.best_metric', _ERRORS)
         unknown = set(config.data.ground_truth) - set(config.data.mixture)
         if unknown:
             raise ValueError(
@@ -117,13 +121,18 @@ class RegressorTask:
             box_aspect=data.eval_box_aspect,
         )
 
+    @functools.cached_property
+    def _has_gendered(self) -> bool:
+        return files.has_gendered(self.config)  # not for every batch: files may be far away
+
     def batch(self, columns: dict[str, np.ndarray]) -> ImageBatch:
         """What goes to the devices of a batch of crops.
 
         Raises:
           ValueError: as `files.check_gendered`.
         """
-        files.check_gendered(self.config, columns['gender'], columns['key'])
+        if not self._has_gendered:
+            files.check_gendered(self.config, columns['gender'], columns['key'])
         names = [field.name for field in dataclasses.fields(ImageBatch) if field.name != 'source']
         source = columns.get('source', np.zeros(len(columns['image']), np.int32))
         return ImageBatch(source=source, **{name: columns[name] for name in names})
@@ -212,7 +221,7 @@ class RegressorTask:
             for kind, share in shares.items()
             for i, source in enumerate(sources)
         }
-        logs['mpjpe_mm'] = jnp.mean(_keypoint_error(keypoints3d, batch.keypoints3d))
+        logs['mpjpe_mm'] = jnp.nanmean(_keypoint_error(keypoints3d, batch.keypoints3d))
         loss = losses.weighted_sum(terms, config.loss_weights)
         if self.discriminator:
             game = self._game(params, frozen, prediction.params, jax.random.fold_in(rng, 1))
@@ -360,8 +369,13 @@ def all_rotations(params: SmplParams) -> jax.Array:
 
 
 def _keypoint_error(points, points_gt) -> jax.Array:
-    """Mean distance (B,) in mm of 3D keypoints, both centred on the pelvis keypoint."""
+    """Mean distance (B,) in mm of the labelled 3D keypoints, both centred on the pelvis keypoint.
+
+    NaN where it, or all of them, have no label.
+    """
     centre = losses.PELVIS
     ours = points - points[:, centre, None]
     theirs = points_gt[..., :3] - points_gt[:, centre, None, :3]
-    return metrics.mean_distance_mm(ours, theirs)
+    labelled = (points_gt[..., 3] > 0) & (points_gt[:, centre, None, 3] > 0)
+    distance = jnp.where(labelled, metrics.distances(ours, theirs), 0)
+    return 1000 * jnp.sum(distance, axis=-1) / jnp.sum(labelled, axis=-1)

@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 from flax import struct
 
-from tokenhmr_jax import losses, metrics
+from tokenhmr_jax import config_utils, losses, metrics
 from tokenhmr_jax.body import files, rotations, skeleton, smpl
 from tokenhmr_jax.models import quantizer
 from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
@@ -16,6 +16,8 @@ from tokenhmr_jax.types import BodyOutput, PoseBatch, SmplParams, TokenizerOutpu
 
 # The root is the body model's joint 0 and at rest; the tokenizer's joints are 1 to 21.
 _BODY = slice(1, 22)
+# Which scores may decide what step is best: the lower, the better.
+_ERRORS = ('mpjpe_mm', 'pve_mm')
 
 
 @struct.dataclass
@@ -51,6 +53,7 @@ class TokenizerTask:
                 f'{config.codebook.num_codes} codes: expected at least 4 per code'
             )
         losses.check_distance(config.loss_distance)
+        config_utils.check_choice(config, 'eval.best_metric', _ERRORS)
         return cls(ml_collections.FrozenConfigDict(config), Tokenizer(**config.model))
 
     def frozen(self) -> Frozen:
