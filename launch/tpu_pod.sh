@@ -90,7 +90,7 @@ while true; do
     if grep -qx 1 <<< "$codes"; then
         remove
         exit 1
-    elif [[ -z $(grep -vx 0 <<< "$codes") ]]; then
+    elif ! grep -qvx 0 <<< "$codes"; then
         remove
         exit 0
     fi
