@@ -142,7 +142,8 @@ def paper() -> ml_collections.ConfigDict:
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.learning_rate = 1e-5
-    # The rate of kernels trained by Muon instead of AdamW; None for AdamW throughout.
+    # The rate of kernels trained by Muon instead of AdamW, which then do not decay; None for AdamW
+    # throughout.
     config.optimizer.muon_learning_rate = ml_collections.config_dict.placeholder(float)
     # Of Newton and Schulz, in each of its steps: fewer cost less and are less exact.
     config.optimizer.muon_iterations = 5

@@ -25,15 +25,19 @@ if [[ -z ${SLURM_JOB_ID:-} ]]; then
     exit
 fi
 
+# Without it, each task would end with a code that looks like one to try again.
+python=${PYTHON:-.venv/bin/python}
+command -v "$python" > /dev/null || { echo "$python: no such program" >&2; exit 1; }
 # srun returns the highest code: beside one that failed (1), others that lost it would hide that.
 codes=exit_codes.$SLURM_JOB_ID
 : > "$codes"
 code=0
 # shellcheck disable=SC2016  # the tasks' shells are to expand it
 srun --kill-on-bad-exit=1 bash -c '"${@:2}" || { code=$?; echo "$code" >> "$1"; exit "$code"; }' \
-    task "$PWD/$codes" "${PYTHON:-.venv/bin/python}" -m tokenhmr_jax.train --distributed "$@" ||
-    code=$?
-if grep -qx 1 "$codes"; then
+    task "$PWD/$codes" "$python" -m tokenhmr_jax.train --distributed "$@" ||
+    { code=$?; echo "$code" >> "$codes"; }
+# 126 and 127: a program that is not there, or cannot run, on some node.
+if grep -qxE '1|126|127' "$codes"; then
     code=1
 fi
 rm "$codes"

@@ -6,7 +6,8 @@
 #
 # Needs gcloud, and this checkout as the current folder; the data and the workdir lie on a file
 # system that every worker mounts. --on-demand asks for what is not taken back; --dry-run prints
-# what would be done. Ends with the training's exit code, 0 or 1, and deletes the slice.
+# what would be done. Ends with the training's exit code, 0 or 1, and deletes the slice; and with 1
+# after three slices in a row that could not be made ready.
 set -euo pipefail
 
 name='' zone='' type='' spot=--spot dry=''
@@ -41,30 +42,47 @@ tpus() {
         gcloud compute tpus "$@" "--zone=$zone"
     fi
 }
-state() { tpus queued-resources describe "$name" '--format=value(state.state)' 2>&1 || true; }
+state() {
+    tpus queued-resources describe "$name" '--format=value(state.state)' 2> /dev/null || echo gone
+}
 on() { tpus tpu-vm ssh "$name" "--worker=$1" "--command=$2"; }
 remove() { tpus queued-resources delete "$name" --force --quiet || true; }
 
 create() {
     tpus queued-resources create "$name" "--node-id=$name" "--accelerator-type=$type" \
-        "--runtime-version=$runtime" ${spot:+"$spot"}
-    while [[ ! $dry && $(state) != ACTIVE ]]; do sleep "${POLL_SECONDS:-30}"; done
+        "--runtime-version=$runtime" ${spot:+"$spot"} || exit 1
+    while [[ ! $dry ]]; do
+        case $(state) in
+            ACTIVE) return ;;
+            FAILED | SUSPENDING | SUSPENDED) return 1 ;;
+        esac
+        sleep "${POLL_SECONDS:-30}"
+    done
 }
 
+# Some runtimes bring a Python that is too old.
 install() {
-    tpus tpu-vm scp "$archive" "$name:tokenhmr.tar.gz" --worker=all
-    on all 'mkdir -p tokenhmr && tar -xzf tokenhmr.tar.gz -C tokenhmr &&
-        python3 -m venv tokenhmr/.venv && tokenhmr/.venv/bin/pip install -q -e "tokenhmr[tpu]"'
+    tpus tpu-vm scp "$archive" "$name:tokenhmr.tar.gz" --worker=all &&
+        on all 'mkdir -p tokenhmr && tar -xzf tokenhmr.tar.gz -C tokenhmr && cd tokenhmr &&
+            python3 -m pip install -q --user uv && python3 -m uv venv -q --python 3.12 .venv &&
+            python3 -m uv pip install -q --python .venv -e ".[tpu]"'
 }
 
 archive=$(mktemp --suffix=.tar.gz)
 trap 'rm -f "$archive"' EXIT
 git archive --format=tar.gz --output="$archive" HEAD
 training=$(printf ' %q' "$@")
+failed=0
 while true; do
-    create
+    if ! { create && install; }; then
+        echo "could not make the slice ready; it is $(state)" >&2
+        remove
+        ((++failed < 3)) || exit 1
+        continue
+    fi
+    failed=0
     # What a worker returns is in a file: a lost connection tells nothing of it.
-    install && on all "cd tokenhmr && rm -f exit_code;
+    on all "cd tokenhmr && rm -f exit_code;
         .venv/bin/python -m tokenhmr_jax.train --distributed$training; echo \$? > exit_code" || true
     [[ $dry ]] && { on all 'cat tokenhmr/exit_code'; remove; exit; }
     codes=$(on all 'cat tokenhmr/exit_code' 2> /dev/null || echo lost)
@@ -72,7 +90,7 @@ while true; do
     if grep -qx 1 <<< "$codes"; then
         remove
         exit 1
-    elif [[ -z $(grep -vx 0 <<< "$codes") ]]; then
+    elif ! grep -qvx 0 <<< "$codes"; then
         remove
         exit 0
     fi

@@ -182,6 +182,7 @@ def test_a_whole_record_passes_and_a_bad_field_is_named(rng):
         (np.zeros((10, 10, 3), np.uint8), (5, 5), (0, 4), 'not a box'),
         (np.zeros((10, 10, 3), np.uint8), (np.nan, 5), (4, 4), 'not a box'),
         (np.zeros((10, 10, 3), np.uint8), (50, 5), (4, 4), 'outside'),
+        (np.zeros((10, 10, 3), np.uint8), (5, 5), (4, 1e9), 'absurd'),
     ],
 )
 def test_a_picture_that_cannot_be_stored_is_refused(image, center, size, message):

@@ -92,6 +92,10 @@ def test_strange_confidences(rng, tmp_path, pixels):
     np.testing.assert_array_equal(record['keypoints2d'][1], 0)
 
 
+def losses(value):
+    return {'fitting_loss': np.array({'reprojection_loss': value}, dtype=object)}
+
+
 def corrupt_samples(rng, pixels):
     person = functools.partial(real_formats.fitted_person, rng, pixels[0])
     whole = sample(pixels, [person()])
@@ -107,6 +111,9 @@ def corrupt_samples(rng, pixels):
         'box_outside': sample(pixels, [person(center=np.array([5000.0, 10.0]))]),
         'few_keypoints': sample(pixels, [person(keypoints_2d=np.ones((25, 3)))]),
         'nan_pose': sample(pixels, [person(body_pose=np.full(72, np.nan))]),
+        'absurd_size': sample(pixels, [person(scale=np.full(2, 1e30))]),
+        'two_losses': sample(pixels, [person(extra_info=losses(np.ones(2)))]),
+        'no_loss': sample(pixels, [person(extra_info=losses('small'))]),
         'short_pose': sample(pixels, [person(body_pose=np.zeros(69))]),
     }
 

@@ -4,12 +4,16 @@ import gzip
 import json
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 
 import pytest
 import yaml
 from conftest import ROOT
+from packaging.specifiers import SpecifierSet
+
+SETUP = (ROOT / 'setup.py').read_text()
 
 OPTION = "--config.data.mixture={'a b/c': 1.0}"  # which a shell would take apart
 
@@ -72,6 +76,7 @@ def test_slurm_submits_itself(cluster):
         ((1, 137), 1, False),  # one failed, and the other was killed for it
         ((75, 75), 75, True),
         ((137, 75), 137, True),
+        ((127, 137), 1, False),  # no such program on the first one's node
     ],
 )
 def test_slurm_queues_again_what_was_preempted_or_died(cluster, codes, expected, again):
@@ -90,6 +95,13 @@ def test_slurm_queues_again_what_was_preempted_or_died(cluster, codes, expected,
     requeued = [call for call in calls if call[0] == 'scontrol']
     assert requeued == ([['scontrol', 'requeue', '7']] if again else [])
     assert not (ROOT / 'exit_codes.7').exists()
+
+
+def test_slurm_does_not_queue_again_what_has_no_python(cluster):
+    environment = {'SLURM_JOB_ID': '8', 'PYTHON': 'no/such/python'}
+    code, printed, calls = cluster('slurm.sh', srun='', scontrol='', env=environment.items())
+    assert (code, calls) == (1, [])
+    assert 'no/such/python' in printed
 
 
 POD = ('--name=hmr', '--zone=z1', '--type=v5litepod-32')
@@ -118,6 +130,35 @@ def test_a_pod_is_made_again_until_the_training_ends(cluster, codes, last):
     command = next(part for part in training[0] if part.startswith('--command='))
     inner = command.split('train --distributed ')[1].split('; echo')[0]
     assert shlex.split(inner) == ['--config=c.py', OPTION]
+
+
+def test_a_slice_that_is_not_made_ready_is_tried_three_times(cluster):
+    reply = """case "$*" in
+        *describe*) echo ACTIVE ;;
+        *--command=mkdir*) exit 1 ;;
+    esac"""
+    code, _, calls = cluster('tpu_pod.sh', *POD, '--', '--config=c.py', gcloud=reply)
+    assert code == 1
+    done = [call[4] for call in calls if 'describe' not in call]
+    assert done == ['create', 'scp', 'ssh', 'delete'] * 3
+    installing = next(part for call in calls for part in call if part.startswith('--command='))
+    python = re.search(r'--python (3\.\d+) ', installing)[1]
+    assert python in SpecifierSet(re.search("python_requires='(.+)'", SETUP)[1])
+
+
+@pytest.mark.parametrize('state', ['FAILED', 'SUSPENDED'])
+def test_a_slice_that_never_comes_is_made_again(cluster, state):
+    """What gcloud says beside the state is no part of it."""
+    there = cluster.folder / 'there'
+    reply = f"""echo 'an update is available' >&2
+    case "$*" in
+        *describe*) [[ -e {there} ]] && echo ACTIVE || echo {state} ;;
+        *delete*) touch {there} ;;
+        *cat*exit_code*--zone=z1) echo 0 ;;
+    esac"""
+    code, _, calls = cluster('tpu_pod.sh', *POD, '--', '--config=c.py', gcloud=reply)
+    assert code == 0
+    assert len([call for call in calls if 'create' in call]) == 2
 
 
 def test_a_dry_run_does_nothing(cluster):

@@ -88,6 +88,13 @@ def test_spread_seeds_are_distinct_latents_from_the_whole_batch():
     assert (seeds != other).any()
 
 
+def test_seeds_of_a_batch_of_a_million_latents_are_spread_too():
+    """2048 times as many do not go into 32 bits."""
+    latents = jnp.arange(2048 * 600.0)[:, None]
+    seeds = np.asarray(pick_seeds(latents, 2048, jax.random.key(3), 'spread'))[:, 0]
+    np.testing.assert_array_equal(seeds // 600, np.arange(2048))
+
+
 def test_too_few_latents_are_repeated_with_noise():
     latents = jnp.array([[1.0, 2.0], [3.0, 4.0]])
     seeds = np.asarray(pick_seeds(latents, 5, jax.random.key(0), 'first'))

@@ -1,8 +1,12 @@
 """Plain data comes back as it went in; nothing else is ever run."""
 
 import base64
+import bz2
 import collections
+import gzip
+import lzma
 import pickle
+import zlib
 
 import numpy as np
 import pytest
@@ -59,6 +63,7 @@ def test_plain_data_of_every_protocol(protocol):
     data = {
         'array': np.arange(6.0).reshape(2, 3),
         'fortran': np.asfortranarray(np.arange(6).reshape(2, 3)),
+        'turned': np.arange(24).reshape(2, 3, 4).transpose(1, 0, 2),
         'big_endian': np.arange(3, dtype='>i4'),
         'text': np.array(['ab', 'c']),
         'objects': np.array([None, {'loss': 1.0}], object),
@@ -90,6 +95,31 @@ def test_sparse_index_out_of_range_is_refused():
     matrix.indices[0] = 1000
     with pytest.raises(ValueError, match='not a readable pickle'):
         safe_pickle.loads(pickle.dumps(matrix))
+
+
+def fragment(value):
+    """What of a pickle leaves a value on the stack."""
+    return pickle.dumps(value, 2)[2:-1]
+
+
+@pytest.mark.parametrize(
+    ('layout', 'index', 'others'),
+    [('csc', 'indices', ['indptr']), ('csr', 'indptr', ['indices']), ('coo', 'row', ['col'])],
+)
+def test_sparse_indices_do_not_change_once_they_are_checked(layout, index, others):
+    matrix = getattr(sparse, f'{layout}_matrix')(np.eye(3))
+    state = b''.join(
+        fragment(name) + fragment(value)
+        for name, value in [('_shape', (3, 3)), ('data', matrix.data)]
+        + [(other, getattr(matrix, other)) for other in others]
+    )
+    array = fragment(getattr(matrix, index)) + b'q\xc8'  # remembered as number 200
+    made = f'cscipy.sparse._{layout}\n{layout}_matrix\n)\x81}}('.encode('latin1')
+    changed = b'h\xc8K\x01K\x63s0'  # its item 1 becomes 99
+    data = array + made + state + fragment(index) + b'h\xc8ub' + changed
+    loaded = safe_pickle.loads(b'\x80\x02' + data + b'.')
+    np.testing.assert_array_equal(getattr(loaded, index), getattr(matrix, index))
+    np.testing.assert_array_equal(loaded.toarray(), np.eye(3))
 
 
 def test_python2_smpl_file_with_chumpy(tmp_path):
@@ -176,6 +206,26 @@ def test_pointers_forged_as_array_bytes_are_refused():
 
 
 @pytest.mark.parametrize(
+    ('shape', 'dtype', 'data'),
+    [
+        ((100_000,), 'O', [None]),
+        ((1,), 'O', [None, None]),
+        ((-1, -1), 'O', [None]),
+        ((3,), 'f8', bytes(16)),
+        ((1.0, 2), 'f8', bytes(16)),
+    ],
+)
+def test_an_array_of_a_shape_that_its_data_do_not_fill_is_refused(shape, dtype, data):
+    class Forged:
+        def __reduce__(self):
+            state = (1, shape, np.dtype(dtype), False, data)
+            return *np.zeros(0).__reduce__()[:2], state
+
+    with pytest.raises(ValueError, match='refused: an array'):
+        safe_pickle.loads(pickle.dumps(Forged()))
+
+
+@pytest.mark.parametrize(
     'data',
     [
         b'\x80\x02cnumpy\nndarray\n(K\x02U\x01OU\x10' + bytes(range(16)) + b'tR.',
@@ -203,6 +253,16 @@ def test_truncated_files_are_named(tmp_path, kind):
         path.write_bytes(data[:length])
         with pytest.raises(ValueError, match=r'cut\.pkl'):
             safe_pickle.load(path)
+
+
+@pytest.mark.fault(12, 'a pickle that would unpack without end')
+@pytest.mark.parametrize('module', [zlib, gzip, bz2, lzma])
+def test_compressed_files_have_a_bound(monkeypatch, module):
+    data = module.compress(pickle.dumps(bytes(1_000_000)))
+    assert safe_pickle.loads(data) == bytes(1_000_000)
+    monkeypatch.setattr(safe_pickle, '_MOST_UNPACKED', 10_000)
+    with pytest.raises(ValueError, match=r'x\.pkl: .*without an end within'):
+        safe_pickle.loads(data, 'x.pkl')
 
 
 def test_not_a_pickle_and_not_a_file(tmp_path):

@@ -209,6 +209,30 @@ def test_a_killed_preparation_goes_on(tars):
     assert_same(tars / 'killed', tars / 'whole', 'pseudo_gt/mpii/train')
 
 
+WORKER = """
+import multiprocessing, time
+from tokenhmr_jax.data import processes
+
+def work():
+    processes._start(lambda: print('working', flush=True), ())
+    time.sleep(30)
+
+multiprocessing.get_context('fork').Process(target=work).start()
+time.sleep(30)
+"""
+
+
+def test_workers_end_with_a_killed_builder():
+    """Forked, which is faster than `processes.workers` but no different once they are there."""
+    options = {'stdout': subprocess.PIPE, 'text': True, 'cwd': ROOT}
+    builder = subprocess.Popen([sys.executable, '-c', WORKER], **options)
+    assert builder.stdout.readline() == 'working\n'
+    builder.kill()
+    start = time.monotonic()
+    builder.communicate()  # until nobody can write any more
+    assert time.monotonic() - start < 15
+
+
 def test_on_beam(tmp_path, units):
     pytest.importorskip('apache_beam')
     here = build(tmp_path / 'here', {'train': units})

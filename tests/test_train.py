@@ -70,7 +70,7 @@ def random_batch(size=16):
     return PoseBatch(body_pose=rng.normal(0, 0.4, (size, 21, 3)).astype(np.float32))
 
 
-def run_steps(devices, batches, start=None, **overrides):
+def run_steps(devices, batches, start=None, parts=1, **overrides):
     """The states after each batch, and the logs, of a run on that many devices.
 
     It goes on from the state `start`, or begins.
@@ -85,7 +85,7 @@ def run_steps(devices, batches, start=None, **overrides):
         state = train_step.initial_state(task, tx, mesh, config.seed)
     else:
         state = jax.device_put(start, sharding.by_rules(start, mesh))
-    step = train_step.make(task, tx, mesh, config.seed, config.accumulation_steps)
+    step = train_step.make(task, tx, mesh, config.seed, parts)
     states, logs = [], []
     for batch in batches:
         state, log = step(state, frozen, sharding.put_batch(batch, mesh))
@@ -125,8 +125,7 @@ def test_a_step_in_parts_equals_the_whole(on_one):
     (_, start, *_), _ = on_one
     settings = {'codebook.freeze_step': 1, 'mesh.fsdp': 2}
     (whole,), (logs,) = run_steps(2, [random_batch()], start, **settings)
-    settings['accumulation_steps'] = 4
-    (parts,), (logs_of_parts,) = run_steps(2, [random_batch()], start, **settings)
+    (parts,), (logs_of_parts,) = run_steps(2, [random_batch()], start, parts=4, **settings)
     for name in ('loss', 'grad_norm', 'loss/vertices', 'mpjpe_mm'):
         np.testing.assert_allclose(logs[name], logs_of_parts[name], rtol=1e-5, err_msg=name)
     for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(parts.params), strict=True):
@@ -171,6 +170,13 @@ def test_hands_of_the_release_put_a_floor_under_the_mesh_loss(prepared, tmp_path
     config.body = 'mannequin'
     with pytest.raises(ValueError, match='no mean hand pose'):
         TASKS['tokenizer'].from_config(config).frozen()
+
+
+def test_each_part_of_a_batch_has_a_token_for_each_code():
+    """16 poses of 20 tokens and 32 codes: enough for 10 parts."""
+    TASKS['tokenizer'].from_config(tiny_config('/nowhere', accumulation_steps=8))
+    with pytest.raises(ValueError, match=r'320 tokens in accumulation_steps=16 parts.*32 codes'):
+        TASKS['tokenizer'].from_config(tiny_config('/nowhere', accumulation_steps=16))
 
 
 BAD_SETTINGS = [

@@ -29,7 +29,8 @@ def make(config: ml_collections.ConfigDict, num_steps: int) -> optax.GradientTra
 
     With `config.muon_learning_rate`, kernels are trained by Muon instead, at that rate and on the
     same schedule (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024),
-    but for those that read the input or write the output.
+    but for those that read the input or write the output. `config.weight_decay` is AdamW's alone:
+    what Muon trains does not decay.
     """
     rate = schedule(config, config.learning_rate, num_steps)
     tx = optax.adamw(rate, b1=config.b1, b2=config.b2, weight_decay=config.weight_decay)

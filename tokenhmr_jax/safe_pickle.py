@@ -12,7 +12,6 @@ refuses every other name. It reads
 
 import bz2
 import collections
-import gzip
 import io
 import lzma
 import math
@@ -28,6 +27,12 @@ from scipy import sparse
 
 class Refused(ValueError):
     """A pickle asks for a name or a step that plain data does not need."""
+
+
+# A compressed file is unpacked to so many bytes at most, or to so many times its size: what grows
+# by more is no data, but made to fill the memory.
+_MOST_UNPACKED = 2**28
+_MOST_GROWTH = 100
 
 
 def load(path: str | os.PathLike, encoding: str = 'latin1') -> Any:
@@ -71,15 +76,20 @@ def _decompressed(file):
     """joblib compresses the stream as a whole; its first bytes tell how."""
     magic = file.read(6)
     file.seek(0)
-    if magic.startswith(b'\x1f\x8b'):
-        return gzip.GzipFile(fileobj=file)
-    if magic.startswith(b'BZh'):
-        return bz2.BZ2File(file)
-    if magic.startswith((b'\xfd7zXZ', b'\x5d\x00')):
-        return lzma.LZMAFile(file)
-    if magic.startswith(b'\x78'):
-        return io.BytesIO(zlib.decompress(file.read()))
-    return file
+    if magic.startswith((b'\x1f\x8b', b'\x78')):
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: gzip or zlib, as the header says
+    elif magic.startswith(b'BZh'):
+        unpacker = bz2.BZ2Decompressor()
+    elif magic.startswith((b'\xfd7zXZ', b'\x5d\x00')):
+        unpacker = lzma.LZMADecompressor()
+    else:
+        return file
+    packed = file.read()
+    most = max(_MOST_UNPACKED, _MOST_GROWTH * len(packed))
+    data = unpacker.decompress(packed, most)
+    if not unpacker.eof:
+        raise EOFError(f'compressed, and without an end within {most} unpacked bytes')
+    return io.BytesIO(data)
 
 
 class _ArrayType:
@@ -102,8 +112,13 @@ def _empty_array(_subtype, _shape, _typecode):
     return np.ndarray((0,), np.int8)
 
 
-def _array_from_buffer(data, dtype, shape, order):
-    """`numpy.core.numeric._frombuffer`, how protocol 5 writes a contiguous array."""
+def _array_from_buffer(data, dtype, shape, order, axis_order=None):
+    """`numpy.core.numeric._frombuffer`, how protocol 5 writes an array whose memory has no gaps.
+
+    NumPy 2.4 gives the order of the axes in memory where it is neither C's nor Fortran's.
+    """
+    if axis_order is not None:
+        return np.frombuffer(data, dtype).reshape(shape).transpose(axis_order).copy(order)
     return np.frombuffer(data, dtype).reshape(shape, order=order).copy(order)
 
 
@@ -158,7 +173,10 @@ class _Select(_StandIn):
 
 
 class _Sparse(_StandIn):
-    """A SciPy sparse matrix; the constructor and `check_format` validate its indices."""
+    """A SciPy sparse matrix; the constructor and `check_format` validate its indices.
+
+    They are copies: the pickle may remember its own, and change them afterwards.
+    """
 
     rebuilt = None
 
@@ -166,8 +184,9 @@ class _Sparse(_StandIn):
         shape = tuple(state['_shape'])
         if self.rebuilt.__name__.startswith('coo'):
             index = state['coords'] if 'coords' in state else (state['row'], state['col'])
-            return self.rebuilt((state['data'], tuple(index)), shape=shape)
-        matrix = self.rebuilt((state['data'], state['indices'], state['indptr']), shape=shape)
+            return self.rebuilt((state['data'], tuple(index)), shape=shape, copy=True)
+        compressed = state['data'], state['indices'], state['indptr']
+        matrix = self.rebuilt(compressed, shape=shape, copy=True)
         matrix.check_format(full_check=True)
         return matrix
 
@@ -271,9 +290,15 @@ class _Unpickler(pickle._Unpickler):
 
     @staticmethod
     def _check_array_state(state):
-        _, _, dtype, _, data = state
+        """NumPy takes as many objects from the list as the shape says, even from behind its end."""
+        _, shape, dtype, _, data = state
         if dtype.hasobject and not isinstance(data, list):
             raise Refused('refused: an array of objects given as bytes')
+        if any(not isinstance(n, int) or n < 0 for n in shape):
+            raise Refused(f'refused: an array of shape {shape}')
+        expected = math.prod(shape) * (1 if dtype.hasobject else dtype.itemsize)
+        if len(data) != expected:
+            raise Refused(f'refused: an array {shape} of {dtype} from {len(data)} of {expected}')
 
     @staticmethod
     def _check_dtype_state(dtype, state):

@@ -150,11 +150,12 @@ class PoseTokens:
 
 @struct.dataclass
 class TrainState:
-    """All that training changes.
+    """What training changes, and what it needs to go on.
 
     step: () int32, steps done.
     params: what the gradient trains.
-    state: what else changes in a step: the tokenizer's codebook.
+    state: what is kept beside them: the tokenizer's codebook, which each step moves, or the
+      regressor's `FrozenWeights`, which none does.
     opt_state: the optimizer's.
     """
 

@@ -159,7 +159,8 @@ def kinematic_chain(
       parents: parent of each joint; a parent stands before its children.
 
     Returns:
-      (B, J, 3, 3) rotations and (B, J, 3) positions in the root's frame, the root joint in place.
+      (B, J, 3, 3) rotations and (B, J, 3) positions in the frame that the root's rotation
+      (`global_orient`) is given in, the root joint in its place at rest.
     """
     rotation, position = {}, {}
     for level in _levels(parents):

@@ -25,7 +25,7 @@ class Settings:
     scale: the crop's side is multiplied by 1 + scale * z, |z| <= 1.
     rotation: probability of turning.
     rotation_degrees: times z, |z| <= 2.
-    translation: times z, |z| <= 1, in sides of the crop, along each axis.
+    translation: times z, |z| <= 1, along each axis, in sides of the crop before it is scaled.
     color: each channel is multiplied by a factor from 1 - color to 1 + color.
     extreme_crop: probability of cropping to a part of the body.
 
@@ -57,7 +57,7 @@ class Augmentation:
     scale: of the crop's side: above 1 shows more.
     rotation: radians, of what is seen, counter-clockwise.
     flip: mirror left and right.
-    translation: (x, y) of the crop's centre, in sides of the box.
+    translation: (x, y) of the crop's centre, in sides of the crop before it is scaled.
     color: factor of each channel, RGB.
     extreme_crop: a name in `EXTREME_CROPS`, or None.
     """

@@ -138,15 +138,16 @@ def person_labels(row: Mapping[str, Any], side: float, smpl_dir: str) -> dict[st
     """
     pose = labels.field(row, 'pose_cam', 72)
     # Some labels have an eleventh beta, which the published training leaves out too.
-    betas = np.asarray(row.get('shape', ()), np.float32)[:10]
-    if betas.shape != (10,):
+    betas = labels.numbers(row, 'shape')
+    if betas.ndim != 1 or len(betas) < 10:
         raise ValueError(f'`shape` is {betas.shape}, expected at least 10 numbers')
+    betas = betas[:10]
     intrinsics = labels.field(row, 'cam_int', 3, 3)
     transl = labels.field(row, 'trans_cam', 3) + labels.field(row, 'cam_ext', 4, 4)[:3, 3]
     body = labels.body_model(smpl_dir, 'neutral')
     posed = labels.pose(body, pose[None, :3], pose[3:].reshape(1, 23, 3), betas[None])
     if 'gtkps' in row:
-        _check_place(row['gtkps'], posed.joints[0] + transl, intrinsics, side)
+        _check_place(labels.numbers(row, 'gtkps'), posed.joints[0] + transl, intrinsics, side)
     points = posed.keypoints3d[0]
     return labels.camera_fields(intrinsics) | {
         'keypoints2d': labels.with_confidence(labels.project(points + transl, intrinsics)),
@@ -160,9 +161,8 @@ def person_labels(row: Mapping[str, Any], side: float, smpl_dir: str) -> dict[st
     }
 
 
-def _check_place(gtkps, joints, intrinsics, side):
-    seen = np.asarray(gtkps)
-    if seen.ndim != 2 or len(seen) < _CHECKED_JOINTS:
+def _check_place(seen, joints, intrinsics, side):
+    if seen.ndim != 2 or len(seen) < _CHECKED_JOINTS or seen.shape[1] < 2:
         raise ValueError(f'`gtkps` is {seen.shape}, expected {_CHECKED_JOINTS} points or more')
     projected = labels.project(joints[:_CHECKED_JOINTS], intrinsics)
     off = np.abs(projected - seen[:_CHECKED_JOINTS, :2]).mean()

@@ -116,5 +116,9 @@ def _reprojection_loss(person) -> float | None:
     extra = person.get('extra_info')
     loss = extra.get('fitting_loss') if isinstance(extra, dict) else None
     loss = loss.item() if isinstance(loss, np.ndarray) and loss.ndim == 0 else loss
-    value = loss.get('reprojection_loss') if isinstance(loss, dict) else None
-    return None if value is None else float(np.asarray(value))
+    if not isinstance(loss, dict) or loss.get('reprojection_loss') is None:
+        return None
+    value = labels.numbers(loss, 'reprojection_loss')
+    if value.size != 1:
+        raise ValueError(f'`reprojection_loss` is {value.shape}, expected one number')
+    return value.item()

@@ -25,11 +25,19 @@ def field(row: Mapping[str, Any], name: str, *shape: int) -> np.ndarray:
     Raises:
       ValueError: naming the field, if it is not there or of another shape or kind.
     """
+    value = numbers(row, name)
+    if value.shape != shape:
+        raise ValueError(f'`{name}` is {value.shape}, expected numbers {shape}')
+    return value
+
+
+def numbers(row: Mapping[str, Any], name: str) -> np.ndarray:
+    """A float32 array of any shape; raises as `field`."""
     if name not in row:
         raise ValueError(f'no `{name}` among {sorted(map(str, row))}')
     value = np.asarray(row[name])
-    if value.shape != shape or value.dtype.kind not in 'fiub':
-        raise ValueError(f'`{name}` is {value.dtype} {value.shape}, expected numbers {shape}')
+    if value.dtype.kind not in 'fiub':
+        raise ValueError(f'`{name}` is {value.dtype} {value.shape}, expected numbers')
     return value.astype(np.float32)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 
@@ -33,7 +34,8 @@ def workers(
 
 
 def _start(start, arguments):
-    """They share the machine, and leave accelerators be."""
+    """They share the machine, leave accelerators be, and end when who started them does."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     os.environ['XLA_FLAGS'] = (
         os.environ.get('XLA_FLAGS', '') + ' --xla_cpu_multi_thread_eigen=false'
@@ -41,3 +43,9 @@ def _start(start, arguments):
     jax.config.update('jax_platforms', 'cpu')
     if start is not None:
         start(*arguments)
+
+
+def _end_with_parent():
+    """Workers of a killed parent would wait for work for ever, or write beside its next run."""
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -61,6 +61,9 @@ _POSITIVE = ('stored_scale', 'image_size', 'focal_length', 'box_size')
 REACH = 1.3 * math.sqrt(2) + 2 * 0.02
 # Extreme crops zoom in: the box keeps up to this many times the network's resolution.
 OVERSAMPLING = 2
+# The square is made before it shrinks. Of a person of whom only the head is seen, that of the whole
+# body is some 13 times the image.
+_MOST_SPAN = 20
 
 
 def features() -> tfds.features.FeaturesDict:
@@ -99,7 +102,8 @@ def store(
       the fields `image`, `stored_origin`, `stored_scale`, `image_size`, `box_center`, `box_size`.
 
     Raises:
-      ValueError: if the image is not RGB, or the box has no size or lies outside the image.
+      ValueError: if the image is not RGB, or the box has no size, lies outside the image or is
+        absurdly larger than it.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f'image is {image.dtype} {image.shape}, expected uint8 (H, W, 3)')
@@ -107,8 +111,10 @@ def store(
     side = size.max()
     if not (np.isfinite(center).all() and np.isfinite(size).all() and size.min() > 0):
         raise ValueError(f'box_center={center}, box_size={size}: not a box')
-    corner = np.floor(center - reach * side / 2).astype(int)
     span = math.ceil(reach * side) + 1
+    if span > _MOST_SPAN * max(image.shape[:2]):
+        raise ValueError(f'box_size={size}: absurd in an image of {image.shape[:2]} px')
+    corner = np.floor(center - reach * side / 2).astype(int)
     square = _cut_square(image, corner, span)
     if square is None:
         raise ValueError(

@@ -8,6 +8,7 @@ inserts the collectives, so one device and many give the same codebook.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 _EXACT = jax.lax.Precision.HIGHEST
@@ -82,7 +83,8 @@ def pick_seeds(latents: jax.Array, num_codes: int, rng: jax.Array, seeding: str)
         return latents[:num_codes]
     if seeding != 'spread':
         raise ValueError(f"seeding {seeding!r}: expected 'spread' or 'first'")
-    starts = jnp.arange(num_codes + 1) * count // num_codes
+    # Not in 32 bits: the product of codes and latents goes beyond them.
+    starts = (np.arange(num_codes + 1, dtype=np.int64) * count // num_codes).astype(np.int32)
     chosen = jax.random.randint(choice_rng, (num_codes,), starts[:-1], starts[1:])
     return latents[chosen]
 

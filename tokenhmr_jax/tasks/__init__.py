@@ -15,7 +15,7 @@ class Task(Protocol):
     """What the training loop and the evaluation ask of a task.
 
     `frozen` is what steps read and never change (a pytree: the body model, for one); `params` is
-    what the gradient trains, `state` what else changes in a step.
+    what the gradient trains, `state` what is kept beside it, whether or not a step moves it.
     """
 
     @classmethod

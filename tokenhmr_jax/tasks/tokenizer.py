@@ -47,10 +47,13 @@ class TokenizerTask:
     def from_config(cls, config: ml_collections.ConfigDict) -> 'TokenizerTask':
         """Raises ValueError where the config's values do not go together."""
         tokens = config.batch_size * num_tokens(config.model.size_mul)
-        if tokens < config.codebook.num_codes:
+        parts, codes = config.accumulation_steps, config.codebook.num_codes
+        # The codebook moves with each part of a batch.
+        if tokens < parts * codes:
             raise ValueError(
-                f'a batch of {config.batch_size} poses has {tokens} tokens, fewer than the '
-                f'{config.codebook.num_codes} codes: expected at least 4 per code'
+                f'a batch of {config.batch_size} poses has {tokens} tokens in '
+                f'accumulation_steps={parts} parts, in each fewer than the {codes} codes: expected '
+                'at least as many, better four times as many'
             )
         losses.check_distance(config.loss_distance)
         config_utils.check_choice(config, 'eval.best_metric', _ERRORS)
