@@ -15,6 +15,7 @@ from tokenhmr_jax import render
 from tokenhmr_jax.body import skeleton, smpl
 from tokenhmr_jax.predicting import (
     animations,
+    batching,
     boxes,
     cameras,
     meshes,
@@ -162,6 +163,31 @@ def test_wrong_boxes_are_named(tmp_path):
         boxes.read(str(tmp_path / 'b.npz'))
     with pytest.raises(ValueError, match="expected 'detect', 'image', or a file"):
         boxes.read('people')
+
+
+class Echo:
+    """A network whose prediction is the box."""
+
+    def predict(self, images, boxes, focal_length):
+        return boxes
+
+
+def test_frames_wait_for_few_others():
+    """One person, then many frames with nobody, each of which holds its image in memory."""
+    some, none, drawn = boxes.make([[0, 0, 4, 4]]), boxes.make([]), []
+
+    def jobs():
+        for i in range(60):
+            drawn.append(i)
+            found = some if i in (0, 1, 40) else none
+            yield batching.Job(FRAME._replace(index=i), found, cameras.Camera(1.0, ''))
+
+    done = []
+    for job in batching.predict(Echo(), jobs(), 4):
+        done.append(job)
+        assert len(drawn) - len(done) <= 8
+    assert [job.frame.index for job in done] == drawn == list(range(60))
+    assert [job.frame.index for job in done if job.persons] == [0, 1, 40]
 
 
 def test_opencv_finds_a_person(mannequin):
