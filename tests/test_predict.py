@@ -200,6 +200,30 @@ def test_the_page_holds_all_of_it(film):
         view.page(str(out / 'frames'))
 
 
+def test_a_page_says_what_it_leaves_out(tmp_path, capsys, monkeypatch):
+    """Of pictures whose names want to be more than names."""
+    folder = tmp_path / 'DATA TITLE <b>'
+    for name in ('overlays', 'frames', 'meshes'):
+        (folder / name).mkdir(parents=True)
+    (folder / 'result.json').write_text('{"request": {}}')
+    for name in ('a<!--<script>', 'b'):
+        cv2.imwrite(str(folder / f'overlays/{name}.jpg'), picture(8, 8))
+        results.write(folder / f'frames/{name}.npz', {'boxes': np.zeros((2, 4))})
+        for row in range(2):
+            (folder / f'meshes/{name}_{row}.glb').write_bytes(b'a body')
+    monkeypatch.setattr(view, '_MOST_FRAMES', 1)
+    monkeypatch.setattr(view, '_MOST_PEOPLE', 1)
+    page = view.page(str(folder))
+    assert '<title>DATA TITLE &lt;b&gt;</title>' in page
+    content = page.split('type="application/json">')[1].split('</script>')[0]
+    assert '<' not in content
+    data = json.loads(content)
+    assert [frame['name'] for frame in data['frames']] == ['a<!--<script>']
+    assert [person['label'] for person in data['people']] == ['a<!--<script> 0']
+    said = capsys.readouterr().out
+    assert 'the first 1 frames' in said and 'the first 1 persons' in said
+
+
 @pytest.fixture(scope='module')
 def browse():
     """A function that opens a page in a browser without a display, with options; what it prints."""
