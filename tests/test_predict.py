@@ -18,7 +18,7 @@ from tokenhmr_jax import checkpoints, stablehlo, view
 from tokenhmr_jax.body import camera, smpl
 from tokenhmr_jax.inference import Model
 from tokenhmr_jax.predict import Settings, predict
-from tokenhmr_jax.predicting import results
+from tokenhmr_jax.predicting import results, sources, video
 from tokenhmr_jax.tasks import TASKS
 from tokenhmr_jax.types import RegressorOutput, SmplParams
 
@@ -222,6 +222,24 @@ def test_a_page_says_what_it_leaves_out(tmp_path, capsys, monkeypatch):
     assert [person['label'] for person in data['people']] == ['a<!--<script> 0']
     said = capsys.readouterr().out
     assert 'the first 1 frames' in said and 'the first 1 persons' in said
+
+
+def test_an_overlay_that_cannot_be_written(model, clip, tmp_path):
+    """A full disk, or no encoder: the frame is not done."""
+    Image.fromarray(picture(8, 8)).save(tmp_path / 'a.png')
+    (tmp_path / 'boxes.csv').write_text('image,left,top,right,bottom\n')
+    settings = Settings(boxes=str(tmp_path / 'boxes.csv'))
+    out = tmp_path / 'r'
+    predict(model, str(tmp_path / 'a.png'), str(out), settings)
+    (out / 'frames/a.npz').unlink()
+    (out / 'overlays/a.jpg').unlink()
+    (out / 'overlays/a.jpg').mkdir()
+    with pytest.raises(OSError, match=r'overlays/a\.jpg: cannot be written'):
+        predict(model, str(tmp_path / 'a.png'), str(out), settings)
+    assert not (out / 'frames/a.npz').exists()
+    source = sources.open_source(str(clip / 'clip.avi'))
+    with pytest.raises(OSError, match=r'overlay\.webm: cannot be written as VP8'):
+        video._overlay_video(source, tmp_path / 'nowhere/overlay.webm', model, {})
 
 
 @pytest.fixture(scope='module')

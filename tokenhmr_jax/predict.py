@@ -226,7 +226,9 @@ def _draw_frame(job, prediction, folder, model, settings) -> None:
         sheet = overlays.sheet(
             frame.image, vertices, model.faces, ids, job.camera.focal_length, principal_point
         )
-        cv2.imwrite(str(folder / 'overlays' / f'{frame.name}.jpg'), sheet[..., ::-1], _JPEG)
+        path = folder / 'overlays' / f'{frame.name}.jpg'
+        if not cv2.imwrite(str(path), sheet[..., ::-1], _JPEG):
+            raise OSError(f'{path}: cannot be written')
 
 
 def _report(summary: dict, out: str) -> None:
