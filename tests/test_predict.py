@@ -170,6 +170,8 @@ def test_a_video_that_ends_in_the_middle(film):
     np.testing.assert_allclose(np.diff(left), 2)
     capture = cv2.VideoCapture(str(out / 'overlay.webm'))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == frames
+    assert not list(out.glob('*.partial*'))
+    assert summary['boxes_of_no_frame'] == 2 * (12 - frames)
 
 
 def test_a_video_goes_on_where_it_stopped(film, model, clip, tmp_path):
