@@ -65,11 +65,42 @@ def test_what_is_missing_for_what(found):
         'the tokenizer': [],
         'the regressor': [],
         'the regressor from scratch': ['mean parameters'],
-        'evaluation on 3DPW and EMDB': ['SMPL male', 'SMPL female'],
+        'evaluation on 3DPW and EMDB': ['SMPL male', 'SMPL female', check.TOGETHER],
     }
     text = check.describe(found)
     assert 'missing: SMPL female (https://smpl.is.tue.mpg.de)' in text
     assert 'not yet  evaluation on 3DPW' in text
+
+
+def test_evaluation_needs_what_the_builders_find(tmp_path):
+    """Under its own name, in one folder; here it is a mannequin's, by the claims alone."""
+    claims = {
+        'a/SMPL_NEUTRAL.pkl': 'SMPL neutral',
+        'b/SMPL_MALE.pkl': 'SMPL male',
+        'b/SMPL_FEMALE.npz': 'SMPL female',
+        'b/SMPL_to_J19.npy': check.REGRESSOR,
+    }
+
+    def needs(changed):
+        folder = tmp_path / str(len(changed))
+        paths = {folder / changed.get(name, name): claim for name, claim in claims.items()}
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        found = [check.Finding(path, claim, '', '') for path, claim in paths.items()]
+        return check.missing(found)['evaluation on 3DPW and EMDB']
+
+    assert needs({}) == []
+    assert needs({'b/SMPL_MALE.pkl': 'b/basicmodel_m_lbs_10_207_0_v1.1.0.pkl'}) == [check.TOGETHER]
+    elsewhere = {'b/SMPL_MALE.pkl': 'c/SMPL_MALE.pkl', 'a/SMPL_NEUTRAL.pkl': 'SMPL_NEUTRAL.pkl'}
+    assert needs(elsewhere) == [check.TOGETHER]
+
+
+def test_a_broken_file_is_one_of_many(tmp_path):
+    (tmp_path / 'SMPL_to_J19.npy').touch()
+    np.savez(tmp_path / 'smpl_mean_params.npz', pose=np.zeros(144), shape=np.zeros(10), cam=[1] * 3)
+    first, second = check.check([str(tmp_path)])
+    assert first.problem == 'No data left in file' and not second.problem
 
 
 def test_a_folder_that_is_not_there():

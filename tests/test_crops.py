@@ -137,6 +137,19 @@ def test_shrinking_by_much_blurs_first():
 
 
 @pytest.mark.parametrize(
+    ('center', 'side'),
+    [((60, 45), 70), ((5, 80), 61.7), ((118, 3), 33), ((60, 45), 400), ((-200, 40), 100)],
+)
+def test_what_a_crop_shows_is_blurred_as_the_whole_image_would_be(rng, center, side):
+    image = rng.integers(0, 256, (90, 120, 3), np.uint8)
+    for rotation in (0.0, 0.4):
+        matrix = crops.crop_matrix(center, side, 12, rotation=rotation)
+        whole = cv2.GaussianBlur(image, (0, 0), (side / 12 / 2 - 1) / 2)
+        expected = cv2.warpAffine(whole, matrix, (12, 12), flags=cv2.INTER_LINEAR)
+        np.testing.assert_array_equal(crops.warp(image, matrix, 12), expected)
+
+
+@pytest.mark.parametrize(
     'broken',
     [
         lambda jpeg: jpeg[: len(jpeg) // 2],

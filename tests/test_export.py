@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from tokenhmr_jax import checkpoints, torch_files
+from tokenhmr_jax import checkpoints, config_utils, torch_files
 from tokenhmr_jax.convert import convert
 from tokenhmr_jax.export import export
 
@@ -45,6 +45,16 @@ def test_the_originals_tensors_come_back(converted, contents, tmp_path):
             assert_same_tensors(path, tensors, unused if path.suffix == '.ckpt' else ())
     with pytest.raises(ValueError, match=r'tokenizer.pth exists: expected another --out'):
         export(str(converted / 'tokenizer'), str(tmp_path / 'tokenizer'))
+
+
+def test_without_pytorch_one_line_says_so(converted, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torch', None)
+    with (
+        pytest.raises(SystemExit, match=r'error: PyTorch checkpoints need PyTorch: pip install'),
+        config_utils.clear_errors(),
+    ):
+        export(str(converted / 'tokenizer'), str(tmp_path / 'out'))
+    assert not (tmp_path / 'out').exists()
 
 
 def test_a_stacked_model_goes_there_and_back(converted, contents, configs, tmp_path):

@@ -18,7 +18,7 @@ from tokenhmr_jax import checkpoints, stablehlo, view
 from tokenhmr_jax.body import camera, smpl
 from tokenhmr_jax.inference import Model
 from tokenhmr_jax.predict import Settings, predict
-from tokenhmr_jax.predicting import results
+from tokenhmr_jax.predicting import results, sources, video
 from tokenhmr_jax.tasks import TASKS
 from tokenhmr_jax.types import RegressorOutput, SmplParams
 
@@ -170,6 +170,8 @@ def test_a_video_that_ends_in_the_middle(film):
     np.testing.assert_allclose(np.diff(left), 2)
     capture = cv2.VideoCapture(str(out / 'overlay.webm'))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == frames
+    assert not list(out.glob('*.partial*'))
+    assert summary['boxes_of_no_frame'] == 2 * (12 - frames)
 
 
 def test_a_video_goes_on_where_it_stopped(film, model, clip, tmp_path):
@@ -198,6 +200,48 @@ def test_the_page_holds_all_of_it(film):
     assert 'http' not in page  # it needs no network
     with pytest.raises(FileNotFoundError, match=r'no result.json'):
         view.page(str(out / 'frames'))
+
+
+def test_a_page_says_what_it_leaves_out(tmp_path, capsys, monkeypatch):
+    """Of pictures whose names want to be more than names."""
+    folder = tmp_path / 'DATA TITLE <b>'
+    for name in ('overlays', 'frames', 'meshes'):
+        (folder / name).mkdir(parents=True)
+    (folder / 'result.json').write_text('{"request": {}}')
+    for name in ('a<!--<script>', 'b'):
+        cv2.imwrite(str(folder / f'overlays/{name}.jpg'), picture(8, 8))
+        results.write(folder / f'frames/{name}.npz', {'boxes': np.zeros((2, 4))})
+        for row in range(2):
+            (folder / f'meshes/{name}_{row}.glb').write_bytes(b'a body')
+    monkeypatch.setattr(view, '_MOST_FRAMES', 1)
+    monkeypatch.setattr(view, '_MOST_PEOPLE', 1)
+    page = view.page(str(folder))
+    assert '<title>DATA TITLE &lt;b&gt;</title>' in page
+    content = page.split('type="application/json">')[1].split('</script>')[0]
+    assert '<' not in content
+    data = json.loads(content)
+    assert [frame['name'] for frame in data['frames']] == ['a<!--<script>']
+    assert [person['label'] for person in data['people']] == ['a<!--<script> 0']
+    said = capsys.readouterr().out
+    assert 'the first 1 frames' in said and 'the first 1 persons' in said
+
+
+def test_an_overlay_that_cannot_be_written(model, clip, tmp_path):
+    """A full disk, or no encoder: the frame is not done."""
+    Image.fromarray(picture(8, 8)).save(tmp_path / 'a.png')
+    (tmp_path / 'boxes.csv').write_text('image,left,top,right,bottom\n')
+    settings = Settings(boxes=str(tmp_path / 'boxes.csv'))
+    out = tmp_path / 'r'
+    predict(model, str(tmp_path / 'a.png'), str(out), settings)
+    (out / 'frames/a.npz').unlink()
+    (out / 'overlays/a.jpg').unlink()
+    (out / 'overlays/a.jpg').mkdir()
+    with pytest.raises(OSError, match=r'overlays/a\.jpg: cannot be written'):
+        predict(model, str(tmp_path / 'a.png'), str(out), settings)
+    assert not (out / 'frames/a.npz').exists()
+    source = sources.open_source(str(clip / 'clip.avi'))
+    with pytest.raises(OSError, match=r'overlay\.webm: cannot be written as VP8'):
+        video._overlay_video(source, tmp_path / 'nowhere/overlay.webm', model, {})
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,7 @@
 """The parts of prediction that need no network: pictures, boxes, tracks, filters, files."""
 
 import json
+import pathlib
 
 import bvhio
 import cv2
@@ -15,10 +16,12 @@ from tokenhmr_jax import render
 from tokenhmr_jax.body import skeleton, smpl
 from tokenhmr_jax.predicting import (
     animations,
+    batching,
     boxes,
     cameras,
     meshes,
     pictures,
+    results,
     smoothing,
     sources,
     tracks,
@@ -140,14 +143,16 @@ def test_boxes_of_files(tmp_path):
     )
     np.savez(tmp_path / 'a.npz', image=['000139'] * 2, boxes=rows)
     expected = {'json': ([0.9, 0.8], [-1, -1]), 'csv': ([1, 1], [4, 0]), 'npz': ([1, 1], [-1, -1])}
+    source = sources.Images([pathlib.Path(name) for name in ('000139.jpg', 'other.jpg')])
     for suffix, (scores, track_ids) in expected.items():
-        find, _ = boxes.finder(str(tmp_path / f'a.{suffix}'))
+        find, _ = boxes.finder(str(tmp_path / f'a.{suffix}'), source)
         found = find(FRAME)
         np.testing.assert_array_equal(found.boxes, rows)
         np.testing.assert_allclose(found.scores, scores)
         np.testing.assert_array_equal(found.track_ids, track_ids)
         assert find(FRAME._replace(name='other')).boxes.shape == (0, 4)
-    whole, _ = boxes.finder('image')
+        assert find.unused({'000139', 'other'}) == (1 if suffix == 'json' else 0)
+    whole, _ = boxes.finder('image', source)
     assert whole(FRAME).boxes.tolist() == [[0, 0, 80, 60]]
 
 
@@ -158,10 +163,77 @@ def test_wrong_boxes_are_named(tmp_path):
     (tmp_path / 'a.json').write_text('{"image_id": 3')
     with pytest.raises(ValueError, match=r'a.json: not boxes as expected'):
         boxes.read(str(tmp_path / 'a.json'))
+    np.savez(tmp_path / 'a.npz', boxes=[[0, 0, 4, 4]])
+    with pytest.raises(ValueError, match=r'a.npz: not boxes as expected .*image'):
+        boxes.read(str(tmp_path / 'a.npz'))
     with pytest.raises(FileNotFoundError, match='no such file of boxes'):
         boxes.read(str(tmp_path / 'b.npz'))
     with pytest.raises(ValueError, match="expected 'detect', 'image', or a file"):
         boxes.read('people')
+
+
+@pytest.mark.parametrize(
+    ('rows', 'message'),
+    [
+        (['a,0,0,4,4,3', 'b,0,0,4,4,'], 'a box of b has no track id'),
+        (['a,0,0,4,4,3', 'b,0,0,4,4,5', 'b,1,0,4,4,5'], r'track ids \[5, 5\] of b'),
+    ],
+)
+def test_track_ids_that_would_mix_people_are_named(tmp_path, rows, message):
+    (tmp_path / 'a.csv').write_text('\n'.join(['image,left,top,right,bottom,track_id', *rows]))
+    with pytest.raises(ValueError, match=message):
+        boxes.read(str(tmp_path / 'a.csv'))
+
+
+def test_pictures_of_equal_names(tmp_path):
+    """Each has its own, whatever lies beside it, and boxes find it by its file."""
+    paths = ('cam0/000001.jpg', 'cam1/000001.jpg', 'a.jpg', 'a.png', 'a_0.jpg', 'a.b_1.jpg')
+    source = sources.Images([tmp_path / path for path in paths])
+    names = [frame.name for frame in source.frames(lambda name: True)]
+    assert names == ['cam0_000001.jpg', 'cam1_000001.jpg', 'a.jpg', 'a.png', 'a_0', 'a.b_1']
+    known = {'cam1/000001': 1, 'cam0/1.jpg': 0, 'a.png': 3, 'a.b_1': 5, 'a.b_1.jpg': 5}
+    for name, index in known.items():
+        assert source.called(name) == [names[index]], name
+    assert source.called(str(tmp_path / 'cam1/000001.jpg')) == [names[1]]
+    assert source.called('cam2/000001.jpg') == source.called('a.b_2') == []
+    (tmp_path / 'a.csv').write_text('image,left,top,right,bottom\na,0,0,4,4\n')
+    with pytest.raises(ValueError, match=r'a may be any of a\.jpg, a\.png'):
+        boxes.finder(str(tmp_path / 'a.csv'), source)
+    (tmp_path / 'a.csv').write_text('image,left,top,right,bottom\na_0,0,0,4,4\na_0.jpg,0,0,4,4\n')
+    with pytest.raises(ValueError, match=r'a_0\.jpg has another name'):
+        boxes.finder(str(tmp_path / 'a.csv'), source)
+
+
+class Echo:
+    """A network whose prediction is the box."""
+
+    def predict(self, images, boxes, focal_length):
+        return boxes
+
+
+def test_frames_wait_for_few_others():
+    """One person, then many frames with nobody, each of which holds its image in memory."""
+    some, none, drawn = boxes.make([[0, 0, 4, 4]]), boxes.make([]), []
+
+    def jobs():
+        for i in range(60):
+            drawn.append(i)
+            found = some if i in (0, 1, 40) else none
+            yield batching.Job(FRAME._replace(index=i), found, cameras.Camera(1.0, ''))
+
+    done = []
+    for job in batching.predict(Echo(), jobs(), 4):
+        done.append(job)
+        assert len(drawn) - len(done) <= 8
+    assert [job.frame.index for job in done] == drawn == list(range(60))
+    assert [job.frame.index for job in done if job.persons] == [0, 1, 40]
+
+
+def test_results_of_something_else_are_refused(tmp_path):
+    for text in ('{"epochs": 3}', '[1]', '{"request": '):
+        (tmp_path / 'result.json').write_text(text)
+        with pytest.raises(ValueError, match=r'result.json: not what predict writes'):
+            results.read_json(tmp_path / 'result.json')
 
 
 def test_opencv_finds_a_person(mannequin):

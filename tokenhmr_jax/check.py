@@ -17,9 +17,11 @@ from absl import app, flags
 
 from tokenhmr_jax import config_utils, safe_pickle
 from tokenhmr_jax.body import skeleton, smpl
+from tokenhmr_jax.data import labels
 from tokenhmr_jax.models.regressor import load_mean
 
 REGRESSOR, MEAN = 'J19 regressor', 'mean parameters'
+TOGETHER = 'SMPL_MALE, SMPL_FEMALE and SMPL_to_J19 in one folder'
 _GENDERS = {'n': 'neutral', 'm': 'male', 'f': 'female'}
 _GENDER = '(neutral|male|female)'
 # What a file claims by its name, in lower case, with that of its folder.
@@ -37,6 +39,7 @@ _SOURCES = {
     'SMPL-H': 'https://mano.is.tue.mpg.de, "extended SMPL+H model"',
     REGRESSOR: "SMPL_to_J19.pkl, with the PyTorch release's data",
     MEAN: "smpl_mean_params.npz, with the PyTorch release's data",
+    TOGETHER: 'official files renamed so: --smpl_dir of what prepares the benchmarks',
 }
 TASKS = {
     'everything on the mannequin (variant=quickstart)': (),
@@ -50,7 +53,13 @@ TASKS = {
         REGRESSOR,
         MEAN,
     ),
-    'evaluation on 3DPW and EMDB': ('SMPL neutral', 'SMPL male', 'SMPL female', REGRESSOR),
+    'evaluation on 3DPW and EMDB': (
+        'SMPL neutral',
+        'SMPL male',
+        'SMPL female',
+        REGRESSOR,
+        TOGETHER,
+    ),
 }
 
 
@@ -91,7 +100,25 @@ def missing(found: Sequence[Finding]) -> dict[str, list[str]]:
     there = {finding.claim for finding in found if not finding.problem}
     if any(f.claim == 'SMPL neutral' and REGRESSOR in f.note for f in found):
         there.add(REGRESSOR)
+    if _together(found):
+        there.add(TOGETHER)
     return {task: [need for need in needs if need not in there] for task, needs in TASKS.items()}
+
+
+def _together(found: Sequence[Finding]) -> bool:
+    """Whether one of the folders has all that a dataset builder takes from its --smpl_dir."""
+    good = {finding.path: finding for finding in found if not finding.problem}
+    for folder in {path.parent for path in good}:
+        try:
+            files = [labels.body_files(str(folder), gender) for gender in ('male', 'female')]
+        except FileNotFoundError:
+            continue
+        if all(
+            body in good and (extra in good if extra else REGRESSOR in good[body].note)
+            for body, extra in files
+        ):
+            return True
+    return False
 
 
 def _claim(path: pathlib.Path) -> str | None:
@@ -113,8 +140,9 @@ def _examine(path: pathlib.Path, claim: str, seen: dict[str, pathlib.Path]) -> F
             note = '24 joints in 6D, 10 betas, camera'
         else:
             note = _examine_body(path, claim, seen)
-    except ValueError as error:
-        return Finding(path, claim, str(error).removeprefix(f'{path}: '), '')
+    except Exception as error:  # a broken file can fail in any way, and the others are to be seen
+        problem = str(error).removeprefix(f'{path}: ') or type(error).__name__
+        return Finding(path, claim, problem, '')
     return Finding(path, claim, '', note)
 
 

@@ -94,5 +94,5 @@ def clear_errors() -> Iterator[None]:
     try:
         with complete('the config'):
             yield
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
         sys.exit(f'error: {error}')

@@ -13,9 +13,7 @@ take the folder that is written. `python -m tokenhmr_jax.export` is the way back
 """
 
 import contextlib
-import os
 import pathlib
-import tempfile
 from collections.abc import Iterator
 
 import jax
@@ -32,6 +30,7 @@ from tokenhmr_jax import (
     weight_names,
     weight_sizes,
 )
+from tokenhmr_jax import workdir as workdirs
 from tokenhmr_jax.body import files, smpl
 from tokenhmr_jax.models import quantizer
 from tokenhmr_jax.models.regressor import FrozenWeights
@@ -88,7 +87,7 @@ def convert(
         description = checkpoints.describe(config, smpl.topology(body))
         _check_fits(model, config, source)
     _check_finite(model, source)
-    with _new_folder(workdir) as folder:
+    with workdirs.new_folder(workdir) as folder:
         if kind != 'backbone':
             files.keep(folder, config)
         with checkpoints.Checkpoints(folder) as saved:
@@ -208,18 +207,6 @@ def _named(file: TorchFile) -> Iterator[None]:
         if str(error).startswith(file.path):
             raise
         raise ValueError(f'{file.path}: {error}') from None
-
-
-@contextlib.contextmanager
-def _new_folder(workdir: str) -> Iterator[str]:
-    """A folder that gets its name when all is written, and vanishes if that fails."""
-    target = pathlib.Path(workdir).absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f'.{target.name}.', dir=target.parent) as parent:
-        partial = pathlib.Path(parent) / target.name
-        partial.mkdir()
-        yield str(partial)
-        os.rename(partial, target)
 
 
 def main() -> None:

@@ -31,8 +31,10 @@ def export(workdir: str, out: str, step: str = 'best') -> list[pathlib.Path]:
       the files written.
 
     Raises:
+      ImportError: without PyTorch.
       FileNotFoundError, ValueError: if there is no such checkpoint, or a file is there already.
     """
+    torch_files.need_torch()
     with checkpoints.Checkpoints(workdir, create=False) as saved:
         number = saved.find(step)
         config = saved.read_config(number)['config']

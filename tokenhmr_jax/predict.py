@@ -98,19 +98,18 @@ def predict(model: inference.Model, path: str, out: str, settings: Settings) -> 
     """
     settings.check()
     source, folder = sources.open_source(path), pathlib.Path(out)
-    find, said = boxes.finder(settings.boxes, settings.detector_weights)
+    find, said = boxes.finder(settings.boxes, source, settings.detector_weights)
     print(said, flush=True)
     request = {'input': str(path), 'model': model.name} | settings._asdict()
     request['meshes'] = list(settings.meshes)
     _begin(folder, request)
-    clock, failed, cameras_used = Clock(), {}, collections.Counter()
+    clock, failed, cameras_used, writes = Clock(), {}, collections.Counter(), collections.deque()
     persons, start = 0, time.perf_counter()
     with (
         futures.ThreadPoolExecutor(2) as pool,
         tqdm.tqdm(total=len(source), unit='frame', disable=None) as bar,
     ):
         jobs = _jobs(source, find, folder, settings, clock, bar, failed)
-        writes: collections.deque = collections.deque()
         jobs = _timed(sources.ahead(jobs), clock, 'wait')
         jobs = _timed(batching.predict(model, jobs, settings.batch_size), clock, 'network')
         for job in jobs:
@@ -126,6 +125,7 @@ def predict(model: inference.Model, path: str, out: str, settings: Settings) -> 
         'request': request,
         'frames': len(list((folder / 'frames').glob('*.npz'))),
         'persons_in_this_run': persons,
+        'boxes_of_no_frame': _unused(find, folder, failed),
         'failed': failed,
         'cameras': dict(cameras_used),
         'fps': source.fps,
@@ -185,6 +185,13 @@ def _jobs(source, find, folder, settings, clock, bar, failed) -> Iterator[batchi
         yield batching.Job(frame, found, camera)
 
 
+def _unused(find, folder, failed) -> int:
+    """How many boxes of a file are of no frame, be it written or left out."""
+    if not isinstance(find, boxes.Listed):
+        return 0
+    return find.unused({path.stem for path in (folder / 'frames').glob('*.npz')} | failed.keys())
+
+
 def _timed(items: Iterator, clock: Clock, stage: str) -> Iterator:
     """The same items; the time that it takes to get them is the stage's."""
     while True:
@@ -226,13 +233,18 @@ def _draw_frame(job, prediction, folder, model, settings) -> None:
         sheet = overlays.sheet(
             frame.image, vertices, model.faces, ids, job.camera.focal_length, principal_point
         )
-        cv2.imwrite(str(folder / 'overlays' / f'{frame.name}.jpg'), sheet[..., ::-1], _JPEG)
+        path = folder / 'overlays' / f'{frame.name}.jpg'
+        if not cv2.imwrite(str(path), sheet[..., ::-1], _JPEG):
+            raise OSError(f'{path}: cannot be written')
 
 
 def _report(summary: dict, out: str) -> None:
     """What a run has to say at its end."""
     for source, count in summary['cameras'].items():
         print(f'camera of {count} frames: {source}')
+    print(f'persons found in this run: {summary["persons_in_this_run"]}')
+    if summary['boxes_of_no_frame']:
+        print(f'boxes whose image or frame is not there: {summary["boxes_of_no_frame"]}')
     for track_id, track in summary.get('tracks', {}).items():
         before, after = track['acceleration_before'], track['acceleration_after']
         jitter = (

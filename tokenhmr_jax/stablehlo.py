@@ -16,6 +16,7 @@ import numpy as np
 from absl import app, flags
 
 from tokenhmr_jax import config_utils, inference
+from tokenhmr_jax import workdir as workdirs
 from tokenhmr_jax.tasks import TASKS
 
 _PLATFORMS = ('cpu', 'cuda', 'tpu')
@@ -61,8 +62,8 @@ def export(model: inference.Model, out: str, batch: int | None = None) -> None:
     Raises:
       ValueError: if the folder exists, or batch is below 1.
     """
-    folder, size = pathlib.Path(out), model.config.data.crop_size
-    if folder.exists():
+    size = model.config.data.crop_size
+    if pathlib.Path(out).exists():
         raise ValueError(f'{out} exists: expected another --out')
     if batch is not None and batch < 1:
         raise ValueError(f'batch={batch}: expected at least 1')
@@ -74,11 +75,12 @@ def export(model: inference.Model, out: str, batch: int | None = None) -> None:
     )
     program = _program(TASKS['regressor'].from_config(model.config), structure, batch is None)
     exported = jax.export.export(jax.jit(program), platforms=_PLATFORMS)(shapes, crops)
-    folder.mkdir(parents=True)
-    (folder / 'model.bin').write_bytes(exported.serialize())
-    np.savez(folder / 'weights.npz', **{str(i): np.asarray(x) for i, x in enumerate(leaves)})
     text = 'any B' if batch is None else f'B is {batch}'
-    (folder / 'load.py').write_text(_LOADER.format(size=size, batch=text))
+    with workdirs.new_folder(out) as place:
+        folder = pathlib.Path(place)
+        (folder / 'model.bin').write_bytes(exported.serialize())
+        np.savez(folder / 'weights.npz', **{str(i): np.asarray(x) for i, x in enumerate(leaves)})
+        (folder / 'load.py').write_text(_LOADER.format(size=size, batch=text))
 
 
 def _program(task, structure, any_batch: bool) -> Callable:

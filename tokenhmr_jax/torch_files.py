@@ -84,7 +84,7 @@ def read(path: str | os.PathLike) -> TorchFile:
       ValueError: if it is no checkpoint, truncated, or names anything that could run code.
     """
     path = pathlib.Path(path)
-    torch = _torch()
+    torch = need_torch()
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file; expected a PyTorch checkpoint')
     if not zipfile.is_zipfile(path):
@@ -108,7 +108,8 @@ def read(path: str | os.PathLike) -> TorchFile:
     return _unpack(content, str(path), torch)
 
 
-def _torch():
+def need_torch():
+    """PyTorch, or an ImportError that says how to install it."""
     try:
         import torch
     except ImportError:
@@ -187,7 +188,7 @@ class _Pickler(pickle._Pickler):
 
 def write(path: str | os.PathLike, content: dict[str, Any]) -> None:
     """Write a checkpoint: plain containers, `CfgNode`s, and NumPy arrays, which become tensors."""
-    torch = _torch()
+    torch = need_torch()
 
     def convert(value):
         if isinstance(value, np.ndarray):

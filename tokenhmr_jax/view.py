@@ -7,8 +7,11 @@ files of a result open there too, and in any other viewer of glTF.
 """
 
 import base64
+import html
+import itertools
 import json
 import pathlib
+import re
 import webbrowser
 from collections.abc import Iterator
 
@@ -21,7 +24,7 @@ from tokenhmr_jax.predicting import overlays, results
 
 _PAGE = pathlib.Path(__file__).parent / 'predicting/page.html'
 _LONGEST = 720  # pixels of a picture in the page
-_MOST_FRAMES = 1000  # of a video: the page must still open
+_MOST_FRAMES, _MOST_PEOPLE = 1000, 300  # the page must still open
 
 
 def page(result: str) -> str:
@@ -29,20 +32,30 @@ def page(result: str) -> str:
 
     Raises:
       FileNotFoundError: if there is no result, or it has no overlays or no GLB files.
+      ValueError: if its result.json is of something else.
     """
     folder = pathlib.Path(result)
     if not (folder / 'result.json').exists():
         raise FileNotFoundError(f'{result}: no result.json; expected a result of predict')
     summary = results.read_json(folder / 'result.json')
     fps = summary.get('fps')
-    frames = list(_video_frames(folder) if fps else _image_frames(folder))
-    people = list(_video_people(folder) if fps else _image_people(folder, frames))
+    frames = _first(_MOST_FRAMES, 'frames', _video_frames(folder) if fps else _image_frames(folder))
     if not frames:
         raise FileNotFoundError(f'{result}: no overlays; expected a finished run with --overlays')
+    people = _video_people(folder, len(frames)) if fps else _image_people(folder, frames)
+    people = _first(_MOST_PEOPLE, 'persons', people)
     content = json.dumps({'fps': fps, 'frames': frames, 'people': people})
-    text = _PAGE.read_text().replace('TITLE', folder.resolve().name.replace('<', '&lt;'))
-    # No name may end the script that holds the data.
-    return text.replace('DATA', content.replace('</', '<\\/'), 1)
+    # No name may end the script that holds the data, or begin another.
+    parts = {'TITLE': html.escape(folder.resolve().name), 'DATA': content.replace('<', r'\u003c')}
+    return re.sub('TITLE|DATA', lambda found: parts[found[0]], _PAGE.read_text())
+
+
+def _first(most: int, what: str, items: Iterator[dict]) -> list[dict]:
+    """As many as a page can hold. Whether there are more is said."""
+    kept = list(itertools.islice(items, most))
+    if next(items, None) is not None:
+        print(f'the page shows the first {most} {what} and leaves out the others')
+    return kept
 
 
 def _image_frames(folder: pathlib.Path) -> Iterator[dict]:
@@ -61,7 +74,7 @@ def _image_people(folder: pathlib.Path, frames: list[dict]) -> Iterator[dict]:
 
 def _video_frames(folder: pathlib.Path) -> Iterator[dict]:
     capture = cv2.VideoCapture(str(folder / 'overlay.webm'))
-    for index in range(_MOST_FRAMES):
+    for index in itertools.count():
         more, image = capture.read()
         if not more:
             break
@@ -69,11 +82,13 @@ def _video_frames(folder: pathlib.Path) -> Iterator[dict]:
     capture.release()
 
 
-def _video_people(folder: pathlib.Path) -> Iterator[dict]:
+def _video_people(folder: pathlib.Path, frames: int) -> Iterator[dict]:
+    """Those who are in the first frames."""
     for path in sorted((folder / 'tracks').glob('*.npz'), key=lambda p: int(p.stem)):
         index, track = results.read(path)['index'], int(path.stem)
         count = int(index[-1] - index[0] + 1)
-        yield _person(path.with_suffix('.glb'), f'person {track}', track, int(index[0]), count)
+        if index[0] < frames:
+            yield _person(path.with_suffix('.glb'), f'person {track}', track, int(index[0]), count)
 
 
 def _person(glb: pathlib.Path, label: str, number: int, first: int, count: int) -> dict:

@@ -1,10 +1,11 @@
-"""A run's folder, in which one run at a time may write."""
+"""Folders to write in: a run's, in which one run at a time may write, and new ones."""
 
 import contextlib
 import fcntl
 import os
 import pathlib
 import socket
+import tempfile
 from collections.abc import Iterator
 
 
@@ -38,3 +39,15 @@ def locked(workdir: str) -> Iterator[None]:
         file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
         file.flush()
         yield
+
+
+@contextlib.contextmanager
+def new_folder(path: str) -> Iterator[str]:
+    """A folder that gets its name when all is written, and vanishes if that fails."""
+    target = pathlib.Path(path).absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f'.{target.name}.', dir=target.parent) as parent:
+        partial = pathlib.Path(parent) / target.name
+        partial.mkdir()
+        yield str(partial)
+        os.rename(partial, target)

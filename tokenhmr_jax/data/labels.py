@@ -102,8 +102,9 @@ def body_model(smpl_dir: str, gender: str) -> keypoint_body.KeypointBody:
     """The SMPL model of a gender, reduced to its joints and keypoints.
 
     Args:
-      smpl_dir: folder of `SMPL_{NEUTRAL,MALE,FEMALE}.pkl` or `.npz`, and `SMPL_to_J19.pkl` unless
-        they hold `joint_regressor_extra` themselves; 'mannequin' for the body that needs no file.
+      smpl_dir: folder of `SMPL_{NEUTRAL,MALE,FEMALE}.pkl` or `.npz`, and `SMPL_to_J19.pkl`, or
+        `.npy`, unless they hold `joint_regressor_extra` themselves; 'mannequin' for the body that
+        needs no file.
       gender: one of `GENDERS`.
 
     Raises:
@@ -111,14 +112,25 @@ def body_model(smpl_dir: str, gender: str) -> keypoint_body.KeypointBody:
     """
     if smpl_dir == 'mannequin':
         return keypoint_body.reduce(smpl.from_arrays(mannequin.arrays(), smpl_dir))
+    return keypoint_body.reduce(smpl.load(*body_files(smpl_dir, gender)))
+
+
+def body_files(smpl_dir: str, gender: str) -> tuple[pathlib.Path, pathlib.Path | None]:
+    """The files that `body_model` reads: of the body, and the keypoints' regressor if it is there.
+
+    Raises:
+      FileNotFoundError: if there is no such body.
+    """
     folder = pathlib.Path(smpl_dir).expanduser()
     stem = f'SMPL_{gender.upper()}'
-    files = [folder / (stem + suffix) for suffix in ('.npz', '.pkl')]
-    file = next(filter(pathlib.Path.is_file, files), None)
-    if file is None:
+    body = _either(folder / f'{stem}.npz', folder / f'{stem}.pkl')
+    if body is None:
         raise FileNotFoundError(f'{folder}: no {stem}.pkl or {stem}.npz')
-    extra = folder / 'SMPL_to_J19.pkl'
-    return keypoint_body.reduce(smpl.load(file, extra if extra.is_file() else None))
+    return body, _either(folder / 'SMPL_to_J19.pkl', folder / 'SMPL_to_J19.npy')
+
+
+def _either(*paths: pathlib.Path) -> pathlib.Path | None:
+    return next(filter(pathlib.Path.is_file, paths), None)
 
 
 @jax.jit

@@ -32,7 +32,8 @@ class Job:
 def predict(model: Model, jobs: Iterable[Job], batch_size: int) -> Iterator[Job]:
     """The jobs, in order, with their persons predicted.
 
-    Batches fill across frames. The last ones are padded to powers of two: few sizes to compile.
+    Batches fill across frames, but wait for few of them: each holds its image in memory. Those that
+    are not full are padded to powers of two: few sizes to compile.
     """
     open_jobs: collections.deque[Job] = collections.deque()
     waiting: collections.deque[tuple[Job, int]] = collections.deque()
@@ -41,6 +42,9 @@ def predict(model: Model, jobs: Iterable[Job], batch_size: int) -> Iterator[Job]
         waiting.extend((job, row) for row in range(len(job.boxes.boxes)))
         while len(waiting) >= batch_size:
             _run(model, [waiting.popleft() for _ in range(batch_size)])
+        if waiting and len(open_jobs) > 2 * batch_size:
+            _run(model, list(waiting))
+            waiting.clear()
         while open_jobs and _done(open_jobs[0]):
             yield open_jobs.popleft()
     if waiting:

@@ -7,13 +7,13 @@ import csv
 import importlib.util
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from tokenhmr_jax.predicting.sources import Frame
+from tokenhmr_jax.predicting.sources import Frame, Images, Video
 
 _PERSON = 1  # COCO's category
 _LEAST_SCORE = 0.5
@@ -42,12 +42,13 @@ def make(boxes, scores=None, track_ids=None) -> Boxes:
     return Boxes(boxes, np.asarray(scores, np.float32), np.asarray(track_ids, np.int32))
 
 
-def finder(name: str, weights: str | None = None) -> tuple[Finder, str]:
+def finder(name: str, source: Images | Video, weights: str | None = None) -> tuple[Finder, str]:
     """A finder and a line that says what it is.
 
     Args:
       name: 'detect' for the best detector that is installed, 'image' for one box, the whole image,
         or a file of boxes: .json (COCO results), .csv or .npz, as `read` says.
+      source: whose frames a file is of.
       weights: of torchvision's detector, a file; None for torchvision's own download.
 
     Raises:
@@ -62,8 +63,40 @@ def finder(name: str, weights: str | None = None) -> tuple[Finder, str]:
             "persons: OpenCV's people detector, which misses many: pip install "
             "'tokenhmr_jax[predict]' for a better one, or give --boxes"
         )
-    found = read(name)
-    return lambda frame: _of_frame(found, frame), f'persons: boxes of {name}'
+    return Listed(name, source), f'persons: boxes of {name}'
+
+
+class Listed:
+    """The boxes of a file, as `read` reads it, by the frames of a source.
+
+    Raises:
+      ValueError: for a name that may be of several frames, and two names of one.
+    """
+
+    def __init__(self, path: str, source: Images | Video):
+        self._boxes: dict[str, Boxes] = {}
+        self._nowhere = 0
+        for name, found in read(path).items():
+            frames = source.called(name)
+            if len(frames) > 1:
+                raise ValueError(
+                    f'{path}: {name} may be any of {", ".join(frames[:4])}: expected its name with '
+                    'the suffix, or the folder before it'
+                )
+            if not frames:
+                self._nowhere += len(found.boxes)
+            elif frames[0] in self._boxes:
+                raise ValueError(f'{path}: {name} has another name in it: expected one')
+            else:
+                self._boxes[frames[0]] = found
+
+    def __call__(self, frame: Frame) -> Boxes:
+        return self._boxes.get(frame.name, make([]))
+
+    def unused(self, frames: Collection[str]) -> int:
+        """How many boxes are of none of the frames of these names."""
+        left = (found for name, found in self._boxes.items() if name not in frames)
+        return self._nowhere + sum(len(found.boxes) for found in left)
 
 
 def whole_image(frame: Frame) -> Boxes:
@@ -98,7 +131,11 @@ def opencv_people(frame: Frame) -> Boxes:
 
 
 def torchvision_detector(weights: str | None = None) -> Finder:
-    """torchvision's Faster R-CNN (BSD), trained on COCO; its weights by path or its download."""
+    """torchvision's Faster R-CNN (BSD), trained on COCO; its weights by path or its download.
+
+    Raises:
+      FileNotFoundError, ValueError: for a file that is not there, or not of its weights.
+    """
     import torch
     from torchvision.models import detection
 
@@ -107,8 +144,17 @@ def torchvision_detector(weights: str | None = None) -> Finder:
     if weights is None:
         network = build(weights=kind)
     else:
-        network = build(weights=None, weights_backbone=None)
-        network.load_state_dict(torch.load(weights, map_location='cpu', weights_only=True))
+        try:
+            state = torch.load(weights, map_location='cpu', weights_only=True)
+            network = build(weights=None, weights_backbone=None)
+            network.load_state_dict(state)
+        except OSError:
+            raise
+        except Exception as error:  # a broken archive or pickle can fail in any way
+            raise ValueError(
+                f'{weights}: not weights of the detector ({type(error).__name__}): expected a '
+                "state dict of torchvision's fasterrcnn_resnet50_fpn_v2"
+            ) from error
     network.eval()
 
     def find(frame: Frame) -> Boxes:
@@ -122,15 +168,16 @@ def torchvision_detector(weights: str | None = None) -> Finder:
 
 
 def read(path: str) -> dict[str, Boxes]:
-    """A file of boxes, by the image's name.
+    """A file of boxes, by the image's name as the file has it.
 
     .json: COCO results, a list of {image_id, category_id, bbox: [left, top, width, height], score};
       other categories than 1, person, are left out.
     .csv: with a header: image, left, top, right, bottom, and optionally score and track_id.
     .npz: arrays `image` (N,), `boxes` (N, 4), and optionally `scores` and `track_ids` (N,).
 
-    An image is named by its file's name, with or without the suffix, or by its number, which is the
-    file's name too (COCO), or in a video the frame's, from 0.
+    An image is named by its file's name, with or without the suffix and folders, or by its number,
+    which is the file's name too (COCO), or in a video the frame's, from 0. Track ids are given for
+    all boxes or for none.
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -145,8 +192,8 @@ def read(path: str) -> dict[str, Boxes]:
     if not place.is_file():
         raise FileNotFoundError(f'{path}: no such file of boxes')
     try:
-        names, boxes, scores, track_ids = readers[place.suffix](place)
-        found = make(boxes, scores, track_ids)
+        names, *fields = readers[place.suffix](place)
+        names, found = [str(name) for name in names], make(*fields)
     except Exception as error:
         what = f'{type(error).__name__}: {error}'
         raise ValueError(f'{path}: not boxes as expected ({what})') from error
@@ -163,8 +210,21 @@ def read(path: str) -> dict[str, Boxes]:
         )
     rows = {}
     for i, name in enumerate(names):
-        rows.setdefault(_key(name), []).append(i)
-    return {name: Boxes(*(field[i] for field in found)) for name, i in rows.items()}
+        rows.setdefault(name, []).append(i)
+    by_name = {name: Boxes(*(field[i] for field in found)) for name, i in rows.items()}
+    _check_ids(by_name, path)
+    return by_name
+
+
+def _check_ids(found: dict[str, Boxes], path: str) -> None:
+    """Raise ValueError unless all boxes have track ids, in an image each its own, or none has."""
+    some = any((boxes.track_ids >= 0).any() for boxes in found.values())
+    for name, boxes in found.items():
+        ids = boxes.track_ids
+        if some and (ids < 0).any():
+            raise ValueError(f'{path}: a box of {name} has no track id: expected all to have one')
+        if some and len(set(ids.tolist())) < len(ids):
+            raise ValueError(f'{path}: track ids {ids.tolist()} of {name}: expected each once')
 
 
 def _read_coco(path):
@@ -185,14 +245,5 @@ def _read_csv(path):
 
 def _read_npz(path):
     with np.load(path, allow_pickle=False) as content:
-        return tuple(content.get(name) for name in ('image', 'boxes', 'scores', 'track_ids'))
-
-
-def _key(name) -> str:
-    """'000139.jpg', '000139' and 139 are one image."""
-    stem = pathlib.Path(str(name)).stem
-    return str(int(stem)) if stem.isdecimal() else stem
-
-
-def _of_frame(found: dict[str, Boxes], frame: Frame) -> Boxes:
-    return found.get(_key(frame.name), make([]))
+        given = [content.get(name) for name in ('scores', 'track_ids')]
+        return content['image'], content['boxes'], *given

@@ -8,6 +8,9 @@
       tracks/ID.npz         of a video: a person through time, smoothed; ID.glb, ID.bvh: animated
       overlay.webm          of a video; browsers play it
 
+NAME is the picture's file name without suffix; of pictures whose names are equal, with it, and with
+the folders that tell them apart. In a video it is the frame's number.
+
 `frames/NAME.npz`, N persons; a frame without persons has boxes, scores and track_ids of no rows,
 and no arrays of persons beyond these:
 
@@ -112,8 +115,18 @@ def write_json(path: pathlib.Path, content: dict) -> None:
 
 
 def read_json(path: pathlib.Path) -> dict:
-    """The content of a file of `write_json`."""
-    return json.loads(path.read_text())
+    """The content of a file of `write_json`.
+
+    Raises:
+      ValueError: if it is something else.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except ValueError:
+        content = None
+    if not (isinstance(content, dict) and isinstance(content.get('request'), dict)):
+        raise ValueError(f'{path}: not what predict writes: expected the folder of a result')
+    return content
 
 
 def tracks(paths: Iterable[pathlib.Path]) -> dict[int, dict[str, np.ndarray]]:

@@ -31,18 +31,21 @@ class Frame(NamedTuple):
 
 
 class Images:
-    """Picture files, in the order of their names. A file that cannot be read is a frame too."""
+    """Picture files, in the order of their names. A file that cannot be read is a frame too.
+
+    Raises:
+      ValueError: if no names tell them apart.
+    """
 
     fps = None
 
     def __init__(self, paths: list[pathlib.Path]):
         self._paths = paths
-        stems = collections.Counter(path.stem for path in paths)
-        # a.jpg and a.png in one folder: their names keep what tells them apart.
-        self._names = [
-            path.stem if stems[path.stem] == 1 else f'{path.stem}_{i}'
-            for i, path in enumerate(paths)
-        ]
+        self._names = _names(paths)
+        self._known: dict[str, list[int]] = {}
+        for i, path in enumerate(paths):
+            for spelling in {path.name, path.stem, _number(path.stem)}:
+                self._known.setdefault(spelling, []).append(i)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -59,6 +62,20 @@ class Images:
                 yield Frame(name, index, None, error=str(error))
             else:
                 yield Frame(name, index, picture.image, picture.focal_length)
+
+    def called(self, name: str) -> list[str]:
+        """The names of the frames that someone may mean by `name`: one, if it is clear.
+
+        It is a file's name, with or without the suffix, or its number without leading zeros. Any
+        number of the folders it lies in stand before it.
+        """
+        wanted = pathlib.PurePath(name)
+        for spelling in _spellings(wanted.name):
+            found = self._known.get(spelling, ())
+            found = [i for i in found if _lies_in(self._paths[i], wanted.parent)]
+            if found:
+                return [self._names[i] for i in found]
+        return []
 
 
 class Video:
@@ -100,11 +117,54 @@ class Video:
             error = f'{self._path}: ends after {index} of {self._count} frames'
             yield Frame('end', index, None, error=error)
 
+    def called(self, name: str) -> list[str]:
+        """As of `Images`; a frame is called by its number, with leading zeros and suffix or not."""
+        number = _spellings(pathlib.PurePath(name).name)[-1]
+        return [f'{int(number):06d}'] if number.isdecimal() else []
+
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(str(self._path))
         if not capture.isOpened():
             raise ValueError(f'{self._path}: cannot be opened as a video')
         return capture
+
+
+def _names(paths: list[pathlib.Path]) -> list[str]:
+    """What frames are called: files' names without the suffix.
+
+    Of equal ones the suffix stays, and as many folders as tell them apart.
+    """
+    names = [path.stem for path in paths]
+    parts = [path.absolute().parts[1:] for path in paths]
+    for depth in range(1, max(map(len, parts)) + 1):
+        counts = collections.Counter(names)
+        if len(counts) == len(names):
+            return names
+        names = [
+            name if counts[name] == 1 else '_'.join(part[-depth:])
+            for name, part in zip(names, parts, strict=True)
+        ]
+    [(name, count)] = collections.Counter(names).most_common(1)
+    if count > 1:
+        raise ValueError(f'{count} pictures would be called {name}: expected different names')
+    return names
+
+
+def _spellings(name: str) -> tuple[str, str, str]:
+    """000139.jpg as 000139.jpg, 000139 and 139."""
+    suffix = pathlib.PurePath(name).suffix
+    stem = name.removesuffix(suffix) if suffix.lower() in pictures.SUFFIXES else name
+    return name, stem, _number(stem)
+
+
+def _number(stem: str) -> str:
+    return str(int(stem)) if stem.isdecimal() else stem
+
+
+def _lies_in(path: pathlib.Path, folder: pathlib.PurePath) -> bool:
+    """Whether a folder, given by its path or the last parts of it, is that of a file."""
+    count = len(folder.parts)
+    return not count or path.absolute().parent.parts[-count:] == folder.parts
 
 
 def open_source(path: str) -> Images | Video:

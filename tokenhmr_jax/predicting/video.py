@@ -53,7 +53,7 @@ def finish(
 
 def _overlay_video(source, path, model, by_frame) -> None:
     """Every browser plays VP8, and OpenCV has an encoder of its own, unlike of H.264."""
-    writer = None
+    writer, partial = None, path.with_suffix(f'.partial{path.suffix}')
     around = _space(by_frame)
     frames = sources.ahead(source.frames(lambda name: False))
     for frame in tqdm.tqdm(frames, total=len(source), unit='frame', desc='overlay', disable=None):
@@ -63,10 +63,13 @@ def _overlay_video(source, path, model, by_frame) -> None:
         sheet = _video_sheet(frame, people, model, around)
         if writer is None:
             kind = cv2.VideoWriter.fourcc(*'VP80')
-            writer = cv2.VideoWriter(str(path), kind, source.fps, sheet.shape[1::-1])
+            writer = cv2.VideoWriter(str(partial), kind, source.fps, sheet.shape[1::-1])
+            if not writer.isOpened():
+                raise OSError(f'{path}: cannot be written as VP8')
         writer.write(np.ascontiguousarray(sheet[..., ::-1]))
     if writer is not None:
         writer.release()
+        partial.rename(path)
 
 
 def _space(by_frame) -> np.ndarray:
