@@ -92,7 +92,7 @@ def _frame(axis, points: np.ndarray) -> None:
 
 def _legend(figure: Figure, count: int) -> None:
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc='outside lower center', ncols=min(count, 3), fontsize=8)
+    figure.legend(handles, labels, loc='outside lower center', ncols=min(count, 4), fontsize=8)
 
 
 def _colors(count: int) -> list:

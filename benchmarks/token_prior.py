@@ -1,0 +1,108 @@
+"""Whether a regressor's answers are poses that a tokenizer can say, and what it would change.
+
+    python benchmarks/token_prior.py runs/miniature/ablation --tokenizer=runs/miniature/tokenizer
+
+Stage 1 encodes, quantises and decodes each answer's pose. Answers that no body takes would come
+back as others, nearer to the truth. The same for the answers to crops whose lower half is painted
+over, where the picture cannot tell the pose. Runs that differ in the seed alone are one row: mean
+and standard deviation.
+"""
+
+import argparse
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tokenhmr_jax import inference, markdown, metrics, report, runs, sharding, trained
+from tokenhmr_jax.body import rotations, skeleton, smpl
+from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.models import quantizer
+from tokenhmr_jax.pose_tokenizer import PoseTokenizer
+from tokenhmr_jax.tasks.regressor import evaluation_points, true_body, true_params
+from tokenhmr_jax.types import ImageBatch, SmplParams
+
+# Of ImageNet, which looks like nothing to a network.
+_GREY = np.array([124, 116, 104], np.uint8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('workdirs', nargs='+', metavar='WORKDIR', help='of a regressor, or a sweep')
+    parser.add_argument('--tokenizer', required=True, help='workdir of stage 1')
+    options = parser.parse_args()
+    tokenizer = inference.load_tokenizer(options.tokenizer)
+    found = report.rows([runs.read(folder) for folder in runs.find(options.workdirs)])
+    judged = lambda row: [judge(run, tokenizer) for run in row.counted]  # noqa: E731
+    table = report.table(found, judged, None, with_settings=False)
+    print(markdown.table(table.header, table.lines))
+
+
+def judge(run: runs.Run, tokenizer: PoseTokenizer) -> dict[str, float]:
+    """Means in mm over `eval.limit` records of a run's first validation split."""
+    loaded = trained.load(str(run.workdir), 'last', sharding.make_mesh(jax.devices()[:1]))
+    compare = _comparison(loaded, tokenizer)
+    parts = [
+        {name: values[valid] for name, values in jax.device_get(compare(batch)).items()}
+        for batch, valid in _batches(loaded)
+    ]
+    return {name: float(np.mean(np.concatenate([p[name] for p in parts]))) for name in parts[0]}
+
+
+def _batches(run: trained.Trained) -> Iterator[tuple[ImageBatch, np.ndarray]]:
+    data, settings = run.config.data, run.config.eval
+    for columns, valid in pipeline.eval_batches(
+        pipeline.open_split(data.data_dir, data.validation[0]),
+        batch_size=settings.batch_size,
+        num_threads=data.num_threads,
+        transform=run.task.eval_transform,
+        limit=settings.limit,
+    ):
+        yield run.task.batch(columns), valid
+
+
+def _comparison(run: trained.Trained, tokenizer: PoseTokenizer):
+    """A function from a batch to errors (B,), mm, by name."""
+    task, frozen, convention = run.task, run.frozen, run.config.eval.convention
+
+    def points(body) -> jax.Array:
+        return evaluation_points(convention, frozen, body)[0]
+
+    def said(params: SmplParams) -> SmplParams:
+        """The same bodies in the poses that come back."""
+        count = skeleton.NUM_BODY_JOINTS
+        body_pose, hands = params.body_pose[:, :count], params.body_pose[:, count:]
+        weights = {'params': tokenizer.params}
+        latents = tokenizer.model.apply(weights, body_pose, method='encode')
+        codes = tokenizer.codes[quantizer.nearest(tokenizer.codes, latents)]
+        decoded = tokenizer.model.apply(weights, codes, method='decode')
+        decoded = rotations.rotation_6d_to_matrix(decoded)
+        return params.replace(body_pose=jnp.concatenate([decoded, hands], axis=1))
+
+    @jax.jit
+    def compare(batch: ImageBatch) -> dict[str, jax.Array]:
+        true = points(true_body(frozen, batch))
+        labels = true_params(batch.global_orient, batch.body_pose, batch.betas)
+        errors = {}
+        for name, image in {'': batch.image, 'half hidden: ': _hide(batch.image)}.items():
+            output = task.bodies(run.params, run.state, frozen.body, image)
+            ours, back = points(output.body), points(smpl.forward(frozen.body, said(output.params)))
+            errors |= {
+                f'{name}MPJPE': metrics.mean_distance_mm(ours, true),
+                f'{name}changed by': metrics.mean_distance_mm(back, ours),
+                f'{name}MPJPE then': metrics.mean_distance_mm(back, true),
+            }
+        back = points(smpl.forward(frozen.body, said(labels)))
+        return errors | {'true poses changed by': metrics.mean_distance_mm(back, true)}
+
+    return compare
+
+
+def _hide(image: jax.Array) -> jax.Array:
+    """Crops (B, S, S, 3) without their lower halves."""
+    return image.at[:, image.shape[1] // 2 :].set(_GREY)
+
+
+if __name__ == '__main__':
+    main()
