@@ -12,13 +12,11 @@ import argparse
 from collections.abc import Iterator
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tokenhmr_jax import inference, markdown, metrics, report, runs, sharding, trained
-from tokenhmr_jax.body import rotations, skeleton, smpl
+from tokenhmr_jax.body import skeleton, smpl
 from tokenhmr_jax.data import pipeline
-from tokenhmr_jax.models import quantizer
 from tokenhmr_jax.pose_tokenizer import PoseTokenizer
 from tokenhmr_jax.tasks.regressor import evaluation_points, true_body, true_params
 from tokenhmr_jax.types import ImageBatch, SmplParams
@@ -64,44 +62,48 @@ def _batches(run: trained.Trained) -> Iterator[tuple[ImageBatch, np.ndarray]]:
 
 def _comparison(run: trained.Trained, tokenizer: PoseTokenizer):
     """A function from a batch to errors (B,), mm, by name."""
-    task, frozen, convention = run.task, run.frozen, run.config.eval.convention
+    frozen, convention = run.frozen, run.config.eval.convention
 
-    def points(body) -> jax.Array:
-        return evaluation_points(convention, frozen, body)[0]
+    @jax.jit
+    def answer(image: jax.Array) -> SmplParams:
+        return run.task.bodies(run.params, run.state, frozen.body, image).params
+
+    @jax.jit
+    def points(params: SmplParams) -> jax.Array:
+        return evaluation_points(convention, frozen, smpl.forward(frozen.body, params))[0]
+
+    @jax.jit
+    def true_points(batch: ImageBatch) -> jax.Array:
+        return evaluation_points(convention, frozen, true_body(frozen, batch))[0]
 
     def said(params: SmplParams) -> SmplParams:
         """The same bodies in the poses that come back."""
-        count = skeleton.NUM_BODY_JOINTS
-        body_pose, hands = params.body_pose[:, :count], params.body_pose[:, count:]
-        weights = {'params': tokenizer.params}
-        latents = tokenizer.model.apply(weights, body_pose, method='encode')
-        codes = tokenizer.codes[quantizer.nearest(tokenizer.codes, latents)]
-        decoded = tokenizer.model.apply(weights, codes, method='decode')
-        decoded = rotations.rotation_6d_to_matrix(decoded)
-        return params.replace(body_pose=jnp.concatenate([decoded, hands], axis=1))
+        pose, hands = np.split(np.asarray(params.body_pose), [skeleton.NUM_BODY_JOINTS], axis=1)
+        back = tokenizer.decode(tokenizer.encode(pose))
+        return params.replace(body_pose=np.concatenate([back, hands], axis=1))
 
-    @jax.jit
     def compare(batch: ImageBatch) -> dict[str, jax.Array]:
-        true = points(true_body(frozen, batch))
+        distance, true = metrics.mean_distance_mm, true_points(batch)
         labels = true_params(batch.global_orient, batch.body_pose, batch.betas)
-        errors = {}
+        errors = {'true poses changed by': distance(points(said(labels)), true)}
         for name, image in {'': batch.image, 'half hidden: ': _hide(batch.image)}.items():
-            output = task.bodies(run.params, run.state, frozen.body, image)
-            ours, back = points(output.body), points(smpl.forward(frozen.body, said(output.params)))
+            answers = answer(image)
+            ours, back = points(answers), points(said(answers))
             errors |= {
-                f'{name}MPJPE': metrics.mean_distance_mm(ours, true),
-                f'{name}changed by': metrics.mean_distance_mm(back, ours),
-                f'{name}MPJPE then': metrics.mean_distance_mm(back, true),
+                f'{name}MPJPE': distance(ours, true),
+                f'{name}changed by': distance(back, ours),
+                f'{name}MPJPE then': distance(back, true),
             }
-        back = points(smpl.forward(frozen.body, said(labels)))
-        return errors | {'true poses changed by': metrics.mean_distance_mm(back, true)}
+        return errors
 
     return compare
 
 
-def _hide(image: jax.Array) -> jax.Array:
+def _hide(image: np.ndarray) -> np.ndarray:
     """Crops (B, S, S, 3) without their lower halves."""
-    return image.at[:, image.shape[1] // 2 :].set(_GREY)
+    hidden = image.copy()
+    hidden[:, image.shape[1] // 2 :] = _GREY
+    return hidden
 
 
 if __name__ == '__main__':

@@ -312,7 +312,7 @@ def test_another_config_in_a_folder_that_a_run_began_in_is_refused(prepared, tra
         planned((folder.name, {}), arguments=arguments, workdir=folder.parent)
 
 
-def test_the_reason_of_a_failure_is_its_error(tmp_path):
+def test_the_reason_of_a_failure_is_its_error():
     reason = load_command()._reason
     assert reason('step 1\rstep 2\n\nerror: no such file\n') == 'error: no such file'
     traceback = 'Traceback (most recent call last):\n  x()\njax.errors.JaxRuntimeError: RESOURCE\n'
