@@ -81,8 +81,8 @@ def paper() -> ml_collections.ConfigDict:
     # 'direct' regresses the pose in 6D, as HMR2.0 does.
     config.model.head = 'tokens'
     # What the network's output is added to: 'rest', an upright body at rest; 'none', the same, but
-    # the tokens' decoder gives the body's pose itself, as in stage 1; or the path of
-    # smpl_mean_params.npz, as published. A head that training starts from brings its own.
+    # the tokens' decoder, if there is one, gives the body's pose itself, as in stage 1; or the path
+    # of smpl_mean_params.npz, as published. A head that training starts from brings its own.
     config.model.body_mean = 'rest'
     # 'columns' is HMR2.0's convention; the tokenizer's is 'rows'.
     config.model.rotation_6d = 'rows'

@@ -324,6 +324,18 @@ def test_the_direct_head_needs_no_tokenizer(trained):
     assert set(params) == {'backbone', 'head'}  # and no prior, unless it is asked for
 
 
+@pytest.mark.parametrize(('head', 'body_is_zero'), [('tokens', True), ('direct', False)])
+def test_a_tokens_decoder_may_give_the_pose_itself_and_the_direct_head_an_offset(
+    trained, head, body_is_zero
+):
+    config = regressor_config(trained, **{'model.head': head, 'model.body_mean': 'none'})
+    _, state = jax.jit(TASKS['regressor'].from_config(config).init)(jax.random.key(0))
+    expected = regressor.upright_mean()['mean_pose']
+    if body_is_zero:
+        expected[1:22] = 0
+    np.testing.assert_array_equal(state.mean_pose, expected)
+
+
 def regressor_config(trained, **overrides):
     settings = SIZES | {'tokenizer.checkpoint': str(trained)} | overrides
     return quickstart_config('regressor', settings)

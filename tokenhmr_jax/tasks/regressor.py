@@ -145,10 +145,10 @@ class RegressorTask:
             body = jnp.zeros((1, skeleton.NUM_JOINTS - 1, 3, 3)), jnp.zeros((1, 10))
             params['discriminator'] = self.discriminator.init(rng, *body)['params']
         mean = upright_mean()
-        if self.config.model.body_mean == 'none':
-            mean['mean_pose'][1 : 1 + skeleton.NUM_BODY_JOINTS] = 0
         if self.model.tokenizer is None:
             return params, FrozenWeights(**mean)
+        if self.config.model.body_mean == 'none':
+            mean['mean_pose'][1 : 1 + skeleton.NUM_BODY_JOINTS] = 0
         tokenizer = self.config.tokenizer
         pose = jnp.broadcast_to(jnp.eye(3), (1, skeleton.NUM_BODY_JOINTS, 3, 3))
         weights = self.model.tokenizer.init(rng, pose)['params']
