@@ -51,8 +51,10 @@ def main() -> None:
     parser.add_argument('--frames', type=int, default=75)
     parser.add_argument('--smoothing', default='zero_lag')
     options = parser.parse_args()
-    compilation.keep(compilation.FOLDER)
     out = pathlib.Path(options.out)
+    if out.exists() and any(out.iterdir()):
+        parser.error(f'--out={out}: expected an empty folder, or none')
+    compilation.keep(compilation.FOLDER)
     model = inference.load(options.checkpoint)
     records = pipeline.open_split(options.data_dir, options.split)
     on_pictures(model, records.read(range(min(options.pictures, len(records)))), out / 'pictures')

@@ -11,6 +11,7 @@ autocast, compiled on GPUs. Data and weights are noise, on the device already.
 
 import functools
 import importlib.util
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -37,6 +38,8 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f'unknown arguments: {argv[1:]}')
     logging.set_verbosity(logging.WARNING)  # JAX reports each platform that is not there
+    # What PyTorch needs of a GPU is left to it.
+    os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
     config = _CONFIG.value
     config.update(body='mannequin', body_male='', body_female='')
     if _BACKBONE.value:
@@ -51,9 +54,14 @@ def main(argv: list[str]) -> None:
         report(label, seconds_of(call), operations, config.batch_size, fastest)
     there = all(importlib.util.find_spec(name) for name in ('torch', 'smplx'))
     if _TORCH.value and there and mesh.devices.size == 1:
+        import torch
+
         for label, call in theirs(config).items():
             operations = model_operations(config)[label.removeprefix('PyTorch, ')]
-            report(label, seconds_of(call), operations, config.batch_size, fastest)
+            try:
+                report(label, seconds_of(call), operations, config.batch_size, fastest)
+            except torch.OutOfMemoryError as error:
+                print(f'{label}: {str(error).splitlines()[0]}', flush=True)
 
 
 def report(label: str, seconds: float, operations: float, batch: int, fastest: float) -> None:

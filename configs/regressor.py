@@ -3,8 +3,9 @@
     python -m tokenhmr_jax.train --config=configs/regressor.py --workdir=runs/regressor \
         --config.tokenizer.checkpoint=runs/tokenizer --config.warm_start.checkpoint=runs/backbone
 
-The published training starts from the backbone of HMR2.0, converted: README. Without
-`warm_start.checkpoint` it starts from random weights, for which its rates are far too low.
+The published training starts from ViTPose's backbone, the public code's from HMR2.0's; README
+converts them. Without `warm_start.checkpoint` it starts from random weights, for which its rates
+are far too low. Both add to a published mean body: `model.body_mean`.
 
 Variants: `paper`, as published; `release`, what the public PyTorch code does; `bedlam`, ground
 truth alone; `quickstart`, small, on pictures of the mannequin, for a laptop; `miniature`, as small,
@@ -123,7 +124,7 @@ def paper() -> ml_collections.ConfigDict:
     config.loss_weights.global_orient = 0.001
     config.loss_weights.body_pose = 0.001
     config.loss_weights.betas = 0.0005
-    # Draws betas to zero where they are not to be trusted; it matters without TALS only.
+    # Draws betas to zero where they are not to be trusted; with TALS, of ground truth alone.
     config.betas_reg = False
     # HMR's adversarial prior. Every published weight is 0, which trains none. Above 0, bodies are
     # judged against those of `mocap`, 4D-Humans' cmu_mocap.npz or a file like it.

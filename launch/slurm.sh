@@ -9,7 +9,8 @@
 # the run saves, exits with 75, and the job is queued again, as it is when a node dies.
 set -euo pipefail
 
-if [[ -z ${SLURM_JOB_ID:-} ]]; then
+# SLURM_JOB_ID is no sign of it: a shell of salloc or a notebook has one, too.
+if [[ ${1:-} != --in-job ]]; then
     run=()
     if [[ ${1:-} == --dry-run ]]; then
         run=(echo)
@@ -21,9 +22,23 @@ if [[ -z ${SLURM_JOB_ID:-} ]]; then
         shift
     done
     shift || { echo 'expected: [--dry-run] SBATCH OPTIONS -- TRAINING OPTIONS' >&2; exit 2; }
-    "${run[@]}" sbatch --requeue --open-mode=append --signal=TERM@120 "${options[@]}" "$0" "$@"
+    "${run[@]}" sbatch --requeue --open-mode=append --signal=TERM@120 "${options[@]}" \
+        "$0" --in-job "$@"
     exit
 fi
+shift
+
+# Runs one task's program, and writes down the code with which it fails. Slurm gives SIGTERM to
+# this shell alone, not to what it started; and `wait` ends at a signal, whatever it waits for.
+task() {
+    "${@:2}" &
+    child=$!
+    trap 'kill -TERM "$child"' TERM
+    while kill -0 "$child" 2> /dev/null; do
+        wait "$child"
+    done
+    wait "$child" || { code=$?; echo "$code" >> "$1"; exit "$code"; }
+}
 
 # Without it, each task would end with a code that looks like one to try again.
 python=${PYTHON:-.venv/bin/python}
@@ -32,8 +47,7 @@ command -v "$python" > /dev/null || { echo "$python: no such program" >&2; exit 
 codes=exit_codes.$SLURM_JOB_ID
 : > "$codes"
 code=0
-# shellcheck disable=SC2016  # the tasks' shells are to expand it
-srun --kill-on-bad-exit=1 bash -c '"${@:2}" || { code=$?; echo "$code" >> "$1"; exit "$code"; }' \
+srun --kill-on-bad-exit=1 bash -c "$(declare -f task)"'; task "$@"' \
     task "$PWD/$codes" "$python" -m tokenhmr_jax.train --distributed "$@" ||
     { code=$?; echo "$code" >> "$codes"; }
 # 126 and 127: a program that is not there, or cannot run, on some node.

@@ -30,6 +30,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 from tqdm import tqdm
 
 from tokenhmr_jax import config_utils, report, runs, sweeps
@@ -269,6 +270,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help='look for data, bodies and checkpoints before; not where they are on other machines',
     )  # fmt: skip
     options, training = parser.parse_known_args(arguments)
+    # Of this process, not of those it starts: the accelerators are the runs'.
+    jax.config.update('jax_platforms', 'cpu')
     with config_utils.clear_errors():
         for name in ('seeds', 'parallel'):
             if getattr(options, name) < 1:

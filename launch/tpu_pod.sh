@@ -1,21 +1,32 @@
 #!/usr/bin/env bash
 # Train on a slice of TPUs, spot by default, and start again after every preemption:
 #
-#     launch/tpu_pod.sh --name=hmr --zone=us-central1-a --type=v5litepod-32 -- \
+#     launch/tpu_pod.sh --name=hmr --zone=us-central1-a --type=v5litepod-32 --setup='COMMAND' -- \
 #         --config=configs/regressor.py --workdir=/data/runs/regressor
 #
-# Needs gcloud, and this checkout as the current folder; the data and the workdir lie on a file
-# system that every worker mounts. --on-demand asks for what is not taken back; --dry-run prints
-# what would be done. Ends with the training's exit code, 0 or 1, and deletes the slice; and with 1
-# after three slices in a row that could not be made ready.
+# Needs gcloud, and this checkout as the current folder, with all changes committed. The data and
+# the workdir lie on a file system that every worker mounts: --setup is run on each worker of a new
+# slice, before the training. For a bucket it can be this; docs/staying_power.md has the options of
+# gcsfuse that make reading fast:
+#
+#     url=https://github.com/GoogleCloudPlatform/gcsfuse/releases/download
+#     --setup="curl -sfLO $url/v3.2.0/gcsfuse_3.2.0_amd64.deb &&
+#         sudo apt-get -o DPkg::Lock::Timeout=600 install -qy ./gcsfuse_3.2.0_amd64.deb &&
+#         sudo mkdir -m 777 /data && gcsfuse --implicit-dirs --rename-dir-limit=200000 BUCKET /data"
+#
+# --on-demand asks for what is not taken back; --dry-run prints what would be done. Ends with the
+# training's exit code, 0 or 1, and deletes the slice; and with 1 after three slices in a row that
+# could not be made ready. A lost connection does the training no harm, nor does Ctrl-C: it leaves
+# the slice there, training and billed, and says how to delete it.
 set -euo pipefail
 
-name='' zone='' type='' spot=--spot dry=''
+name='' zone='' type='' setup='' spot=--spot dry=''
 while (($#)) && [[ $1 != -- ]]; do
     case $1 in
         --name=*) name=${1#*=} ;;
         --zone=*) zone=${1#*=} ;;
         --type=*) type=${1#*=} ;;
+        --setup=*) setup=${1#*=} ;;
         --on-demand) spot='' ;;
         --dry-run) dry=1 ;;
         *) echo "unknown option $1" >&2; exit 2 ;;
@@ -23,7 +34,8 @@ while (($#)) && [[ $1 != -- ]]; do
     shift
 done
 if [[ -z $name || -z $zone || -z $type ]] || ! shift; then
-    echo 'expected: --name=N --zone=Z --type=T [--on-demand] [--dry-run] -- TRAINING OPTIONS' >&2
+    echo 'expected: --name=N --zone=Z --type=T [--setup=COMMAND] [--on-demand] [--dry-run]' \
+        '-- TRAINING OPTIONS' >&2
     exit 2
 fi
 case $type in
@@ -33,6 +45,23 @@ case $type in
     v6e-*) runtime=v2-alpha-tpuv6e ;;
     *) echo "--type=$type: expected v4-N, v5litepod-N, v5p-N or v6e-N" >&2; exit 2 ;;
 esac
+changes=$(git status --porcelain)
+if [[ $changes ]]; then
+    echo 'these changes would not be sent: commit them, or let git ignore them' >&2
+    echo "$changes" >&2
+    exit 1
+fi
+
+poll=${POLL_SECONDS:-30}
+training=$(printf ' %q' "$@")
+# The training goes on without the connection that started it; a lock is held as long as it lives.
+train="cd tokenhmr; exec 9> running; flock 9; {
+    .venv/bin/python -m tokenhmr_jax.train --distributed$training 9>&-; echo \$? > exit_code
+} > train.log 2>&1 < /dev/null &"
+# Shows what it prints until it ends, and says with which code; `lost` if it was killed before.
+watch="cd tokenhmr; flock running true & tail -n 100 -F --pid=\$! train.log >&2
+    cat exit_code 2> /dev/null || echo lost"
+deletion=(queued-resources delete "$name" --force --quiet)
 
 tpus() {
     if [[ $dry ]]; then
@@ -42,58 +71,113 @@ tpus() {
         gcloud compute tpus "$@" "--zone=$zone"
     fi
 }
+on_all() { tpus tpu-vm ssh "$name" --worker=all "--command=$1"; }
+
+# The slice's, `gone` if there is none, `unknown` if gcloud cannot tell, as without a network.
 state() {
-    tpus queued-resources describe "$name" '--format=value(state.state)' 2> /dev/null || echo gone
+    local said
+    said=$(tpus queued-resources describe "$name" '--format=value(state.state)' 2>&1) || true
+    if [[ $said == *NOT_FOUND* ]]; then
+        echo gone
+    else
+        grep -xE '[A-Z_]+' <<< "$said" || { echo "$said" >&2; echo unknown; }
+    fi
 }
-on() { tpus tpu-vm ssh "$name" "--worker=$1" "--command=$2"; }
-remove() { tpus queued-resources delete "$name" --force --quiet || true; }
 
 create() {
+    billed=1
     tpus queued-resources create "$name" "--node-id=$name" "--accelerator-type=$type" \
-        "--runtime-version=$runtime" ${spot:+"$spot"} || exit 1
+        "--runtime-version=$runtime" ${spot:+"$spot"} || return
     while [[ ! $dry ]]; do
         case $(state) in
             ACTIVE) return ;;
-            FAILED | SUSPENDING | SUSPENDED) return 1 ;;
+            FAILED | SUSPENDING | SUSPENDED | gone) return 1 ;;
         esac
-        sleep "${POLL_SECONDS:-30}"
+        sleep "$poll"
     done
 }
 
 # Some runtimes bring a Python that is too old.
 install() {
+    if [[ $setup ]]; then
+        on_all "$setup" || return
+    fi
     tpus tpu-vm scp "$archive" "$name:tokenhmr.tar.gz" --worker=all &&
-        on all 'mkdir -p tokenhmr && tar -xzf tokenhmr.tar.gz -C tokenhmr && cd tokenhmr &&
+        on_all 'mkdir -p tokenhmr && tar -xzf tokenhmr.tar.gz -C tokenhmr && cd tokenhmr &&
             python3 -m pip install -q --user uv && python3 -m uv venv -q --python 3.12 .venv &&
             python3 -m uv pip install -q --python .venv -e ".[tpu]"'
 }
 
-archive=$(mktemp --suffix=.tar.gz)
-trap 'rm -f "$archive"' EXIT
+# What the workers' trainings returned, of those that can be asked.
+outcome() {
+    local codes silent=0
+    until codes=$(on_all "$watch"); do
+        case $(state) in
+            ACTIVE | unknown) ;;
+            *) break ;;
+        esac
+        # Where one has ended, so have the others: a worker that still does not answer is lost.
+        if [[ $codes ]] && ((++silent == 3)); then
+            break
+        fi
+        echo 'not all workers answer: asking again' >&2
+        sleep "$poll"
+    done
+    echo "$codes"
+}
+
+remove() {
+    for _ in 1 2 3; do
+        if tpus "${deletion[@]}" || [[ $(state) == gone ]]; then
+            billed=''
+            return
+        fi
+        sleep "$poll"
+    done
+}
+
+leave() {
+    rm -f "$archive"
+    if [[ $billed ]]; then
+        echo "the slice $name may still be there, and billed. To delete it:" >&2
+        echo "    gcloud compute tpus ${deletion[*]} --zone=$zone" >&2
+    fi
+}
+
+archive=$(mktemp) billed=''
+trap leave EXIT
+trap 'exit 130' INT
 git archive --format=tar.gz --output="$archive" HEAD
-training=$(printf ' %q' "$@")
+if [[ ! $dry ]]; then
+    found=$(state)
+    if [[ $found != gone ]]; then
+        echo "the slice $name is $found: expected none of this name, to make and delete it" >&2
+        exit 1
+    fi
+fi
 failed=0
 while true; do
-    if ! { create && install; }; then
+    if ! { create && install && on_all "$train"; }; then
         echo "could not make the slice ready; it is $(state)" >&2
         remove
         ((++failed < 3)) || exit 1
+        sleep "$poll"
         continue
     fi
     failed=0
-    # What a worker returns is in a file: a lost connection tells nothing of it.
-    on all "cd tokenhmr && rm -f exit_code;
-        .venv/bin/python -m tokenhmr_jax.train --distributed$training; echo \$? > exit_code" || true
-    [[ $dry ]] && { on all 'cat tokenhmr/exit_code'; remove; exit; }
-    codes=$(on all 'cat tokenhmr/exit_code' 2> /dev/null || echo lost)
+    codes=$(outcome)
+    if [[ $dry ]]; then
+        echo "$codes"
+        remove
+        exit
+    fi
+    remove
     # Where one failed, the others lost it.
     if grep -qx 1 <<< "$codes"; then
-        remove
         exit 1
     elif ! grep -qvx 0 <<< "$codes"; then
-        remove
         exit 0
     fi
-    echo "training ended with ${codes//$'\n'/ }, slice is $(state): starting again" >&2
-    remove
+    codes=${codes:-a lost slice}
+    echo "training ended with ${codes//$'\n'/ }: starting again" >&2
 done

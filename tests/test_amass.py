@@ -193,6 +193,15 @@ def test_held_out_by_expression(build, tmp_path):
     assert sorted(splits['CMU_heldout']) == ['CMU/02/a:14', 'CMU/02/a:4']
 
 
+def test_a_share_is_held_out_of_loose_clips_alone(build, tmp_path):
+    for name in 'abcd':
+        save_smplh(tmp_path / f'in/{name}_poses.npz', 10)
+        save_smplh(tmp_path / f'in/MyMocap/{name}_poses.npz', 10)
+    splits = build(held_out_fraction=0.3)
+    sizes = {split: len(poses) for split, poses in splits.items()}
+    assert sizes == {'MyMocap': 4, 'in': 2, 'in_heldout': 2}
+
+
 def test_twins_of_loose_clips_stay_together(tmp_path):
     for i in range(20):
         performance = 'abcdefghijklmnopqrst'[i]

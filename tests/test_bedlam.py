@@ -183,7 +183,7 @@ def test_missing_and_broken_pictures_are_named(tmp_path, scene):
     assert 'No such file' in about and 'a/seq_000000/seq_000000_0005' in about
 
 
-@pytest.mark.parametrize('how', ['cut', 'lacks', 'uneven'])
+@pytest.mark.parametrize('how', ['cut', 'lacks', 'uneven', 'without rows'])
 def test_label_files_that_make_no_sense(tmp_path, scene, how):
     write_official(tmp_path, 'a', scene[LANDSCAPE])
     path = tmp_path / 'labels/a.npz'
@@ -193,8 +193,10 @@ def test_label_files_that_make_no_sense(tmp_path, scene, how):
     elif how == 'lacks':
         del columns['cam_int']
         np.savez(path, **columns)
-    else:
+    elif how == 'uneven':
         np.savez(path, **columns | {'scale': np.ones(7)})
+    else:
+        np.savez(path, **{name: np.array(1.0) for name in columns})
     with pytest.raises(ValueError, match=r'a\.npz'):
         list(bedlam.read_scene(path, tmp_path / 'images/a/png', (0, 1), OPTIONS))
 

@@ -284,5 +284,8 @@ def test_the_builder_says_what_is_missing(tmp_path, world, smpl_dir):
         build()
     with pytest.raises(FileNotFoundError, match=r'no SMPL_MALE\.pkl'):
         build(smpl_dir=str(tmp_path))
+    (tmp_path / 'SMPL_MALE.npz').symlink_to(smpl_dir / 'SMPL_MALE.npz')
+    with pytest.raises(FileNotFoundError, match=rf'{tmp_path}: no SMPL_to_J19\.pkl'):
+        build(smpl_dir=str(tmp_path))
     with pytest.raises(ValueError, match="set='3DPW'"):
         build(set='3DPW')

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax import camera_curve, pseudo_gt
 from tokenhmr_jax.body import keypoint_body, rotations, skeleton, smpl
-from tokenhmr_jax.data import people, poses, prepare, processes, records, scenes
+from tokenhmr_jax.data import amass, people, poses, prepare, processes, records, scenes
 from tokenhmr_jax.types import SmplParams
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -342,6 +342,15 @@ def test_poses_of_motion_files(module, tmp_path):
             assert 6.5 < record['transl'][2] < 8  # of SMPL's origin, some way from the pelvis
     metadata = json.loads((tmp_path / 'out/mannequin/1.0.0/metadata.json').read_text())
     assert len(metadata['skipped']) == 1 and 'broken' in metadata['skipped'][0]
+
+
+def test_frames_do_not_keep_their_clip_in_memory(tmp_path):
+    np.savez(tmp_path / 'a_poses.npz', poses=np.zeros((30, 156)))
+    (clips,) = amass.find_clips(tmp_path).values()
+    frames, _ = poses.read_frames(clips, 10)
+    assert len(frames) == 3
+    for frame in frames:
+        assert frame.global_orient.base is None and frame.body_pose.base is None
 
 
 @pytest.mark.parametrize(

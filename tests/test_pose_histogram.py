@@ -51,12 +51,13 @@ def test_every_joint_must_be_probable():
 
 
 def test_command(prepared, tmp_path):
-    out = tmp_path / 'density.npy'
+    out = tmp_path / 'new/density.npy'
     printed = command(
         '-m', 'tokenhmr_jax.pose_histogram', f'--data_dir={prepared}',
         '--split=amass/procedural_heldout', f'--out={out}',
     )  # fmt: skip
     assert '150 poses of amass/procedural_heldout' in printed
+    assert [path.name for path in out.parent.iterdir()] == ['density.npy']
     density = pose_histogram.load(out)
     volume = (2 * np.pi / 100) ** 3
     # All joints together make 1, but for what the smoothing loses at the ends of their list.

@@ -236,7 +236,7 @@ def test_an_overlay_that_cannot_be_written(model, clip, tmp_path):
     (out / 'frames/a.npz').unlink()
     (out / 'overlays/a.jpg').unlink()
     (out / 'overlays/a.jpg').mkdir()
-    with pytest.raises(OSError, match=r'overlays/a\.jpg: cannot be written'):
+    with pytest.raises(OSError, match=r'overlays/a\.jpg'):
         predict(model, str(tmp_path / 'a.png'), str(out), settings)
     assert not (out / 'frames/a.npz').exists()
     source = sources.open_source(str(clip / 'clip.avi'))

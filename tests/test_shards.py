@@ -1,5 +1,6 @@
 """Datasets written shard by shard: the same whoever writes them, and whatever came between."""
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -15,7 +16,7 @@ import real_formats
 import tensorflow_datasets as tfds
 from conftest import ROOT
 
-from tokenhmr_jax.data import pipeline, prepare, records, shards
+from tokenhmr_jax.data import pipeline, prepare, processes, records, shards
 
 SIZE = (200, 150)
 
@@ -42,6 +43,11 @@ def unit(name, *arguments):
     return shards.Unit(name, name[0], functools.partial(read, name, *arguments))
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings(shards.Settings):
+    table: str = prepare.setting('', 'a file', path_or='')
+
+
 class Builder(shards.Builder, skip_registration=True):
     name = 'made'
     pkg_dir_path = pathlib.Path(__file__).parent
@@ -56,7 +62,7 @@ def build(folder, made, **settings):
     """Prepares a dataset of the units of each split."""
     folder.mkdir(exist_ok=True)
     settings = {'num_processes': 1, 'num_shards': 4} | settings
-    settings = shards.Settings(manual_dir=str(folder), **settings)
+    settings = Settings(manual_dir=str(folder), **settings)
     builder = type('Made', (Builder,), {'made': made}, skip_registration=True)
     prepare.prepare(builder(settings=settings, data_dir=folder), settings)
     return folder
@@ -153,6 +159,32 @@ def test_other_settings_start_anew(tmp_path, units, capsys):
     assert 'going on' not in capsys.readouterr().out
 
 
+def test_a_few_corrupt_records_do_not_make_a_shard_be_written_again(tmp_path, capsys):
+    """Too many do: those of the second shard, for which the run ended, have been mended since."""
+    made = {'train': [unit('a', 40, 1), unit('b', 4, 2), unit('c', 2)]}
+    with pytest.raises(ValueError, match='3 corrupt records'):
+        build(tmp_path / 'out', made, max_bad_fraction=0.05)
+    made = {'train': [unit('a', 40), unit('b', 4), unit('c', 2)]}
+    folder = build(tmp_path / 'out', made, max_bad_fraction=0.05)
+    assert 'going on: 1 of 3 shards are there' in capsys.readouterr().out
+    assert len(keys(folder)) == 45
+
+
+def test_a_file_that_was_made_again_makes_another_dataset(tmp_path, units, capsys):
+    out, table = tmp_path / 'out', tmp_path / 'table'
+    table.write_text('one')
+    with pytest.raises(ValueError, match='b2 is broken'):
+        build(out, {'train': [*units[:5], unit('b2', 3, 0, 'b2')]}, table=str(table))
+    table.write_text('two')
+    build(out, {'train': units}, table=str(table))
+    assert 'going on' not in capsys.readouterr().out
+    build(out, {'train': units}, table=str(table))
+    assert 'already prepared' in capsys.readouterr().out
+    table.write_text('three')
+    with pytest.raises(ValueError, match=r"prepared with table='table sha256:\w+' \(now 'table"):
+        build(out, {'train': units}, table=str(table))
+
+
 def test_too_many_corrupt_records_stop_the_run(tmp_path, capsys):
     made = {'train': [unit('a', 40, 1), unit('b', 40, 2)]}
     with pytest.raises(ValueError, match=r'3 corrupt records, more than max_bad_fraction=0.03'):
@@ -207,6 +239,13 @@ def test_a_killed_preparation_goes_on(tars):
     )
     prepare.prepare(module.Builder(settings=settings, data_dir=tars / 'whole'), settings)
     assert_same(tars / 'killed', tars / 'whole', 'pseudo_gt/mpii/train')
+
+
+def test_cores_are_counted_where_the_system_does_not_tell_which(monkeypatch):
+    """As macOS does not."""
+    monkeypatch.delattr(os, 'sched_getaffinity', raising=False)
+    with processes.workers(0):  # starts none before there is work
+        pass
 
 
 WORKER = """

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from tokenhmr_jax import config_utils, tals, tals_derivation
+from tokenhmr_jax import config_utils, draw, tals, tals_derivation
 from tokenhmr_jax.data import people, poses, scenes
 
 DISTANCES = (1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)  # metres
@@ -125,7 +125,7 @@ def main(argv) -> None:
         for distance, row in zip(DISTANCES, values, strict=True):
             print(f'{distance:4.1f} m  {row.mean():.4f}')
         threshold = float(tals.load('table1').keypoints2d.mean())
-        cv2.imwrite(str(out), picture(DISTANCES, values, threshold)[..., ::-1])
+        draw.write(out, picture(DISTANCES, values, threshold))
         print(out)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from etils import epath
 
 from tokenhmr_jax import render
 from tokenhmr_jax.body import skeleton
@@ -22,6 +23,16 @@ _LIMBS = (
 )  # fmt: skip
 _NAMES = (*_CENTRE, *((side + a, side + b) for side in 'RL' for a, b in _LIMBS))
 BONES = tuple(tuple(skeleton.KEYPOINTS.index(f'OP {name}') for name in bone) for bone in _NAMES)
+
+
+def write(path: epath.PathLike, image: np.ndarray) -> None:
+    """Write a picture (H, W, 3) in the format that its name says.
+
+    Raises:
+      OSError: if it cannot be written whole.
+    """
+    path = epath.Path(path)
+    path.write_bytes(cv2.imencode(path.suffix, image[..., ::-1])[1].tobytes())
 
 
 def keypoints(image: np.ndarray, points: np.ndarray) -> np.ndarray:

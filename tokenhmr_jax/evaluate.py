@@ -6,11 +6,9 @@ splits, the first rows are of all their examples together, the others of each sp
 
 import functools
 import json
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import cv2
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -21,6 +19,7 @@ from jax.sharding import Mesh
 
 from tokenhmr_jax import (
     config_utils,
+    draw,
     image_report,
     markdown,
     metrics,
@@ -221,8 +220,7 @@ def evaluate(
     (folder / 'evaluation.md').write_text(text + '\n')
     print(text)
     for name, image in report.pictures(run, records, errors).items():
-        encoded = cv2.imencode(pathlib.Path(name).suffix, image[..., ::-1])[1]
-        (folder / name).write_bytes(encoded.tobytes())
+        draw.write(folder / name, image)
         print(f'\npicture: {folder / name}')
     return rows
 

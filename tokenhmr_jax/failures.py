@@ -13,16 +13,15 @@ Writes `failures.md`, how frequent they are and how large the errors are, and `f
 worst of each. Any image dataset with true labels will do, such as that of the mannequin.
 """
 
-import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
 import jax
 import numpy as np
 from absl import app, flags
+from etils import epath
 
-from tokenhmr_jax import config_utils, image_report, markdown, sharding, trained
+from tokenhmr_jax import config_utils, draw, image_report, markdown, sharding, trained
 from tokenhmr_jax.body import rotations, skeleton
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks.regressor import true_params
@@ -180,7 +179,7 @@ def main() -> None:
             name = split.value or data.validation[0]
             records = pipeline.open_split(data_dir.value or data.data_dir, name)
             lines, picture = report(loaded, records, count.value)
-        folder = pathlib.Path(out.value or pathlib.Path(checkpoint.value) / 'evaluation')
+        folder = epath.Path(out.value or epath.Path(checkpoint.value) / 'evaluation')
         folder.mkdir(parents=True, exist_ok=True)
         text = (
             f'{checkpoint.value}, step {loaded.step}, {len(records)} records of {name}\n\n{lines}'
@@ -188,7 +187,7 @@ def main() -> None:
         (folder / 'failures.md').write_text(text + '\n')
         print(text)
         if picture is not None:
-            cv2.imwrite(str(folder / 'failures.jpg'), picture[..., ::-1])
+            draw.write(folder / 'failures.jpg', picture)
             print(f'\npicture: {folder / "failures.jpg"}')
 
     app.run(run)

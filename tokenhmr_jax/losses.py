@@ -135,7 +135,7 @@ def label_weights(has_pose: jax.Array, has_betas: jax.Array) -> dict[str, jax.Ar
 def regularized_betas(betas: jax.Array, has_betas: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Labels (B, 10) and their trust (B,) that draw betas to zero where nothing is known of them.
 
-    It matters without TALS only: with it, betas are learned from ground truth alone.
+    With TALS, whose betas are learned from ground truth alone, it acts on no other records.
     """
     return jnp.where(has_betas[:, None] > 0, betas, 0.0), jnp.ones_like(has_betas)
 

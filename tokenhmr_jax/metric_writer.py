@@ -11,6 +11,7 @@ import jax
 import ml_collections
 import numpy as np
 from absl import logging
+from jax.experimental import multihost_utils
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -174,9 +175,10 @@ class Progress:
         if not skipped:
             self._skipped = []
             return
-        self._skipped.append((step, [key.decode() for key in keys.tolist()]))
-        self._writer.write_skipped(*self._skipped[-1])
-        logging.warning('step %d: loss or gradient not finite, batch skipped: %s', step, keys)
+        names = _of_all_processes(keys)
+        self._skipped.append((step, names))
+        self._writer.write_skipped(step, names)
+        logging.warning('step %d: loss or gradient not finite, batch skipped: %s', step, names)
         if len(self._skipped) > self._max_skipped:
             steps = [step for step, _ in self._skipped]
             raise FloatingPointError(
@@ -184,6 +186,14 @@ class Progress:
                 f'{len(steps)} times in a row (max_skipped_steps={self._max_skipped}). The last '
                 f'batch began with the records {self._skipped[-1][1][:4]}'
             )
+
+
+def _of_all_processes(keys: np.ndarray) -> list[str]:
+    """Keys of records, beside those that the other processes hold: all of them must ask."""
+    width = max(multihost_utils.process_allgather(np.array([max(map(len, keys))])).ravel())
+    rows = np.array([np.frombuffer(key.ljust(width, b'\0'), np.uint8) for key in keys])
+    gathered = multihost_utils.process_allgather(rows, tiled=True)
+    return [row.tobytes().rstrip(b'\0').decode() for row in gathered]
 
 
 def _mean(values: list[np.ndarray]) -> float:

@@ -5,7 +5,7 @@
 compiles the real step for a slice of TPUs, which need not be there: the package `libtpu` (in the
 extra `[tpu]`) holds the compiler. Topologies: v4-N, v5p-N (N cores, two a chip, as Google names
 slices), v5e-N, v6e-N (N chips), gpu:N, of those of this machine, and cpu:N. Ends with exit code 1
-if the step does not fit.
+if the step does not fit a TPU, whose compiler says so; of others, compare with their memory.
 """
 
 import os
@@ -89,7 +89,7 @@ def find_devices(topology: str) -> tuple[list[jax.Device], Chip | None]:
     if kind not in CHIPS:
         if kind == 'cpu':
             jax.config.update('jax_num_cpu_devices', int(number))
-        found = jax.devices() if jax.default_backend() == kind else []
+        found = _local_devices(kind)
         if len(found) < int(number):
             raise ValueError(f'topology {topology!r}: this machine has {len(found)} {kind} devices')
         return found[: int(number)], None
@@ -107,6 +107,13 @@ def find_devices(topology: str) -> tuple[list[jax.Device], Chip | None]:
     hosts = {} if np.prod(bounds) >= 4 else {'chips_per_host_bounds': bounds}
     found = topologies.get_topology_desc(f'{kind}:{shape}', 'tpu', **hosts)
     return list(found.devices), chip
+
+
+def _local_devices(kind: str) -> list[jax.Device]:
+    try:
+        return jax.devices(kind)
+    except RuntimeError:  # no such platform here
+        return []
 
 
 def make(config: ml_collections.ConfigDict, devices: Sequence[jax.Device]) -> Plan:

@@ -123,11 +123,15 @@ def main() -> None:
         if len(argv) > 1:
             raise app.UsageError(f'unknown arguments: {argv[1:]}')
         with config_utils.clear_errors():
-            if pathlib.Path(out.value).suffix != '.npy':
-                raise ValueError(f'--out={out.value}: expected a name that ends in .npy')
+            path = pathlib.Path(out.value)
+            if path.suffix != '.npy':
+                raise ValueError(f'--out={path}: expected a name that ends in .npy')
+            path.parent.mkdir(parents=True, exist_ok=True)  # what cannot be written is told now
             counts = count(_read(data_dir.value, split.value))
-            np.save(out.value, density(counts))
-            print(f'{out.value}: {int(counts[0].sum())} poses of {", ".join(split.value)}')
+            partial = path.with_suffix('.partial.npy')
+            np.save(partial, density(counts))
+            partial.replace(path)
+            print(f'{path}: {int(counts[0].sum())} poses of {", ".join(split.value)}')
 
     app.run(run)
 

@@ -9,13 +9,13 @@ t-SNE of their joints, and what becomes of them under noise. Those of the valida
 """
 
 import importlib.util
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
 from absl import app, flags
+from etils import epath
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax import config_utils, markdown, metrics, pose_report, sharding, trained
@@ -263,10 +263,11 @@ def main() -> None:
             poses = gather(loaded, inside.value, outside.value, motion_dir.value, limit.value)
             title = f'{checkpoint.value}, step {loaded.step}'
             text, figure = report(loaded, poses, title)
-        folder = pathlib.Path(out.value or pathlib.Path(checkpoint.value) / 'evaluation')
+        folder = epath.Path(out.value or epath.Path(checkpoint.value) / 'evaluation')
         folder.mkdir(parents=True, exist_ok=True)
         (folder / 'pose_space.md').write_text(text + '\n')
-        figure.savefig(folder / 'pose_space.png', dpi=90)
+        with (folder / 'pose_space.png').open('wb') as file:
+            figure.savefig(file, dpi=90)
         print(f'{text}\n\npicture: {folder / "pose_space.png"}')
 
     app.run(run)

@@ -23,10 +23,13 @@ class PoseTokenizer:
     def __init__(self, model: Tokenizer, params: dict, codes: jax.Array, body: smpl.BodyModel):
         self.model, self.params, self.codes, self.body = model, params, codes, body
 
+        # Products in full float32: the same tokens and poses on every device.
+        @jax.default_matmul_precision('highest')
         def encode(params, codes, body_pose):
             latents = model.apply({'params': params}, body_pose, method='encode')
             return quantizer.nearest(codes, latents)
 
+        @jax.default_matmul_precision('highest')
         def decode(params, latents):
             pose = model.apply({'params': params}, latents, method='decode')
             return rotations.rotation_6d_to_matrix(pose)

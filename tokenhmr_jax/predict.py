@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from concurrent import futures
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import tqdm
 from absl import app, flags
 
-from tokenhmr_jax import compilation, config_utils, inference
+from tokenhmr_jax import compilation, config_utils, draw, inference
 from tokenhmr_jax.predicting import (
     batching,
     boxes,
@@ -34,7 +33,6 @@ from tokenhmr_jax.predicting import (
 )
 
 _WAITING_WRITES = 8
-_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90]
 
 
 class Settings(NamedTuple):
@@ -233,9 +231,7 @@ def _draw_frame(job, prediction, folder, model, settings) -> None:
         sheet = overlays.sheet(
             frame.image, vertices, model.faces, ids, job.camera.focal_length, principal_point
         )
-        path = folder / 'overlays' / f'{frame.name}.jpg'
-        if not cv2.imwrite(str(path), sheet[..., ::-1], _JPEG):
-            raise OSError(f'{path}: cannot be written')
+        draw.write(folder / 'overlays' / f'{frame.name}.jpg', sheet)
 
 
 def _report(summary: dict, out: str) -> None:

@@ -72,6 +72,8 @@ def describe(
     config = config_utils.from_json(stored['config'])
     files.use_kept(workdir, config)
     tals.use_kept(workdir, config)
+    if 'adversarial' in config:
+        config.adversarial.mocap = None  # real bodies, for training alone
     return number, config, stored['body_topology']
 
 

@@ -6,6 +6,7 @@ README.md beside this file says what `manual_dir` may hold.
 """
 
 import dataclasses
+import pathlib
 import re
 from typing import ClassVar
 
@@ -29,7 +30,9 @@ class Settings:
       ValueError: naming the setting that makes no sense.
     """
 
-    manual_dir: str = setting('', 'folder of motion files; without one, procedural motion')
+    manual_dir: str = setting(
+        '', 'folder of motion files; without one, procedural motion', path_or=''
+    )
     stride: int = setting(10, 'of AMASS files, every stride-th frame is taken')
     middle: float = setting(0.6, 'from this middle share of each AMASS file')
     moyo_stride: int = setting(5, 'the same for MOYO')
@@ -73,7 +76,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         super().__init__(**kwargs)
 
     def _info(self):
-        settings = dataclasses.asdict(self._settings)
+        settings = prepare.deciding(self._settings)
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict({
                 # SMPL joints 1 to 21, axis-angle in radians; as bytes, which are fast to decode.
@@ -113,8 +116,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _splits(self, source, clips):
         """The split of each clip: held out by expression, by the files' division, or a share."""
         settings = self._settings
-        loose = {clip.name for clip in clips if clip.name.count('/') == 1 and clip.kind == 'amass'}
-        fraction = settings.held_out_fraction if len(loose) == len(clips) else 0.0
+        root = pathlib.Path(settings.manual_dir).expanduser().resolve()
+        loose = all(clip.kind == 'amass' and clip.path.parent == root for clip in clips)
+        fraction = settings.held_out_fraction if loose else 0.0
         held_out = amass.hold_out(clips, settings.held_out, fraction)
         has_train = any(clip.part == 'train' for clip in clips)
         for clip in clips:

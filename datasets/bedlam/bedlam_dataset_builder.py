@@ -30,7 +30,9 @@ class Settings(shards.Settings):
       ValueError: naming the setting that makes no sense.
     """
 
-    smpl_dir: str = setting('', "folder of SMPL_NEUTRAL and SMPL_to_J19; 'mannequin': our own body")
+    smpl_dir: str = setting(
+        '', "folder of SMPL_NEUTRAL and SMPL_to_J19; 'mannequin': our own body", path_or='mannequin'
+    )
     held_out: str = setting('', 'regular expression: scenes for the split heldout, by their name')
 
     def __post_init__(self):

@@ -30,8 +30,12 @@ class Settings(shards.Settings):
     """
 
     set: str = setting('', f'which: {", ".join(SETS)}')
-    metadata: str = setting('', "TokenHMR's 3dpw_test.npz or emdb.npz, for the official labels")
-    smpl_dir: str = setting('', "folder of SMPL_MALE and SMPL_FEMALE; 'mannequin': our own body")
+    metadata: str = setting(
+        '', "TokenHMR's 3dpw_test.npz or emdb.npz, for the official labels", path_or=''
+    )
+    smpl_dir: str = setting(
+        '', "folder of SMPL_MALE and SMPL_FEMALE; 'mannequin': our own body", path_or='mannequin'
+    )
     box_scale: float = setting(1.2, 'by which tight boxes grow; those of metadata are taken as is')
 
     def __post_init__(self):

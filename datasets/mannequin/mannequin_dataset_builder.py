@@ -41,7 +41,9 @@ class Settings:
     pseudo_farthest: float = setting(scenes.CLOSE.distance[1], 'metres to people of fitted labels')
     image_size: int = setting(160, 'height of a full image, pixels; it is 4:3')
     kinds: str = setting(','.join(motion.KINDS), 'of procedural motion')
-    motion_dir: str = setting('', 'folder of motion files, as of AMASS; without: procedural')
+    motion_dir: str = setting(
+        '', 'folder of motion files, as of AMASS; without: procedural', path_or=''
+    )
     stride: int = setting(10, 'of motion files, every stride-th frame is taken')
     held_out: str = setting('', 'regular expression: motion files to hold out, by their name')
     held_out_fraction: float = setting(0.1, 'share of motion files to hold out without it')
@@ -103,7 +105,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return self.dataset_info_from_configs(
             features=records.features(),
             metadata=tfds.core.MetadataDict(
-                settings=dataclasses.asdict(self._settings),
+                settings=prepare.deciding(self._settings),
                 skipped=self._skipped,
                 label_errors=self._label_errors,
             ),

@@ -35,7 +35,7 @@ class Settings(shards.Settings):
     max_beta: float = setting(3.0, 'betas are not trusted if one is beyond it; 0: always')
     pose_density: str = setting(
         '', 'poses are not trusted if improbable under this file of tokenhmr_jax.pose_histogram; '
-        f"'{_NO_DENSITY}': always"
+        f"'{_NO_DENSITY}': always", path_or=_NO_DENSITY
     )  # fmt: skip
     together: bool = setting(True, 'trust pose and betas together or not at all')
     min_keypoints: int = setting(4, 'a person needs more 2D keypoints; -1: all are kept')

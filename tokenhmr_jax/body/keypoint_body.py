@@ -32,7 +32,10 @@ def reduce(body: smpl.BodyModel) -> KeypointBody:
         weights cancel out.
     """
     if body.extra_regressor is None:
-        raise ValueError('this body model has no regressor for the 19 extra keypoints')
+        raise ValueError(
+            'this body model has no regressor for the 19 extra keypoints: expected that of '
+            'SMPL_to_J19.pkl, or its own `joint_regressor_extra`'
+        )
     source = skeleton.OPENPOSE_SOURCE
     rows = np.zeros((44, skeleton.NUM_VERTICES))
     on_skin = np.flatnonzero(source >= skeleton.NUM_JOINTS)

@@ -80,9 +80,7 @@ def _load(path, wanted) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # zipfile, zlib and NumPy each have their own for a broken file
         raise ValueError(f'{path}: {error}') from error
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) != 1:
-        raise ValueError(f'{path}: columns of different lengths: {lengths}')
+    labels.check_rows(path, columns)
     return columns
 
 

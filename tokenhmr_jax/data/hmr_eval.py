@@ -298,9 +298,9 @@ def load_metadata(path: str | os.PathLike) -> dict[str, np.ndarray]:
     except Exception as error:  # zipfile, zlib and NumPy each have their own for a broken file
         raise ValueError(f'{path}: {error}') from error
     missing = {'imgname', 'center', 'scale'} - set(columns)
-    lengths = {name: len(column) for name, column in columns.items()}
-    if missing or len(set(lengths.values())) != 1:
-        raise ValueError(f'{path}: lacks {sorted(missing)}; columns of lengths {lengths}')
+    if missing:
+        raise ValueError(f'{path}: lacks {sorted(missing)}')
+    labels.check_rows(path, columns)
     return columns
 
 

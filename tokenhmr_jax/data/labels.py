@@ -1,6 +1,7 @@
 """From what datasets write down about a person to the labels of a record."""
 
 import functools
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -39,6 +40,14 @@ def numbers(row: Mapping[str, Any], name: str) -> np.ndarray:
     if value.dtype.kind not in 'fiub':
         raise ValueError(f'`{name}` is {value.dtype} {value.shape}, expected numbers')
     return value.astype(np.float32)
+
+
+def check_rows(path: str | os.PathLike, columns: Mapping[str, np.ndarray]) -> None:
+    """Raise ValueError, naming the file, unless its columns have as many rows as each other."""
+    rows = {column.shape[:1] for column in columns.values()}
+    if len(rows) != 1 or () in rows:
+        shapes = {name: column.shape for name, column in columns.items()}
+        raise ValueError(f'{path}: columns of shapes {shapes}, expected as many rows in each')
 
 
 def optional(row: Mapping[str, Any], name: str, *shape: int) -> np.ndarray:
@@ -112,7 +121,14 @@ def body_model(smpl_dir: str, gender: str) -> keypoint_body.KeypointBody:
     """
     if smpl_dir == 'mannequin':
         return keypoint_body.reduce(smpl.from_arrays(mannequin.arrays(), smpl_dir))
-    return keypoint_body.reduce(smpl.load(*body_files(smpl_dir, gender)))
+    path, regressor = body_files(smpl_dir, gender)
+    body = smpl.load(path, regressor)
+    if body.extra_regressor is None:
+        raise FileNotFoundError(
+            f'{path.parent}: no SMPL_to_J19.pkl or SMPL_to_J19.npy, expected beside {path.name}: '
+            'the regressor of the 19 extra keypoints'
+        )
+    return keypoint_body.reduce(body)
 
 
 def body_files(smpl_dir: str, gender: str) -> tuple[pathlib.Path, pathlib.Path | None]:

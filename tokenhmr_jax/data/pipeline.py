@@ -6,6 +6,7 @@ dictionaries of NumPy arrays stacked over records; `key` names where each record
 
 import functools
 import pathlib
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from absl import logging
 
 _SUM_TOLERANCE = 1e-3
 _FIRST_RECORDS = 1000
+_VERSION = re.compile(r'\d+\.\d+\.\d+')
 
 
 class Records:
@@ -87,13 +89,18 @@ def open_split(data_dir: str, name: str) -> Records:
 
 def _version_folder(folder: pathlib.Path, data_dir: str) -> pathlib.Path:
     """The newest prepared version in a dataset's folder."""
-    # An interrupted preparation leaves a folder `incomplete...`.
-    versions = [p.parent for p in folder.glob('[0-9]*/dataset_info.json')]
+    versions = _versions(folder, '*')
     if not versions:
-        there = pathlib.Path(data_dir).glob('**/[0-9]*/dataset_info.json')
-        names = sorted({str(p.parent.parent.relative_to(data_dir)) for p in there})
+        there = _versions(pathlib.Path(data_dir), '**/*')
+        names = sorted({str(version.parent.relative_to(data_dir)) for version in there})
         raise FileNotFoundError(f'{folder}: no prepared dataset; {data_dir} holds {names}')
     return max(versions, key=lambda p: [int(n) for n in p.name.split('.')])
+
+
+def _versions(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
+    """Prepared versions, and no folders that were put aside, as 1.0.0-old, or left incomplete."""
+    found = [info.parent for info in folder.glob(f'{pattern}/dataset_info.json')]
+    return [version for version in found if _VERSION.fullmatch(version.name)]
 
 
 def check_mixture(mixture: Mapping[str, float]) -> None:

@@ -59,7 +59,8 @@ def read_frames(clips: Sequence[amass.Clip], stride: int) -> tuple[list[Pose], l
             skipped.append(str(error))
             continue
         for i in range(0, len(body_pose), stride):
-            frames.append(Pose(f'{clip.name}:{i}', global_orient[i], body_pose[i]))
+            # Copies: a view would keep all frames of the clip in memory.
+            frames.append(Pose(f'{clip.name}:{i}', global_orient[i].copy(), body_pose[i].copy()))
     return frames, skipped
 
 

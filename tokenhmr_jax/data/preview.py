@@ -11,7 +11,6 @@ person; left limbs are blue, right ones red.
 import pathlib
 from collections.abc import Mapping
 
-import cv2
 import jax
 import ml_collections
 import numpy as np
@@ -159,7 +158,7 @@ def main() -> None:
                 raise ValueError(f'--out={path}: expected a picture, .png or .jpg')
             path.parent.mkdir(parents=True, exist_ok=True)
             sheet = preview(config.value, num.value)
-            cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+            draw.write(path, sheet)
             print(f'{path}: {sheet.shape[1]} x {sheet.shape[0]}')
 
     app.run(run)

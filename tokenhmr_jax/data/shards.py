@@ -68,7 +68,7 @@ class Settings:
       ValueError: naming the setting that makes no sense.
     """
 
-    manual_dir: str = prepare.setting('', 'folder of the downloaded files')
+    manual_dir: str = prepare.setting('', 'folder of the downloaded files', path_or='')
     resolution: int = prepare.setting(256, 'of the network, px; pictures keep twice that')
     quality: int = prepare.setting(90, 'of the JPEGs')
     num_shards: int = prepare.setting(128, 'files per split, at most')
@@ -169,10 +169,11 @@ def _report_path(job: Job) -> str:
     return f'{job.path}.json'
 
 
-def _finished(job: Job) -> dict | None:
+def _finished(job: Job, max_bad_fraction: float) -> dict | None:
     """The report on a shard that an earlier run wrote, if the shard need not be written again.
 
-    Where something failed it is: the file may have been downloaded again since.
+    It is where a unit could not be read, or too many records are corrupt: the files may have been
+    mended since. A few corrupt records are what the files are like.
     """
     try:
         report = json.loads(pathlib.Path(_report_path(job)).read_text())
@@ -184,7 +185,9 @@ def _finished(job: Job) -> dict | None:
         and report['settings'] == dict(job.settings)
         and report['bytes'] == size
     )
-    return report if same and not report['failures'] else None
+    corrupt = report['remarks'].get(CORRUPT, 0)
+    too_many = corrupt > max_bad_fraction * (report['records'] + corrupt)
+    return report if same and not too_many and BROKEN not in report['remarks'] else None
 
 
 def write(jobs: Sequence[Job], settings: Settings) -> list[dict]:
@@ -194,7 +197,8 @@ def write(jobs: Sequence[Job], settings: Settings) -> list[dict]:
       ValueError: more than `max_bad_fraction` of the records or of the units failed. What is
         written stays, for a run with other files or another limit.
     """
-    reports = {job.path: report for job in jobs if (report := _finished(job))}
+    limit = settings.max_bad_fraction
+    reports = {job.path: report for job in jobs if (report := _finished(job, limit))}
     missing = [job for job in jobs if job.path not in reports]
     if reports:
         print(f'going on: {len(reports)} of {len(jobs)} shards are there', flush=True)
@@ -203,7 +207,7 @@ def write(jobs: Sequence[Job], settings: Settings) -> list[dict]:
     for job, report in run(missing, settings):
         reports[job.path] = report
         if len(reports) >= _EARLY * len(jobs):
-            _check_failures(reports.values(), num_units, settings.max_bad_fraction)
+            _check_failures(reports.values(), num_units, limit)
     return [reports[job.path] for job in jobs]
 
 
@@ -296,7 +300,7 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
         return self.dataset_info_from_configs(
             features=records.features(),
             metadata=tfds.core.MetadataDict(
-                settings=dataclasses.asdict(self._settings),
+                settings=prepare.deciding(self._settings),
                 counts=self._counts,
                 skipped=self._skipped,
             ),

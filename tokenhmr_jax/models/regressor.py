@@ -133,7 +133,9 @@ class Regressor:
         exact = jax.lax.Precision.HIGHEST
         codes = jnp.einsum('btk,kc->btc', token_probs, frozen.codes, precision=exact)
         variables = {'params': {'decoder': frozen.tokenizer['decoder']}}
-        body = self.tokenizer.apply(variables, codes, method='decode')
+        # Accelerators would round float32 products, and a released decoder's poses with them.
+        with jax.default_matmul_precision('highest'):
+            body = self.tokenizer.apply(variables, codes, method='decode')
         return body.reshape(len(body), -1)
 
 

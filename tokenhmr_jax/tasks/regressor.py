@@ -90,13 +90,14 @@ class RegressorTask:
             raise ValueError(f'body models {names}: of different topology')
         sources = sorted(self.config.data.mixture)
         mocap = self.config.adversarial.mocap
+        with_real = self.discriminator and mocap is not None  # None: `trained.load`
         return Frozen(
             body=body,
             gendered=gendered,
             keypoint_body=keypoint_body.reduce(body),
             thresholds=tals.load(self.config.tals.thresholds),
             is_ground_truth=jnp.array([s in self.config.data.ground_truth for s in sources]),
-            real_bodies=adversarial.load(mocap) if self.discriminator else None,
+            real_bodies=adversarial.load(mocap) if with_real else None,
         )
 
     @property

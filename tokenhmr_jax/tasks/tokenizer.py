@@ -163,10 +163,11 @@ class TokenizerTask:
     def predict(
         self, params: dict, codebook: quantizer.Codebook, frozen: Frozen, batch: PoseBatch
     ) -> TokenizerOutput:
-        """Encode, quantise and decode poses."""
-        latents = self._apply(params, rotations.axis_angle_to_matrix(batch.body_pose), 'encode')
-        quantized, tokens, _ = quantizer.quantize(codebook.codes, latents)
-        body_pose = self._decode(params, quantized)
+        """Encode, quantise and decode poses; other than in training, in full float32."""
+        with jax.default_matmul_precision('highest'):
+            latents = self._apply(params, rotations.axis_angle_to_matrix(batch.body_pose), 'encode')
+            quantized, tokens, _ = quantizer.quantize(codebook.codes, latents)
+            body_pose = self._decode(params, quantized)
         return TokenizerOutput(tokens, body_pose, self._body(frozen.body, body_pose))
 
     def metrics(
