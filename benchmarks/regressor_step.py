@@ -86,17 +86,17 @@ def compare(config: ml_collections.ConfigDict, options: argparse.Namespace) -> N
     state = jax.device_put(state, sharding.replicated(mesh))
     their_batch = torch_regressor.tensors(batch, device)
     their_batch = their_batch.replace(image=their_batch.image.movedim(-1, 1).contiguous())
-    step = train_step.make(task, tx, mesh, config.seed)
+    step = train_step.make(task, tx, mesh)
     batch = sharding.put_batch(batch, mesh)
 
-    state, logs = step(state, frozen, batch)
+    state, logs = step(state, frozen, batch, config.seed)
     loss, tolerance = their_step(their_batch), side_by_side.tolerance(options.dtype)
     side_by_side.check(f'{label}, loss', logs['loss'], loss, tolerance)
     check_gradients(label, config, state, network, 10 * tolerance)
 
     def our_step():
         nonlocal state
-        state, logs = step(state, frozen, batch)
+        state, logs = step(state, frozen, batch, config.seed)
         return logs
 
     times = side_by_side.measure(label, our_step, lambda: their_step(their_batch), options.turns)

@@ -68,9 +68,10 @@ def compare(label: str, config: ml_collections.ConfigDict, task, body, steps: in
     batch, their_batch = sharding.put_batch(PoseBatch(poses), mesh), torch.tensor(poses).to(device)
     frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
     tx = optimizer.make(config.optimizer, config.num_steps)
-    step = train_step.make(task, tx, mesh, config.seed)
+    step = train_step.make(task, tx, mesh)
     # The first step compiles, and fills the codebook.
-    state, _ = step(train_step.initial_state(task, tx, mesh, config.seed), frozen, batch)
+    state = train_step.initial_state(task, tx, mesh, config.seed)
+    state, _ = step(state, frozen, batch, config.seed)
     model = torch_model(config, state).to(device)
     weights = torch.tensor(np.asarray(frozen.vertex_weights)).to(device)
     their_step = Step(config, model, body, weights)
@@ -81,7 +82,7 @@ def compare(label: str, config: ml_collections.ConfigDict, task, body, steps: in
     with torch.no_grad():
         theirs = model.decode(model.encode(torch.tensor(np.asarray(truth)).to(device)))
     side_by_side.check(f'{label}, reconstruction', reconstruction, theirs, TOLERANCE)
-    state, logs = step(state, frozen, batch)
+    state, logs = step(state, frozen, batch, config.seed)
     loss = their_step(their_batch)
     norm = nn.utils.get_total_norm([p.grad for p in model.parameters()])
     side_by_side.check(f'{label}, loss', logs['loss'], loss, TOLERANCE)
@@ -89,7 +90,7 @@ def compare(label: str, config: ml_collections.ConfigDict, task, body, steps: in
 
     def our_step():
         nonlocal state
-        state, logs = step(state, frozen, batch)
+        state, logs = step(state, frozen, batch, config.seed)
         return logs
 
     side_by_side.measure(label, our_step, lambda: their_step(their_batch), steps)

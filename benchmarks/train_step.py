@@ -115,12 +115,12 @@ def ours(config: ml_collections.ConfigDict, mesh) -> dict[str, tuple[Callable, f
     batch = noise.image_batch(config, len(frozen.is_ground_truth))
     batch = sharding.put_batch(batch, mesh)
     state = train_step.initial_state(task, tx, mesh, config.seed)
-    step = train_step.make(task, tx, mesh, config.seed, config.accumulation_steps)
+    step = train_step.make(task, tx, mesh, config.accumulation_steps)
     predict = jax.jit(task.predict, out_shardings=sharding.batch(mesh))
 
     def train():
         nonlocal state
-        state, logs = step(state, frozen, batch)
+        state, logs = step(state, frozen, batch, config.seed)
         return logs
 
     operations = model_operations(config)

@@ -94,8 +94,8 @@ def test_a_step_sends_what_its_sharding_needs_and_no_more(fsdp):
     config = tiny_config('/nowhere')
     state = train_step.abstract_state(task, tx, mesh)
     batch = train_step.batch_shapes(config)
-    step = train_step.make(task, tx, mesh, 0)
-    text = step.lower(state, jax.eval_shape(task.frozen), batch).compile().as_text()
+    step = train_step.make(task, tx, mesh)
+    text = step.lower(state, jax.eval_shape(task.frozen), batch, 0).compile().as_text()
     sent = collections.defaultdict(list)
     for kind, size, times in collectives.find(text):
         sent[kind] += times * [size]

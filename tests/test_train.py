@@ -85,10 +85,11 @@ def run_steps(devices, batches, start=None, parts=1, **overrides):
         state = train_step.initial_state(task, tx, mesh, config.seed)
     else:
         state = jax.device_put(start, sharding.by_rules(start, mesh))
-    step = train_step.make(task, tx, mesh, config.seed, parts)
+    step = train_step.make(task, tx, mesh, parts)
+    seed = jax.device_put(config.seed, sharding.replicated(mesh))
     states, logs = [], []
     for batch in batches:
-        state, log = step(state, frozen, sharding.put_batch(batch, mesh))
+        state, log = step(state, frozen, sharding.put_batch(batch, mesh), seed)
         states.append(jax.tree.map(np.array, state))  # copies: the step consumes its state
         logs.append(jax.device_get(log))
     assert step._cache_size() == 1, 'a step must compile once'

@@ -131,10 +131,10 @@ def make(config: ml_collections.ConfigDict, devices: Sequence[jax.Device]) -> Pl
     state = train_step.abstract_state(task, tx, mesh)
     frozen = _shapes(task.frozen(), sharding.replicated(mesh))
     batch = _shapes(train_step.batch_shapes(config), sharding.batch(mesh))
-    step = train_step.make(task, tx, mesh, config.seed, parts)
+    step = train_step.make(task, tx, mesh, parts)
     problem, compiled = None, None
     try:
-        compiled = step.lower(state, frozen, batch).compile()
+        compiled = step.lower(state, frozen, batch, config.seed).compile()
     except jax.errors.JaxRuntimeError as error:
         if 'RESOURCE_EXHAUSTED' not in str(error):
             raise

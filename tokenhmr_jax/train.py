@@ -23,6 +23,7 @@ from ml_collections import config_flags
 
 from tokenhmr_jax import (
     checkpoints,
+    compilation,
     config_utils,
     evaluate,
     optimizer,
@@ -72,7 +73,8 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
     frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
     description = checkpoints.describe(config, smpl.topology(frozen.body))
     tx = optimizer.make(config.optimizer, config.num_steps)
-    step_once = train_step.make(task, tx, mesh, config.seed, parts)
+    step_once = train_step.make(task, tx, mesh, parts)
+    seed = jax.device_put(config.seed, sharding.replicated(mesh))
     evaluator = evaluate.Evaluator(task, mesh, frozen, config)
     examples = evaluate.Examples(task, mesh, frozen, config, validation)
 
@@ -107,7 +109,7 @@ def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
         batches = device_batches(data, task, mesh)
         for step in range(first + 1, config.num_steps + 1):
             batch, keys, position = next(batches)
-            state, logs = step_once(state, frozen, batch)
+            state, logs = step_once(state, frozen, batch, seed)
             progress.add(step, keys, logs)
             scores = evaluated(step, state)
             stop, last = told.reached(), step == config.num_steps
@@ -178,6 +180,7 @@ def main(argv: list[str]) -> None:
                 heartbeat_timeout_seconds=_HEARTBEAT.value,
                 shutdown_timeout_seconds=_HEARTBEAT.value,
             )
+        compilation.keep(compilation.FOLDER)
         try:
             train(_CONFIG.value, _WORKDIR.value)
         except preemption.Preempted as stopped:

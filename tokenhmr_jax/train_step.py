@@ -19,7 +19,8 @@ from tokenhmr_jax.types import ImageBatch, PoseBatch, TrainState
 
 def abstract_state(task: Task, tx: optax.GradientTransformation, mesh: Mesh) -> TrainState:
     """The shapes of a training state, each with its place on the mesh."""
-    return sharding.placed(jax.eval_shape(functools.partial(_fresh_state, task, tx, 0)), mesh)
+    fresh = functools.partial(_fresh_state, task, tx)
+    return sharding.placed(jax.eval_shape(fresh, 0), mesh)
 
 
 def initial_state(
@@ -27,10 +28,11 @@ def initial_state(
 ) -> TrainState:
     """Fresh parameters, state and optimizer, placed by `sharding.RULES`."""
     places = jax.tree.map(lambda x: x.sharding, abstract_state(task, tx, mesh))
-    return jax.jit(functools.partial(_fresh_state, task, tx, seed), out_shardings=places)()
+    fresh = jax.jit(functools.partial(_fresh_state, task, tx), out_shardings=places)
+    return fresh(jax.device_put(seed, sharding.replicated(mesh)))
 
 
-def _fresh_state(task: Task, tx: optax.GradientTransformation, seed: int) -> TrainState:
+def _fresh_state(task: Task, tx: optax.GradientTransformation, seed: jax.Array) -> TrainState:
     params, state = task.init(jax.random.key(seed))
     return TrainState(jnp.zeros((), jnp.int32), params, state, tx.init(params))
 
@@ -56,8 +58,10 @@ def batch_shapes(config: ml_collections.ConfigDict) -> PoseBatch | ImageBatch:
     )
 
 
-def make(task: Task, tx: optax.GradientTransformation, mesh: Mesh, seed: int, parts: int = 1):
-    """The compiled step: (state, frozen, batch) -> (state, logs). The state given is consumed.
+def make(task: Task, tx: optax.GradientTransformation, mesh: Mesh, parts: int = 1):
+    """The compiled step: (state, frozen, batch, seed) -> (state, logs). It consumes its state.
+
+    The seed is the run's. It is no part of the program: runs of other seeds share what is compiled.
 
     A batch whose loss or gradient is not finite changes nothing but the step count, and is
     reported in `logs['skipped']`.
@@ -66,7 +70,7 @@ def make(task: Task, tx: optax.GradientTransformation, mesh: Mesh, seed: int, pa
     much less memory; what a task keeps beside its parameters, it updates with each part.
     """
 
-    def train_step(old: TrainState, frozen: Any, batch: Any):
+    def train_step(old: TrainState, frozen: Any, batch: Any, seed: jax.Array):
         rng = jax.random.fold_in(jax.random.key(seed), old.step)
         loss = functools.partial(_loss, task, frozen, old.step)
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # for `gathered_product`
@@ -93,7 +97,7 @@ def make(task: Task, tx: optax.GradientTransformation, mesh: Mesh, seed: int, pa
     places = jax.tree.map(lambda x: x.sharding, abstract_state(task, tx, mesh))
     return jax.jit(
         train_step,
-        in_shardings=(places, everywhere, sharding.batch(mesh)),
+        in_shardings=(places, everywhere, sharding.batch(mesh), everywhere),
         out_shardings=(places, everywhere),
         donate_argnums=0,
     )
