@@ -30,7 +30,7 @@ setup(
         'jax>=0.8',
         'ml-collections>=1.0',
         'numpy>=1.26',
-        'opencv-python-headless>=4.10,<5',
+        'opencv-python-headless>=4.11,<5',
         'optax>=0.2.5',
         'orbax-checkpoint>=0.11.25,<0.13',
         'pillow>=10.1',

@@ -29,14 +29,14 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     # OpenCV returns a truncated JPEG as if it were whole, with the rest grey.
     if data.startswith(_JPEG) and data.rfind(_END_OF_IMAGE) < data.rfind(_START_OF_SCAN):
         raise ValueError(f'{name}: a truncated JPEG ({len(data)} bytes)')
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ValueError(f'{name}: cannot be decoded ({error.err})') from None
     if image is None:
         raise ValueError(f'{name}: cannot be decoded ({len(data)} bytes)')
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return image
 
 
 def size(data: bytes, name: str) -> tuple[int, int]:
