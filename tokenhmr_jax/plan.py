@@ -148,7 +148,7 @@ def make(config: ml_collections.ConfigDict, devices: Sequence[jax.Device]) -> Pl
         activations=_activations(task, *one) // (len(devices) * parts),
         temporaries=compiled and compiled.memory_analysis().temp_size_in_bytes,
         problem=problem,
-        operations=flops.count(step, *one) / len(devices),
+        operations=flops.count(step, *one, config.seed) / len(devices),
         sent=collectives.totals(collectives.find(compiled.as_text())) if compiled else {},
     )
 
