@@ -50,18 +50,19 @@ def main(argv: list[str]) -> None:
     print(f'backbone {dict(size)}', flush=True)
     fastest = matmul_rate(size.dtype) * mesh.devices.size
     print(f'products of {size.dtype} matrices: {fastest / 1e12:.4g} TFLOP/s', flush=True)
-    for label, (call, operations) in ours(config, mesh).items():
-        report(label, seconds_of(call), operations, config.batch_size, fastest)
+    operations = model_operations(config)
+    for label, call in ours(config, mesh).items():
+        report(label, seconds_of(call), operations[label], config.batch_size, fastest)
     there = all(importlib.util.find_spec(name) for name in ('torch', 'smplx'))
     if _TORCH.value and there and mesh.devices.size == 1:
         import torch
 
         for label, call in theirs(config).items():
-            operations = model_operations(config)[label.removeprefix('PyTorch, ')]
+            name = f'PyTorch, {label}'
             try:
-                report(label, seconds_of(call), operations, config.batch_size, fastest)
+                report(name, seconds_of(call), operations[label], config.batch_size, fastest)
             except torch.OutOfMemoryError as error:
-                print(f'{label}: {str(error).splitlines()[0]}', flush=True)
+                print(f'{name}: {str(error).splitlines()[0]}', flush=True)
 
 
 def report(label: str, seconds: float, operations: float, batch: int, fastest: float) -> None:
@@ -107,8 +108,8 @@ def matmul_rate(dtype: str) -> float:
     return fastest
 
 
-def ours(config: ml_collections.ConfigDict, mesh) -> dict[str, tuple[Callable, float]]:
-    """What to time: by name a call, and the operations that it has."""
+def ours(config: ml_collections.ConfigDict, mesh) -> dict[str, Callable]:
+    """What to time, calls by name."""
     task = RegressorTask.from_config(config)
     tx = optimizer.make(config.optimizer, config.num_steps)
     frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
@@ -123,13 +124,9 @@ def ours(config: ml_collections.ConfigDict, mesh) -> dict[str, tuple[Callable, f
         state, logs = step(state, frozen, batch, config.seed)
         return logs
 
-    operations = model_operations(config)
     return {
-        'training': (train, operations['training']),
-        'inference': (
-            lambda: predict(state.params, state.state, frozen, batch),
-            operations['inference'],
-        ),
+        'training': train,
+        'inference': lambda: predict(state.params, state.state, frozen, batch),
     }
 
 
@@ -191,8 +188,8 @@ def theirs(config: ml_collections.ConfigDict) -> dict[str, Callable]:
         return run
 
     return {
-        'PyTorch, training': wait(lambda: step(batch)),
-        'PyTorch, inference': wait(lambda: step.predict(batch)),
+        'training': wait(lambda: step(batch)),
+        'inference': wait(lambda: step.predict(batch)),
     }
 
 

@@ -55,16 +55,7 @@ def test_regressor_step():
 
 
 def test_train_step():
-    settings = {
-        'batch_size': 2,
-        'data.crop_size': 64,
-        'model.backbone.depth': 1,
-        'model.decoder.width': 16,
-        'model.decoder.depth': 1,
-        'model.mixer.depth': 1,
-        'tokenizer.num_codes': 16,
-        'tokenizer.model.width': 8,
-    }
+    settings = SMALL_REGRESSOR | {'batch_size': 2}
     arguments = [f'--config.{name}={value}' for name, value in settings.items()]
     out = command(
         'benchmarks/train_step.py', '--config=configs/regressor.py:variant=quickstart',
