@@ -5,9 +5,10 @@ import re
 
 import jax
 import jax.numpy as jnp
+from conftest import tiny_config
 from jax.sharding import NamedSharding, PartitionSpec
 
-from tokenhmr_jax import collectives, flops, sharding
+from tokenhmr_jax import collectives, flops, plan, sharding
 
 
 def test_operations_of_products_loops_branches_and_gradients():
@@ -56,3 +57,13 @@ def test_collectives_and_their_bytes_in_a_loop():
         found = collectives.totals(collectives.find(program))
         assert found['all-reduce'] == (1, 4)
         assert found['all-gather'][1] == 6 * 32 * 32 * 4
+
+
+def test_a_plan_is_of_the_step_that_training_takes():
+    config = tiny_config('/nowhere', **{'optimizer.muon_learning_rate': None})
+    found = plan.make(config, jax.devices())
+    assert (found.batch, found.problem) == (16, None)
+    assert found.operations > 0
+    # AdamW keeps two numbers for each parameter.
+    assert 1.9 < found.optimizer / found.parameters < 2.1
+    assert set(found.sent) == {'all-reduce'}
