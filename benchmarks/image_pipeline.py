@@ -24,7 +24,16 @@ import frames
 import numpy as np
 import torch
 
-from tokenhmr_jax.data import augment, crops, humans4d, labels, pictures, pipeline, tars
+from tokenhmr_jax.data import (
+    augment,
+    crops,
+    humans4d,
+    labels,
+    pictures,
+    pipeline,
+    processes,
+    tars,
+)
 
 SIZE = 256
 MEAN = 255 * np.array([0.485, 0.456, 0.406], np.float32)
@@ -42,7 +51,7 @@ def main() -> None:
     parser.add_argument('--seconds', type=float, default=10, help='that each side is timed')
     parser.add_argument('--side', choices=('ours', 'theirs'), help='only this one, for its memory')
     options = parser.parse_args()
-    cores = len(os.sched_getaffinity(0))
+    cores = processes.num_cores()
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         prepare(folder, options.pictures, options.persons, cores)

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import os
 import platform
 import statistics
 import time
@@ -13,6 +12,8 @@ import jax
 import numpy as np
 import torch
 import tqdm
+
+from tokenhmr_jax.data import processes
 
 # Seconds that a turn lasts at least: short calls are repeated.
 TURN = 0.1
@@ -61,7 +62,7 @@ def start(compiled: bool = False, tf32: bool = False) -> str:
     whether PyTorch's network is. `tf32`: on GPUs it rounds the factors of float32 products to TF32,
     as XLA does unless told otherwise.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = processes.num_cores()
     torch.set_num_threads(cores)
     torch.backends.cuda.matmul.fp32_precision = 'tf32' if tf32 else 'ieee'
     theirs = torch.cuda.get_device_name() if torch_device().type == 'cuda' else 'cpu'

@@ -108,7 +108,7 @@ def test_decided_tokens_give_their_codes(frozen, apply):
     np.testing.assert_allclose(found.params.body_pose[1, :21], expected, atol=1e-5)
 
 
-def test_frozen_decoders_are_exact_on_every_device(frozen):
+def test_a_frozen_decoder_asks_for_full_float32(frozen):
     """By default TPUs round what goes into a float32 product to bfloat16, GPUs to TF32."""
     traced = jax.make_jaxpr(TOKENS._decode)(frozen, jnp.zeros((1, 20, 16)))
     convolutions = [e for e in traced.eqns if e.primitive.name == 'conv_general_dilated']

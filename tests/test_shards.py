@@ -244,6 +244,8 @@ def test_a_killed_preparation_goes_on(tars):
 def test_cores_are_counted_where_the_system_does_not_tell_which(monkeypatch):
     """As macOS does not."""
     monkeypatch.delattr(os, 'sched_getaffinity', raising=False)
+    monkeypatch.setattr(os, 'cpu_count', lambda: 7)
+    assert processes.num_cores() == 7
     with processes.workers(0):  # starts none before there is work
         pass
 

@@ -23,7 +23,7 @@ class PoseTokenizer:
     def __init__(self, model: Tokenizer, params: dict, codes: jax.Array, body: smpl.BodyModel):
         self.model, self.params, self.codes, self.body = model, params, codes, body
 
-        # Products in full float32: the same tokens and poses on every device.
+        # Products in full float32, which accelerators would round.
         @jax.default_matmul_precision('highest')
         def encode(params, codes, body_pose):
             latents = model.apply({'params': params}, body_pose, method='encode')

@@ -21,7 +21,7 @@ def workers(
       num_processes: 0 for one per core that this process may use.
       start: called with `arguments` in each process, before its first work.
     """
-    num_processes = num_processes or _num_cores()
+    num_processes = num_processes or num_cores()
     if num_processes == 1:
         yield None
         return
@@ -33,7 +33,7 @@ def workers(
         pool.shutdown(cancel_futures=True)
 
 
-def _num_cores() -> int:
+def num_cores() -> int:
     """Those that this process may use; macOS does not tell which these are."""
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0))
