@@ -24,10 +24,6 @@ from tokenhmr_jax import collectives, config_utils, flops, optimizer, sharding, 
 from tokenhmr_jax.tasks import TASKS, Task
 from tokenhmr_jax.types import TrainState
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file.', lock_config=True)
-_TOPOLOGY = flags.DEFINE_string('topology', None, "Such as 'v5e-32', 'gpu:8' or 'cpu:8'.")
-_SEARCH = flags.DEFINE_bool('search', True, 'Whether to look for the largest batch that fits.')
-
 
 class Chip(NamedTuple):
     """A kind of TPU: bytes of memory, most bfloat16 operations per second, cores in a slice's name.
@@ -228,24 +224,31 @@ def report(plan: Plan, chip: Chip | None) -> str:
     return '\n'.join(lines)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f'unknown arguments: {argv[1:]}')
-    with config_utils.clear_errors():
-        config = _CONFIG.value
-        devices, chip = find_devices(_TOPOLOGY.value)
-        found = make(config, devices)
-        print(
-            f'{_TOPOLOGY.value}: {len(devices)} x {devices[0].device_kind}, batch {found.batch} in '
-            f'{config.accumulation_steps}, fsdp {config.mesh.fsdp}; on each device:'
-        )
-        print(report(found, chip), flush=True)
-        if _SEARCH.value and chip:
-            print(f'largest batch that fits: {largest(config, devices, found)}')
-        if found.problem:
-            sys.exit(1)
+def main() -> None:
+    config = config_flags.DEFINE_config_file('config', None, 'Config file.', lock_config=True)
+    topology = flags.DEFINE_string('topology', None, "Such as 'v5e-32', 'gpu:8' or 'cpu:8'.")
+    search = flags.DEFINE_bool('search', True, 'Whether to look for the largest batch that fits.')
+    flags.mark_flags_as_required(['config', 'topology'])
+
+    def run(argv):
+        if len(argv) > 1:
+            raise app.UsageError(f'unknown arguments: {argv[1:]}')
+        with config_utils.clear_errors():
+            devices, chip = find_devices(topology.value)
+            found = make(config.value, devices)
+            print(
+                f'{topology.value}: {len(devices)} x {devices[0].device_kind}, '
+                f'batch {found.batch} in {config.value.accumulation_steps}, '
+                f'fsdp {config.value.mesh.fsdp}; on each device:'
+            )
+            print(report(found, chip), flush=True)
+            if search.value and chip:
+                print(f'largest batch that fits: {largest(config.value, devices, found)}')
+            if found.problem:
+                sys.exit(1)
+
+    app.run(run)
 
 
 if __name__ == '__main__':
-    flags.mark_flags_as_required(['config', 'topology'])
-    app.run(main)
+    main()
