@@ -276,7 +276,7 @@ def miniature() -> ml_collections.ConfigDict:
     `make miniature` prepares what it needs; docs/miniature.md shows what comes out.
     """
     config = quickstart()
-    config.num_steps = 1400
+    config.num_steps = 1200
     config.warm_start.checkpoint = 'runs/miniature/pretrained'
     config.data.data_dir = 'runs/miniature/data'
     config.data.mixture = ml_collections.ConfigDict(
@@ -285,7 +285,7 @@ def miniature() -> ml_collections.ConfigDict:
     config.tals.enabled = True
     # Of these cameras and this network: `python -m tokenhmr_jax.tals`.
     config.tals.thresholds = 'runs/miniature/thresholds.csv'
-    config.eval.every = 700
+    config.eval.every = 600
     config.eval.limit = 1000
-    config.checkpoint_every = 700
+    config.checkpoint_every = 600
     return config
