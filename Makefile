@@ -41,7 +41,7 @@ miniature: $(VENV)/report
 		--config.model.head=direct --config.warm_start.checkpoint= \
 		--config.data.mixture="{'mannequin/suit_pseudo': 1.0}" --config.data.ground_truth="()" \
 		--config.tals.enabled=False --config.tals.thresholds=table1
-	$(PY) -m tokenhmr_jax.tals --data_dir=$(MINIATURE)/data --split=mannequin/suit \
+	$(PY) -m tokenhmr_jax.studies.thresholds --data_dir=$(MINIATURE)/data --split=mannequin/suit \
 		--checkpoint=$(MINIATURE)/pretrained --out=$(MINIATURE)/thresholds.csv
 	$(PY) launch/sweep.py --sweep=configs/regressor_sweeps.py:ablation --seeds=3 \
 		--workdir=$(MINIATURE)/ablation $(MINIATURE_CONFIG)

@@ -24,22 +24,14 @@ import frames
 import numpy as np
 import torch
 
-from tokenhmr_jax.data import (
-    augment,
-    crops,
-    humans4d,
-    labels,
-    pictures,
-    pipeline,
-    processes,
-    tars,
-)
+from tokenhmr_jax.data import augment, crops, pictures, pipeline
+from tokenhmr_jax.readers import humans4d, labels, processes, tars
 
 SIZE = 256
 MEAN = 255 * np.array([0.485, 0.456, 0.406], np.float32)
 STD = 255 * np.array([0.229, 0.224, 0.225], np.float32)
 ROOT = pathlib.Path(__file__).parent.parent
-SETTINGS = augment.Settings()
+SETTINGS = augment.AugmentSettings()
 _WARM_UP = 10  # batches
 
 
@@ -87,7 +79,7 @@ def check(folder: pathlib.Path) -> None:
     image, people = decode(name, sample)
     theirs_crop = crop(image, people[0], augment.Augmentation())
     theirs_crop = theirs_crop.transpose(1, 2, 0) * STD + MEAN
-    ours_crop = augment.apply(split[0], augment.Augmentation(), SIZE)['image']
+    ours_crop = augment.augment_crop(split[0], augment.Augmentation(), SIZE)['image']
     inside = ours_crop.max(axis=-1) > 0
     difference = np.abs(ours_crop[inside] - theirs_crop[inside]).mean()
     if not difference < 6:
@@ -126,10 +118,10 @@ class Persons(torch.utils.data.IterableDataset):
 
     def _item(self, rng, image, person):
         keypoints = person['keypoints_2d']
-        drawn = augment.draw(rng, SETTINGS, keypoints, 200 * person['scale'])
-        found = humans4d.person_labels(person)
+        drawn = augment.draw_augmentation(rng, SETTINGS, keypoints, 200 * person['scale'])
+        found = humans4d.humans4d_labels(person)
         box = {'box_center': person['center'], 'box_size': 200 * person['scale']}
-        matrix = augment.matrix(box | found, drawn, SIZE)
+        matrix = augment.augmentation_matrix(box | found, drawn, SIZE)
         found |= {'keypoints2d': crops.keypoints_in_crop(matrix, found['keypoints2d'], SIZE)}
         return found | {'image': crop(image, person, drawn)}
 
@@ -137,7 +129,7 @@ class Persons(torch.utils.data.IterableDataset):
 def decode(name: str, sample: dict[str, bytes]) -> tuple[np.ndarray, list[dict]]:
     """The whole picture of a sample, RGB, and its persons."""
     picture, people = humans4d.split_sample(name, sample)
-    return pictures.decode(picture, name), people
+    return pictures.decode_picture(picture, name), people
 
 
 def crop(image: np.ndarray, person: dict, drawn: augment.Augmentation) -> np.ndarray:
@@ -147,7 +139,7 @@ def crop(image: np.ndarray, person: dict, drawn: augment.Augmentation) -> np.nda
         'box_size': labels.PIXELS_PER_SCALE * person['scale'],
         'keypoints2d': person['keypoints_2d'],
     }
-    matrix = augment.matrix(box, drawn, SIZE)
+    matrix = augment.augmentation_matrix(box, drawn, SIZE)
     patch = cv2.warpAffine(image, matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
     patch = np.clip(patch.astype(np.float32) * np.asarray(drawn.color, np.float32), 0, 255)
     return np.ascontiguousarray(((patch - MEAN) / STD).transpose(2, 0, 1))

@@ -17,11 +17,14 @@ import jax
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from tokenhmr_jax import compilation, inference, render
+from tokenhmr_jax import compilation
 from tokenhmr_jax.body import smpl
-from tokenhmr_jax.data import looks, motion, people, pipeline
-from tokenhmr_jax.predict import Settings, predict
-from tokenhmr_jax.predicting import results, smoothing
+from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.drawing import render
+from tokenhmr_jax.inference import results, smoothing
+from tokenhmr_jax.inference.model import Model, load
+from tokenhmr_jax.mannequin import clothes, motion, people
+from tokenhmr_jax.predict import PredictSettings, predict
 from tokenhmr_jax.tasks.regressor import true_params
 from tokenhmr_jax.types import SmplParams
 
@@ -54,14 +57,14 @@ def main() -> None:
     out = pathlib.Path(options.out)
     if out.exists() and any(out.iterdir()):
         parser.error(f'--out={out}: expected an empty folder, or none')
-    compilation.keep(compilation.FOLDER)
-    model = inference.load(options.checkpoint)
+    compilation.keep_compiled(compilation.FOLDER)
+    model = load(options.checkpoint)
     records = pipeline.open_split(options.data_dir, options.split)
     on_pictures(model, records.read(range(min(options.pictures, len(records)))), out / 'pictures')
     on_video(model, out / 'video', options)
 
 
-def on_pictures(model: inference.Model, records: list[dict], out: pathlib.Path) -> None:
+def on_pictures(model: Model, records: list[dict], out: pathlib.Path) -> None:
     """Predict on the pictures of records, as files, and tell the errors."""
     (out / 'input').mkdir(parents=True)
     lines = ['image,left,top,right,bottom']
@@ -71,22 +74,25 @@ def on_pictures(model: inference.Model, records: list[dict], out: pathlib.Path) 
         half = record['stored_scale'] * record['box_size'] / 2
         lines.append(f'{i},{",".join(map(str, [*(middle - half), *(middle + half)]))}')
     (out / 'boxes.csv').write_text('\n'.join(lines))
-    settings = Settings(boxes=str(out / 'boxes.csv'))
+    settings = PredictSettings(boxes=str(out / 'boxes.csv'))
     predict(model, str(out / 'input'), str(out / 'result'), settings)
-    found = [results.read(out / f'result/frames/{i}.npz')['joints'][0] for i in range(len(records))]
+    found = [
+        results.read_arrays(out / f'result/frames/{i}.npz')['joints'][0]
+        for i in range(len(records))
+    ]
     labels = [np.stack([record[n] for record in records]) for n in _LABELS]
     truth = np.asarray(jax.jit(smpl.forward)(model.body, true_params(*labels)).joints)
     error = _pose_error(np.stack(found), truth)
     print(f'{len(records)} pictures: MPJPE {error:.1f} mm')
 
 
-def on_video(model: inference.Model, out: pathlib.Path, options: argparse.Namespace) -> None:
+def on_video(model: Model, out: pathlib.Path, options: argparse.Namespace) -> None:
     """Film mannequins, predict on the video, and tell the errors."""
     out.mkdir(parents=True)
     cast = [_perform(i, *each, options.frames) for i, each in enumerate(_PEOPLE)]
     _film(cast, out / 'video.mp4')
     _write_boxes(cast, out / 'boxes.csv')
-    settings = Settings(
+    settings = PredictSettings(
         boxes=str(out / 'boxes.csv'), focal_length=_FOCAL, smoothing=options.smoothing
     )
     predict(model, str(out / 'video.mp4'), str(out / 'result'), settings)
@@ -96,7 +102,7 @@ def on_video(model: inference.Model, out: pathlib.Path, options: argparse.Namesp
 def report(cast: list[Person], result: pathlib.Path) -> None:
     """What the tracks are worth against the persons they saw."""
     for path in sorted((result / 'tracks').glob('*.npz')):
-        track = results.read(path)
+        track = results.read_arrays(path)
         index, time = track['index'], track['time']
         apart = [np.abs(track['boxes'] - person.boxes[index]).sum(axis=1) for person in cast]
         who = np.argmin(apart, axis=0)
@@ -146,7 +152,7 @@ def _perform(number: int, kind: str, start: float, end: float, z: float, count: 
 
 def _film(cast: list[Person], path: pathlib.Path) -> None:
     studio, rng = people.studio(), np.random.default_rng(3)
-    stage = looks.suit_stage(rng, studio.skin, _SIZE)
+    stage = clothes.suit_stage(rng, studio.skin, _SIZE)
     count = len(studio.skin.points)
     faces = np.concatenate([studio.faces + i * count for i in range(len(cast))])
     colors = np.tile(stage.colors, (len(cast), 1))

@@ -16,8 +16,9 @@ import cv2
 import jax
 import numpy as np
 
-from tokenhmr_jax import compilation, inference
-from tokenhmr_jax.predict import Settings, predict
+from tokenhmr_jax import compilation
+from tokenhmr_jax.inference.model import Model, load
+from tokenhmr_jax.predict import PredictSettings, predict
 
 _WIDTH, _HEIGHT = 1280, 720
 
@@ -31,15 +32,15 @@ def main() -> None:
     parser.add_argument('--turns', type=int, default=20, help='of one image')
     parser.add_argument('--no-overlays', dest='overlays', action='store_false')
     options = parser.parse_args()
-    compilation.keep(compilation.FOLDER)
-    model = inference.load(options.checkpoint)
+    compilation.keep_compiled(compilation.FOLDER)
+    model = load(options.checkpoint)
     print(f'{model.name} on {jax.devices()[0].device_kind}')
     with tempfile.TemporaryDirectory() as place:
         throughput(model, pathlib.Path(place), options)
     latency(model, options.turns)
 
 
-def throughput(model: inference.Model, place: pathlib.Path, options: argparse.Namespace) -> None:
+def throughput(model: Model, place: pathlib.Path, options: argparse.Namespace) -> None:
     """Predict on a folder twice, and tell what the second time was spent on."""
     boxes = _boxes(options.persons)
     for turn in ('first', 'second'):
@@ -50,7 +51,7 @@ def throughput(model: inference.Model, place: pathlib.Path, options: argparse.Na
             _noise(i, folder / f'{i}.jpg')
             lines += [f'{i},{",".join(map(str, box))}' for box in boxes.tolist()]
         (folder / 'boxes.csv').write_text('\n'.join(lines))
-        settings = Settings(
+        settings = PredictSettings(
             boxes=str(folder / 'boxes.csv'),
             batch_size=options.batch_size,
             overlays=options.overlays,
@@ -66,7 +67,7 @@ def throughput(model: inference.Model, place: pathlib.Path, options: argparse.Na
         print(f'  {stage}: {seconds[stage]:.2f} s, {100 * seconds[stage] / work:.0f}% of the work')
 
 
-def latency(model: inference.Model, turns: int) -> None:
+def latency(model: Model, turns: int) -> None:
     """One person of one image that is in memory: from pixels to a body."""
     image, box = _noise(0), _boxes(1)
     model.predict(image, box)

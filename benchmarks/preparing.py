@@ -12,7 +12,8 @@ import time
 import cv2
 import frames
 
-from tokenhmr_jax.data import filters, humans4d, records, shards
+from tokenhmr_jax.data import records
+from tokenhmr_jax.readers import filters, humans4d, shards
 
 
 def main() -> None:
@@ -30,8 +31,8 @@ def main() -> None:
 def measure(folder: pathlib.Path, pictures: int, persons: int) -> None:
     path = folder / 'made/000000.tar'
     frames.write_tar(path, pictures, persons)
-    unit = shards.Unit('made', 'made', lambda: humans4d.read(path, filters.Filters(), {}))
-    job = shards.Job(str(folder / 'shard'), [unit], {}, records.features())
+    unit = shards.Unit('made', 'made', lambda: humans4d.read_persons(path, filters.Filters(), {}))
+    job = shards.ShardJob(str(folder / 'shard'), [unit], {}, records.features())
     start = time.process_time()
     report = shards.write_shard(job)
     seconds = time.process_time() - start

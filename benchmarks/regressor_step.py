@@ -21,11 +21,12 @@ import torch
 import torch_regressor
 from smpl_forward import torch_body
 
-from tokenhmr_jax import optimizer, sharding, train_step
-from tokenhmr_jax.body import mannequin
+from tokenhmr_jax.mannequin.body import mannequin_arrays
 from tokenhmr_jax.models import vit
 from tokenhmr_jax.models.regressor import upright_mean
 from tokenhmr_jax.tasks.regressor import Frozen, RegressorTask
+from tokenhmr_jax.training import optimizer, sharding
+from tokenhmr_jax.training.step import make_step
 from tokenhmr_jax.types import TrainState
 
 CONFIG = Path(__file__).parent.parent / 'configs/regressor.py'
@@ -69,7 +70,7 @@ def compare(config: ml_collections.ConfigDict, options: argparse.Namespace) -> N
     # One device on each side.
     mesh, device = sharding.make_mesh(jax.devices()[:1]), side_by_side.torch_device()
     task = RegressorTask.from_config(config)
-    tx = optimizer.make(config.optimizer, config.num_steps)
+    tx = optimizer.make_optimizer(config.optimizer, config.num_steps)
     frozen = jax.device_put(wide(task.frozen()), sharding.replicated(mesh))
     state = random_state(task, tx)
     batch = noise.image_batch(config, len(frozen.is_ground_truth))
@@ -81,12 +82,12 @@ def compare(config: ml_collections.ConfigDict, options: argparse.Namespace) -> N
         torch.compile(network) if options.compile else network,
         state.state,
         frozen,
-        torch_body(mannequin.arrays()),
+        torch_body(mannequin_arrays()),
     )
     state = jax.device_put(state, sharding.replicated(mesh))
     their_batch = torch_regressor.tensors(batch, device)
     their_batch = their_batch.replace(image=their_batch.image.movedim(-1, 1).contiguous())
-    step = train_step.make(task, tx, mesh)
+    step = make_step(task, tx, mesh)
     batch = sharding.put_batch(batch, mesh)
 
     state, logs = step(state, frozen, batch, config.seed)

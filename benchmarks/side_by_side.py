@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import tqdm
 
-from tokenhmr_jax.data import processes
+from tokenhmr_jax.readers import processes
 
 # Seconds that a turn lasts at least: short calls are repeated.
 TURN = 0.1

@@ -17,7 +17,8 @@ import side_by_side
 import smplx
 import torch
 
-from tokenhmr_jax.body import mannequin, rotations, smpl
+from tokenhmr_jax.body import rotations, smpl
+from tokenhmr_jax.mannequin.body import mannequin_arrays
 from tokenhmr_jax.types import SmplParams
 
 
@@ -27,8 +28,8 @@ def main() -> None:
     parser.add_argument('--turns', type=int, default=15, help='how often each side is timed')
     options = parser.parse_args()
     print(side_by_side.start())
-    arrays = mannequin.arrays()
-    body, layer = smpl.from_arrays(arrays), torch_body(arrays)
+    arrays = mannequin_arrays()
+    body, layer = smpl.body_from_arrays(arrays), torch_body(arrays)
     for batch in map(int, options.batches.split(',')):
         compare(body, layer, batch, options.turns)
 

@@ -14,11 +14,16 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from tokenhmr_jax import inference, markdown, metrics, report, runs, sharding, trained
+from tokenhmr_jax import report
 from tokenhmr_jax.body import skeleton, smpl
 from tokenhmr_jax.data import pipeline
-from tokenhmr_jax.pose_tokenizer import PoseTokenizer
-from tokenhmr_jax.tasks.regressor import evaluation_points, true_body, true_params
+from tokenhmr_jax.drawing.tables import markdown_table
+from tokenhmr_jax.inference.model import load_tokenizer
+from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
+from tokenhmr_jax.objectives import metrics
+from tokenhmr_jax.tasks.regressor import measured_points, true_body, true_params
+from tokenhmr_jax.training import history, sharding
+from tokenhmr_jax.training.run import Trained, open_run
 from tokenhmr_jax.types import ImageBatch, SmplParams
 
 # Of ImageNet, which looks like nothing to a network.
@@ -30,16 +35,18 @@ def main() -> None:
     parser.add_argument('workdirs', nargs='+', metavar='WORKDIR', help='of a regressor, or a sweep')
     parser.add_argument('--tokenizer', required=True, help='workdir of stage 1')
     options = parser.parse_args()
-    tokenizer = inference.load_tokenizer(options.tokenizer)
-    found = report.rows([runs.read(folder) for folder in runs.find(options.workdirs)])
+    tokenizer = load_tokenizer(options.tokenizer)
+    found = report.rows(
+        [history.read_run(folder) for folder in history.find_runs(options.workdirs)]
+    )
     judged = lambda row: [judge(run, tokenizer) for run in row.counted]  # noqa: E731
-    table = report.table(found, judged, None, with_settings=False)
-    print(markdown.table(table.header, table.lines))
+    table = report.comparison_table(found, judged, None, with_settings=False)
+    print(markdown_table(table.header, table.lines))
 
 
-def judge(run: runs.Run, tokenizer: PoseTokenizer) -> dict[str, float]:
+def judge(run: history.Run, tokenizer: PoseTokenizer) -> dict[str, float]:
     """Means in mm over `eval.limit` records of a run's first validation split."""
-    loaded = trained.load(str(run.workdir), 'last', sharding.make_mesh(jax.devices()[:1]))
+    loaded = open_run(str(run.workdir), 'last', sharding.make_mesh(jax.devices()[:1]))
     compare = _comparison(loaded, tokenizer)
     parts = [
         {name: values[valid] for name, values in jax.device_get(compare(batch)).items()}
@@ -48,7 +55,7 @@ def judge(run: runs.Run, tokenizer: PoseTokenizer) -> dict[str, float]:
     return {name: float(np.mean(np.concatenate([p[name] for p in parts]))) for name in parts[0]}
 
 
-def _batches(run: trained.Trained) -> Iterator[tuple[ImageBatch, np.ndarray]]:
+def _batches(run: Trained) -> Iterator[tuple[ImageBatch, np.ndarray]]:
     data, settings = run.config.data, run.config.eval
     for columns, valid in pipeline.eval_batches(
         pipeline.open_split(data.data_dir, data.validation[0]),
@@ -60,7 +67,7 @@ def _batches(run: trained.Trained) -> Iterator[tuple[ImageBatch, np.ndarray]]:
         yield run.task.batch(columns), valid
 
 
-def _comparison(run: trained.Trained, tokenizer: PoseTokenizer):
+def _comparison(run: Trained, tokenizer: PoseTokenizer):
     """A function from a batch to errors (B,), mm, by name."""
     frozen, convention = run.frozen, run.config.eval.convention
 
@@ -70,11 +77,11 @@ def _comparison(run: trained.Trained, tokenizer: PoseTokenizer):
 
     @jax.jit
     def points(params: SmplParams) -> jax.Array:
-        return evaluation_points(convention, frozen, smpl.forward(frozen.body, params))[0]
+        return measured_points(convention, frozen, smpl.forward(frozen.body, params))[0]
 
     @jax.jit
     def true_points(batch: ImageBatch) -> jax.Array:
-        return evaluation_points(convention, frozen, true_body(frozen, batch))[0]
+        return measured_points(convention, frozen, true_body(frozen, batch))[0]
 
     def said(params: SmplParams) -> SmplParams:
         """The same bodies in the poses that come back."""

@@ -22,9 +22,11 @@ from smpl_forward import torch_body
 from torch import nn
 from torch_tokenizer import Step, Tokenizer, copy_convolutions
 
-from tokenhmr_jax import optimizer, sharding, train_step
-from tokenhmr_jax.body import mannequin, rotations
+from tokenhmr_jax.body import rotations
+from tokenhmr_jax.mannequin.body import mannequin_arrays
 from tokenhmr_jax.tasks.tokenizer import Frozen, TokenizerTask
+from tokenhmr_jax.training import optimizer, sharding
+from tokenhmr_jax.training.step import initial_state, make_step
 from tokenhmr_jax.types import BodyOutput, PoseBatch, TrainState
 
 CONFIG = Path(__file__).parent.parent / 'configs/tokenizer.py'
@@ -55,7 +57,7 @@ def main() -> None:
     config.update_from_flattened_dict({k: options[k] for k in SIZES if options[k] is not None})
     print(side_by_side.start())
     print(f'batch {config.batch_size}, {config.codebook.num_codes} codes, {dict(config.model)}')
-    body = torch_body(mannequin.arrays())
+    body = torch_body(mannequin_arrays())
     compare('network only', config, NetworkOnly.from_config(config), None, options['steps'])
     compare('with bodies', config, TokenizerTask.from_config(config), body, options['steps'])
 
@@ -67,10 +69,10 @@ def compare(label: str, config: ml_collections.ConfigDict, task, body, steps: in
     poses = np.random.default_rng(0).normal(0, 0.4, (config.batch_size, 21, 3)).astype(np.float32)
     batch, their_batch = sharding.put_batch(PoseBatch(poses), mesh), torch.tensor(poses).to(device)
     frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
-    tx = optimizer.make(config.optimizer, config.num_steps)
-    step = train_step.make(task, tx, mesh)
+    tx = optimizer.make_optimizer(config.optimizer, config.num_steps)
+    step = make_step(task, tx, mesh)
     # The first step compiles, and fills the codebook.
-    state = train_step.initial_state(task, tx, mesh, config.seed)
+    state = initial_state(task, tx, mesh, config.seed)
     state, _ = step(state, frozen, batch, config.seed)
     model = torch_model(config, state).to(device)
     weights = torch.tensor(np.asarray(frozen.vertex_weights)).to(device)

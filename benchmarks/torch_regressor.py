@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from torch_tokenizer import copy_convolutions, decoder, rotation_matrix, upsampled_sizes
 
 from tokenhmr_jax.body import skeleton
-from tokenhmr_jax.losses import PELVIS
 from tokenhmr_jax.models.regressor import FrozenWeights
+from tokenhmr_jax.objectives.losses import PELVIS
 from tokenhmr_jax.tasks.regressor import Frozen
 from tokenhmr_jax.types import ImageBatch
 

@@ -12,7 +12,7 @@ from smplx.lbs import batch_rodrigues
 from torch import nn
 from torch.nn import functional as F
 
-from tokenhmr_jax import weight_names
+from tokenhmr_jax.released.names import original_weights, tokenizer_names
 
 
 class ResidualBlock(nn.Module):
@@ -71,11 +71,11 @@ def copy_convolutions(
     network: nn.Module, params: dict, size: ml_collections.ConfigDict, halves: tuple[str, ...]
 ) -> None:
     """Give a PyTorch network our weights of a tokenizer's `halves`, 'encoder' or 'decoder'."""
-    names = weight_names.tokenizer_names(size.size_mul, size.size_div, size.depth)
+    names = tokenizer_names(size.size_mul, size.size_div, size.depth)
     names = {name: path for name, path in names.items() if path[0] in halves}
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv1d)]
     # Both are in the order in which the network applies its layers.
-    ours = weight_names.original_weights(params, names).values()
+    ours = original_weights(params, names).values()
     theirs = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
     with torch.no_grad():
         for value, parameter in zip(ours, theirs, strict=True):

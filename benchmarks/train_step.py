@@ -23,9 +23,11 @@ import noise
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from tokenhmr_jax import flops, optimizer, sharding, train_step
 from tokenhmr_jax.models import vit
+from tokenhmr_jax.studies import flops
 from tokenhmr_jax.tasks.regressor import RegressorTask
+from tokenhmr_jax.training import optimizer, sharding
+from tokenhmr_jax.training.step import initial_state, make_step
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, "The regressor's.", lock_config=True)
 _BACKBONE = flags.DEFINE_string('backbone', None, "Sizes such as 'B/16', if not the config's.")
@@ -111,13 +113,13 @@ def matmul_rate(dtype: str) -> float:
 def ours(config: ml_collections.ConfigDict, mesh) -> dict[str, Callable]:
     """What to time, calls by name."""
     task = RegressorTask.from_config(config)
-    tx = optimizer.make(config.optimizer, config.num_steps)
+    tx = optimizer.make_optimizer(config.optimizer, config.num_steps)
     frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
     batch = noise.image_batch(config, len(frozen.is_ground_truth))
     batch = sharding.put_batch(batch, mesh)
-    state = train_step.initial_state(task, tx, mesh, config.seed)
-    step = train_step.make(task, tx, mesh, config.accumulation_steps)
-    predict = jax.jit(task.predict, out_shardings=sharding.batch(mesh))
+    state = initial_state(task, tx, mesh, config.seed)
+    step = make_step(task, tx, mesh, config.accumulation_steps)
+    predict = jax.jit(task.predict, out_shardings=sharding.batch_sharding(mesh))
 
     def train():
         nonlocal state
@@ -135,7 +137,7 @@ def model_operations(config: ml_collections.ConfigDict) -> dict[str, float]:
     config = ml_collections.ConfigDict(config.to_dict())
     config.model.backbone.remat = ''
     task = RegressorTask.from_config(config)
-    shapes = *jax.eval_shape(task.init, jax.random.key(0)), train_step.batch_shapes(config)
+    shapes = *jax.eval_shape(task.init, jax.random.key(0)), task.batch_shapes()
     frozen = task.frozen()
 
     def loss(params, state, batch):
@@ -145,8 +147,8 @@ def model_operations(config: ml_collections.ConfigDict) -> dict[str, float]:
         return task.predict(params, state, frozen, batch)
 
     return {
-        'training': flops.count(jax.grad(loss, has_aux=True), *shapes),
-        'inference': flops.count(predict, *shapes),
+        'training': flops.count_flops(jax.grad(loss, has_aux=True), *shapes),
+        'inference': flops.count_flops(predict, *shapes),
     }
 
 
@@ -160,7 +162,7 @@ def theirs(config: ml_collections.ConfigDict) -> dict[str, Callable]:
     from regressor_step import random_state
     from smpl_forward import torch_body
 
-    from tokenhmr_jax.body import mannequin
+    from tokenhmr_jax.mannequin.body import mannequin_arrays
 
     config = ml_collections.ConfigDict(config.to_dict())
     config.model.backbone.scan = False  # its blocks are one by one
@@ -175,7 +177,7 @@ def theirs(config: ml_collections.ConfigDict) -> dict[str, Callable]:
     batch = torch_regressor.tensors(noise.image_batch(config, len(frozen.is_ground_truth)), device)
     batch = batch.replace(image=batch.image.movedim(-1, 1).contiguous())
     compiled = torch.compile(network) if device.type == 'cuda' else network
-    body = torch_body(mannequin.arrays())
+    body = torch_body(mannequin_arrays())
     step = torch_regressor.Step(config, compiled, state.state, frozen, body)
 
     def wait(call):

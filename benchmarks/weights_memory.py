@@ -35,26 +35,28 @@ def write(folder: pathlib.Path) -> dict:
     import jax
     import numpy as np
 
-    from tokenhmr_jax import config_utils, export, torch_files
-    from tokenhmr_jax.tasks import TASKS
+    from tokenhmr_jax import export
+    from tokenhmr_jax.config import config_to_json
+    from tokenhmr_jax.released.files import write_checkpoint
+    from tokenhmr_jax.tasks import make_task
 
     settings = config()
-    shapes = jax.eval_shape(TASKS['regressor'].from_config(settings).init, jax.random.key(0))
+    shapes = jax.eval_shape(make_task(settings).init, jax.random.key(0))
     rng = np.random.default_rng(0)
     params, state = jax.tree.map(lambda x: rng.random(x.shape, np.float32) - 0.5, shapes)
     size = sum(x.nbytes for x in jax.tree.leaves((params, state)))
     model = {'params': params, 'state': vars(state)}
-    for name, content in export.contents(config_utils.to_json(settings), model, 0).items():
-        torch_files.write(folder / name, content)
+    for name, content in export.contents(config_to_json(settings), model, 0).items():
+        write_checkpoint(folder / name, content)
     return {'gigabytes': size / 1e9}
 
 
 def convert(folder: pathlib.Path) -> None:
-    from tokenhmr_jax.convert import convert
+    from tokenhmr_jax.convert import convert_weights
 
     names = ('tokenhmr.ckpt', 'converted', 'tokenizer.pth')
     source, workdir, tokenizer = (str(folder / name) for name in names)
-    convert(source, workdir, config(), tokenizer)
+    convert_weights(source, workdir, config(), tokenizer)
 
 
 def load(folder: pathlib.Path, name: str = 'converted') -> None:
@@ -70,17 +72,17 @@ def save(folder: pathlib.Path) -> None:
     """The converted weights, as training saves them."""
     import numpy as np
 
-    from tokenhmr_jax import checkpoints
+    from tokenhmr_jax.checkpoints.store import Checkpoints
     from tokenhmr_jax.models import vit
     from tokenhmr_jax.models.regressor import FrozenWeights
     from tokenhmr_jax.types import TrainState
 
-    with checkpoints.Checkpoints(str(folder / 'converted'), create=False) as saved:
+    with Checkpoints(str(folder / 'converted'), create=False) as saved:
         description, model = saved.read_config(0), saved.read_model(0)
     description['config']['model']['backbone']['scan'] = True
     params = model['params'] | {'backbone': vit.stack_blocks(model['params']['backbone'])}
     state = TrainState(np.int32(0), params, FrozenWeights(**model['state']), {'m': np.zeros(1)})
-    with checkpoints.Checkpoints(str(folder / 'trained')) as saved:
+    with Checkpoints(str(folder / 'trained')) as saved:
         saved.save(state, {}, description, None)
 
 
@@ -92,7 +94,7 @@ def nothing(folder: pathlib.Path) -> None:
     """What the libraries take by themselves."""
     import jax
 
-    from tokenhmr_jax import convert, inference  # noqa: F401
+    from tokenhmr_jax import convert  # noqa: F401
 
     jax.devices()
 

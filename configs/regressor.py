@@ -14,7 +14,7 @@ for ablations of TALS and tokens.
 
 import ml_collections
 
-from tokenhmr_jax import config_utils
+from tokenhmr_jax.config import parse_arg
 from tokenhmr_jax.models import vit
 
 # Of the release. Which of them are ground truth: `GROUND_TRUTH`.
@@ -34,7 +34,7 @@ GROUND_TRUTH = ('pseudo_gt/h36m/train', 'bedlam/train')
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The config of `arg`, 'variant=paper|release|bedlam|quickstart|miniature'."""
-    variant = config_utils.parse_arg(arg, variant='paper')['variant']
+    variant = parse_arg(arg, variant='paper')['variant']
     variants = {each.__name__: each for each in (paper, release, bedlam, quickstart, miniature)}
     if variant not in variants:
         raise ValueError(f'variant={variant!r}: expected one of {list(variants)}')
@@ -136,7 +136,7 @@ def paper() -> ml_collections.ConfigDict:
     config.tals.loose_weight = 0.01
     # 'l1' as the thresholds were measured; 'squared' as in the release, ten times as tolerant.
     config.tals.distance = 'l1'
-    # 'table1', 'release', or a CSV of `python -m tokenhmr_jax.tals`.
+    # 'table1', 'release', or a CSV of `python -m tokenhmr_jax.studies.thresholds`.
     config.tals.thresholds = 'table1'
     # What every threshold is multiplied by.
     config.tals.scale = 1.0
@@ -283,7 +283,7 @@ def miniature() -> ml_collections.ConfigDict:
         {'mannequin/suit': 0.25, 'mannequin/suit_pseudo': 0.75}
     )
     config.tals.enabled = True
-    # Of these cameras and this network: `python -m tokenhmr_jax.tals`.
+    # Of these cameras and this network: `python -m tokenhmr_jax.studies.thresholds`.
     config.tals.thresholds = 'runs/miniature/thresholds.csv'
     config.eval.every = 600
     config.eval.limit = 1000

@@ -7,7 +7,7 @@
 The first run of each is what the others are compared with.
 """
 
-from tokenhmr_jax import sweeps
+from tokenhmr_jax.studies import sweeps
 
 # The published table's rows, on EMDB: 99.3, 96.7, 95.6 and 91.7 mm MPJPE.
 TALS = {'none': {'tals.enabled': False}, 'tals': {'tals.enabled': True}}

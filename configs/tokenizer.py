@@ -9,7 +9,7 @@ its accidents included; `quickstart`, small, on procedural motion, for a laptop.
 
 import ml_collections
 
-from tokenhmr_jax import config_utils
+from tokenhmr_jax.config import parse_arg
 
 SUPPLEMENT_MIXTURE = {
     'amass/CMU': 0.14,
@@ -45,7 +45,7 @@ VALIDATION = ('amass/HumanEva', 'amass/HDM05', 'amass/SFU', 'amass/MPI_Mosh')
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The config of `arg`, 'variant=supplement|release|quickstart'."""
-    variant = config_utils.parse_arg(arg, variant='supplement')['variant']
+    variant = parse_arg(arg, variant='supplement')['variant']
     variants = {'supplement': supplement, 'release': release, 'quickstart': quickstart}
     if variant not in variants:
         raise ValueError(f'variant={variant!r}: expected one of {list(variants)}')

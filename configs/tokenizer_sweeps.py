@@ -6,8 +6,8 @@
 The first run of each is what the others are compared with.
 """
 
-from tokenhmr_jax import sweeps
 from tokenhmr_jax.models.tokenizer import num_tokens
+from tokenhmr_jax.studies import sweeps
 
 
 def codes(config):

@@ -17,7 +17,6 @@ On a cluster, --launcher prints one command for each run that is not finished in
 Exit codes: 0, all runs are done. 75, told to stop: run the same command again. 1, some failed.
 """
 
-import argparse
 import os
 import pathlib
 import re
@@ -33,7 +32,9 @@ from typing import NamedTuple
 import jax
 from tqdm import tqdm
 
-from tokenhmr_jax import config_utils, report, runs, sweeps
+from tokenhmr_jax import cli, report
+from tokenhmr_jax.studies import sweeps
+from tokenhmr_jax.training import history
 
 DONE, STOPPED = 'done', 'stopped'
 _TRY_AGAIN = 75
@@ -52,7 +53,7 @@ _GUARD = [sys.executable, '-c', _KILLED_WITH_PARENT] if sys.platform == 'linux' 
 
 def is_finished(planned: sweeps.Planned) -> bool:
     """Whether a run is done, by what is in its folder."""
-    return runs.has_begun(planned.workdir) and runs.read(planned.workdir).finished
+    return history.has_begun(planned.workdir) and history.read_run(planned.workdir).finished
 
 
 class _Running(NamedTuple):
@@ -222,7 +223,7 @@ class _Progress:
 
 
 def _steps_done(planned: sweeps.Planned) -> int:
-    return runs.read(planned.workdir).step if runs.has_begun(planned.workdir) else 0
+    return history.read_run(planned.workdir).step if history.has_begun(planned.workdir) else 0
 
 
 def commands(planned: Sequence[sweeps.Planned], launcher: str) -> list[str]:
@@ -255,45 +256,51 @@ def summary(outcomes: dict[str, str]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; `arguments` are the process's own by default."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )  # fmt: skip
-    parser.add_argument('--sweep', required=True, help='FILE:FUNCTION')
-    parser.add_argument('--workdir', required=True, help='folder of the runs and their report')
-    parser.add_argument('--seeds', type=int, default=1, help="of each run; 1 is the config's own")
-    parser.add_argument('--parallel', type=int, default=1, help='runs at a time')
-    parser.add_argument('--launcher', help='print commands that begin with this; run nothing')
-    parser.add_argument(
-        '--check_inputs', action=argparse.BooleanOptionalAction, default=True,
-        help='look for data, bodies and checkpoints before; not where they are on other machines',
-    )  # fmt: skip
-    options, training = parser.parse_known_args(arguments)
+    """The command line; `arguments` are the process's own by default."""
+    flags = cli.Flags(__doc__, arguments)
+    sweep = flags.string('sweep', None, 'FILE:FUNCTION.', required=True)
+    workdir = flags.string('workdir', None, 'Folder of the runs and their report.', required=True)
+    seeds = flags.integer('seeds', 1, "Of each run; 1 is the config's own.", lower_bound=1)
+    parallel = flags.integer('parallel', 1, 'Runs at a time.', lower_bound=1)
+    launcher = flags.string('launcher', None, 'Print commands that begin with this; run nothing.')
+    check_inputs = flags.boolean(
+        'check_inputs', True, 'Look for data, bodies and checkpoints first, if they are here.'
+    )
     # Of this process, not of those it starts: the accelerators are the runs'.
     jax.config.update('jax_platforms', 'cpu')
-    with config_utils.clear_errors():
-        for name in ('seeds', 'parallel'):
-            if getattr(options, name) < 1:
-                raise ValueError(f'{name}={getattr(options, name)}: expected at least 1')
-        planned = sweeps.plan(training, sweeps.load(options.sweep), options.workdir, options.seeds)
-        if options.check_inputs:
+
+    def command() -> int:
+        planned = sweeps.plan_sweep(
+            flags.rest, sweeps.load_sweep(sweep.value), workdir.value, seeds.value
+        )
+        if check_inputs.value:
             sweeps.check_inputs(planned)
-        if options.launcher:
-            print('\n'.join(commands(planned, options.launcher)))
-            return
-        outcomes = Local(planned, options.parallel).run()
-        begun = [each.workdir for each in planned if runs.has_begun(each.workdir)]
-        first = [each.workdir for each in planned[: options.seeds] if each.workdir in begun]
-        try:
-            if begun:
-                baseline = first[0] if first else None
-                report.report(begun, f'{options.workdir}/report', baseline, options.workdir)
-        finally:
-            print(summary(outcomes))
-    if STOPPED in outcomes.values():
-        sys.exit(_TRY_AGAIN)
-    sys.exit(0 if all(outcome == DONE for outcome in outcomes.values()) else 1)
+        if launcher.value:
+            print('\n'.join(commands(planned, launcher.value)))
+            return 0
+        outcomes = Local(planned, parallel.value).run()
+        _report(planned[: seeds.value], planned, outcomes, workdir.value)
+        if STOPPED in outcomes.values():
+            return _TRY_AGAIN
+        return 0 if all(outcome == DONE for outcome in outcomes.values()) else 1
+
+    cli.run(flags, command, others=True)
+
+
+def _report(
+    first: Sequence[sweeps.Planned],
+    planned: Sequence[sweeps.Planned],
+    outcomes: dict[str, str],
+    workdir: str,
+) -> None:
+    """Report the runs that have begun, compared with the first, and say what became of all."""
+    begun = [each.workdir for each in planned if history.has_begun(each.workdir)]
+    baseline = next((each.workdir for each in first if each.workdir in begun), None)
+    try:
+        if begun:
+            report.report_runs(begun, f'{workdir}/report', baseline, workdir)
+    finally:
+        print(summary(outcomes))
 
 
 if __name__ == '__main__':

@@ -65,9 +65,10 @@ def shared() -> pathlib.Path:
 @pytest.fixture(scope='session')
 def mannequin():
     """The body model that needs no licence."""
-    from tokenhmr_jax.body import mannequin, smpl
+    from tokenhmr_jax.body import smpl
+    from tokenhmr_jax.mannequin.body import mannequin_arrays
 
-    return smpl.from_arrays(mannequin.arrays(), 'mannequin')
+    return smpl.body_from_arrays(mannequin_arrays(), 'mannequin')
 
 
 @pytest.fixture(scope='session')
@@ -77,7 +78,7 @@ def random_body():
 
     from tokenhmr_jax.body import smpl
 
-    return smpl.from_arrays(random_smpl(1), 'random body')
+    return smpl.body_from_arrays(random_smpl(1), 'random body')
 
 
 @pytest.fixture
@@ -182,10 +183,10 @@ def configs(tmp_path_factory):
     """Configs to convert with, by task; their body model is a file."""
     from random_body import random_smpl
 
-    from tokenhmr_jax.body import smpl
+    from tokenhmr_jax.readers import smpl_files
 
     body = tmp_path_factory.mktemp('body') / 'SMPL_NEUTRAL.npz'
-    smpl.write(body, random_smpl(1))
+    smpl_files.write_body_arrays(body, random_smpl(1))
     regressor = quickstart_config('regressor', ORIGINAL_SIZES | {'body': str(body)})
     return {
         'regressor': regressor,
@@ -223,16 +224,16 @@ def files(contents, tmp_path_factory) -> pathlib.Path:
 @pytest.fixture(scope='session')
 def converted(files, configs, tmp_path_factory) -> pathlib.Path:
     """A folder with all of them converted."""
-    from tokenhmr_jax.convert import convert
+    from tokenhmr_jax.convert import convert_weights
 
     def make(folder):
         tokenizer, regressor = files / 'tokenizer.pth', configs['regressor']
         for name in ('', 'large_'):
             source, stage1 = files / f'{name}tokenhmr.ckpt', files / f'{name}tokenizer.pth'
-            convert(source, folder / f'{name}tokenhmr', regressor, stage1)
-        convert(files / 'hmr2.ckpt', folder / 'hmr2', regressor)
-        convert(files / 'hmr2.ckpt', folder / 'hmr2_backbone', backbone=True)
-        convert(files / 'vitpose.pth', folder / 'vitpose')
-        convert(tokenizer, folder / 'tokenizer', configs['tokenizer'])
+            convert_weights(source, folder / f'{name}tokenhmr', regressor, stage1)
+        convert_weights(files / 'hmr2.ckpt', folder / 'hmr2', regressor)
+        convert_weights(files / 'hmr2.ckpt', folder / 'hmr2_backbone', backbone=True)
+        convert_weights(files / 'vitpose.pth', folder / 'vitpose')
+        convert_weights(tokenizer, folder / 'tokenizer', configs['tokenizer'])
 
     return made_once(tmp_path_factory, 'converted', make)

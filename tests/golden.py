@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-DATA = pathlib.Path(__file__).parent / 'data'
+DATA = pathlib.Path(__file__).parent / 'files'
 
 
 def assert_close(found, expected):

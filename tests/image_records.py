@@ -38,12 +38,12 @@ def person(rng: np.random.Generator, width: float, height: float) -> np.ndarray:
 
 
 def make(rng: np.random.Generator, key='test/0', image_size=(640, 480), height=260.0, **changes):
-    """A record whose person stands somewhere in the image. `changes` go to `records.store`."""
+    """A record whose person stands somewhere in the image. `changes` go to `records.store_picture`."""
     center = np.array([rng.uniform(0.3, 0.7) * image_size[0], 0.5 * image_size[1]])
     points = person(rng, 0.4 * height, height) + center - (0, height / 2)
     image = picture(image_size)
     draw_dots(image, points)
-    fields = records.store(image, center, (0.6 * height, 1.2 * height), **changes)
+    fields = records.store_picture(image, center, (0.6 * height, 1.2 * height), **changes)
     number = lambda shape, scale=1.0: rng.normal(0, scale, shape).astype(np.float32)  # noqa: E731
     return fields | {
         'key': key,
@@ -92,7 +92,7 @@ def prepare(folder, dataset: str, splits: dict[str, list[dict]]) -> None:
 
         def _generate_examples(self, rows):
             for record in rows:
-                records.check(record)
+                records.check_record(record)
                 yield record['key'], record
 
     builder = Builder(data_dir=str(folder))

@@ -15,8 +15,9 @@ import jax
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from tokenhmr_jax.body import mannequin, rotations, skeleton, smpl
+from tokenhmr_jax.body import rotations, skeleton, smpl
 from tokenhmr_jax.data import augment
+from tokenhmr_jax.mannequin.body import mannequin_arrays
 from tokenhmr_jax.types import SmplParams
 
 # From a world with y up to a camera with y down, a little from above.
@@ -37,7 +38,7 @@ def load_builder(name):
 
 def write_smpl(folder: pathlib.Path) -> None:
     """SMPL's three models, larger and smaller; the regressor of the extra keypoints beside."""
-    arrays = mannequin.arrays()
+    arrays = mannequin_arrays()
     extra = arrays.pop('joint_regressor_extra')
     (folder / 'SMPL_to_J19.pkl').write_bytes(pickle.dumps(np.asarray(extra)))
     for gender, height in HEIGHTS.items():
@@ -107,7 +108,7 @@ def encode(image, suffix) -> bytes:
 
 def assert_dots(record):
     """The picture of a record shows the right dot at each keypoint that has no other one near."""
-    columns = augment.apply(record, augment.Augmentation(), 256)
+    columns = augment.augment_crop(record, augment.Augmentation(), 256)
     pixels = record['keypoints2d'][image_records.DOTTED, :2]
     gaps = np.linalg.norm(pixels[:, None] - pixels, axis=-1) + 1e3 * np.eye(len(pixels))
     inside = (np.abs(columns['keypoints2d'][image_records.DOTTED, :2]) < 0.49).all(axis=1)

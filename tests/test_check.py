@@ -39,7 +39,7 @@ def found(tmp_path_factory):
     np.savez(folder / 'smpl_mean_params.npz', pose=np.zeros(144), shape=np.zeros(10), cam=[1, 2])
     (folder / 'SMPL_FEMALE.pkl').write_bytes(b'not a pickle')
     (folder / 'notes.npz').write_bytes(b'nothing to do with bodies')
-    return check.check([str(folder)])
+    return check.check_files([str(folder)])
 
 
 def test_every_file_is_judged(found):
@@ -59,7 +59,9 @@ def test_every_file_is_judged(found):
 
 
 def test_what_is_missing_for_what(found):
-    needs = {task.split(',')[0].split(' (')[0]: need for task, need in check.missing(found).items()}
+    needs = {
+        task.split(',')[0].split(' (')[0]: need for task, need in check.missing_files(found).items()
+    }
     assert needs == {
         'everything on the mannequin': [],
         'the tokenizer': [],
@@ -67,7 +69,7 @@ def test_what_is_missing_for_what(found):
         'the regressor from scratch': ['mean parameters'],
         'evaluation on 3DPW and EMDB': ['SMPL male', 'SMPL female', check.TOGETHER],
     }
-    text = check.describe(found)
+    text = check.describe_findings(found)
     assert 'missing: SMPL female (https://smpl.is.tue.mpg.de)' in text
     assert 'not yet  evaluation on 3DPW' in text
 
@@ -88,7 +90,7 @@ def test_evaluation_needs_what_the_builders_find(tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         found = [check.Finding(path, claim, '', '') for path, claim in paths.items()]
-        return check.missing(found)['evaluation on 3DPW and EMDB']
+        return check.missing_files(found)['evaluation on 3DPW and EMDB']
 
     assert needs({}) == []
     assert needs({'b/SMPL_MALE.pkl': 'b/basicmodel_m_lbs_10_207_0_v1.1.0.pkl'}) == [check.TOGETHER]
@@ -99,10 +101,10 @@ def test_evaluation_needs_what_the_builders_find(tmp_path):
 def test_a_broken_file_is_one_of_many(tmp_path):
     (tmp_path / 'SMPL_to_J19.npy').touch()
     np.savez(tmp_path / 'smpl_mean_params.npz', pose=np.zeros(144), shape=np.zeros(10), cam=[1] * 3)
-    first, second = check.check([str(tmp_path)])
+    first, second = check.check_files([str(tmp_path)])
     assert first.problem == 'No data left in file' and not second.problem
 
 
 def test_a_folder_that_is_not_there():
     with pytest.raises(FileNotFoundError, match='/no/folder'):
-        check.check(['/no/folder'])
+        check.check_files(['/no/folder'])

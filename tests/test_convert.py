@@ -16,9 +16,11 @@ from conftest import ORIGINAL_SIZES, quickstart_config
 from golden import assert_close
 
 import tokenhmr_jax
-from tokenhmr_jax import checkpoints, torch_files, train
-from tokenhmr_jax.convert import convert
-from tokenhmr_jax.tasks import TASKS
+from tokenhmr_jax import train
+from tokenhmr_jax.checkpoints.store import Checkpoints
+from tokenhmr_jax.convert import convert_weights
+from tokenhmr_jax.released.files import read_checkpoint
+from tokenhmr_jax.tasks import make_task
 
 torch = pytest.importorskip('torch')
 original_format = pytest.importorskip('original_format')
@@ -29,7 +31,7 @@ def test_golden_files_give_golden_numbers(shared, configs, tmp_path):
     golden = dict(np.load(shared / 'golden/golden.npz'))
     folder = shared / 'golden'
     config = configs['regressor']
-    convert(folder / 'tokenhmr.ckpt', tmp_path / 'model', config, folder / 'tokenizer.pth')
+    convert_weights(folder / 'tokenhmr.ckpt', tmp_path / 'model', config, folder / 'tokenizer.pth')
     image = golden['image_nhwc'].astype(np.float32)
     image = 255 * (image * np.float32([0.229, 0.224, 0.225]) + np.float32([0.485, 0.456, 0.406]))
     output = tokenhmr_jax.load(str(tmp_path / 'model')).predict_crops(image)
@@ -43,18 +45,18 @@ def test_golden_files_give_golden_numbers(shared, configs, tmp_path):
     np.testing.assert_allclose(orient[:, None], golden['pred_global_orient'], atol=1e-5)
     np.testing.assert_allclose(pose, golden['pred_body_pose'], atol=1e-5)
 
-    convert(folder / 'tokenizer.pth', tmp_path / 'tokenizer', configs['tokenizer'])
+    convert_weights(folder / 'tokenizer.pth', tmp_path / 'tokenizer', configs['tokenizer'])
     tokenizer = tokenhmr_jax.load_tokenizer(str(tmp_path / 'tokenizer'))
     tokens = tokenizer.encode(golden['tok_pose_rotmat'])
     np.testing.assert_array_equal(tokens.indices.ravel(), golden['tok_indices'].ravel())
     np.testing.assert_allclose(tokenizer.decode(tokens), golden['tok_recon_rotmat'], atol=1e-5)
 
-    unused = convert(folder / 'vitpose_backbone.pth', tmp_path / 'backbone')
+    unused = convert_weights(folder / 'vitpose_backbone.pth', tmp_path / 'backbone')
     assert unused == []
 
 
 def test_what_is_not_used_is_listed(files, configs, tmp_path):
-    unused = convert(files / 'hmr2.ckpt', tmp_path / 'run', configs['regressor'])
+    unused = convert_weights(files / 'hmr2.ckpt', tmp_path / 'run', configs['regressor'])
     assert unused == ['smpl.faces_tensor', 'initialized']
 
 
@@ -65,7 +67,7 @@ def fresh(task):
 
 
 def restored(path):
-    with checkpoints.Checkpoints(str(path), create=False) as saved:
+    with Checkpoints(str(path), create=False) as saved:
         return saved.read_model(saved.find('best'))
 
 
@@ -77,7 +79,7 @@ def test_training_starts_from_a_backbone(converted, configs, name):
     config.model.backbone.update(sizes, patch_size=16, scan=True)
     config.warm_start.checkpoint = str(converted / name)
     config.model.head = 'direct'
-    task = TASKS['regressor'].from_config(config)
+    task = make_task(config)
     params, state = fresh(task)
     begun, same = task.warm_start(params, state)
     assert same is state
@@ -89,7 +91,7 @@ def test_training_starts_from_a_backbone(converted, configs, name):
 
 def whole_config(converted, name):
     """The config of converted weights, to begin a run with all of them."""
-    with checkpoints.Checkpoints(str(converted / name), create=False) as saved:
+    with Checkpoints(str(converted / name), create=False) as saved:
         step = saved.find('best')
         config = quickstart_config('regressor', {})
         config.update(saved.read_config(step)['config'])
@@ -99,7 +101,7 @@ def whole_config(converted, name):
 
 
 def test_training_starts_from_a_whole_model(converted):
-    task = TASKS['regressor'].from_config(whole_config(converted, 'tokenhmr'))
+    task = make_task(whole_config(converted, 'tokenhmr'))
     begun = task.warm_start(*fresh(task))
     model = restored(converted / 'tokenhmr')
     jax.tree.map(np.testing.assert_array_equal, begun[0], model['params'])
@@ -113,7 +115,7 @@ def test_training_starts_from_published_mean_parameters(configs, tmp_path):
     config.model.body_mean = str(tmp_path / 'smpl_mean_params.npz')
     pose = np.arange(144.0)
     np.savez(config.model.body_mean, pose=pose, shape=np.full(10, 0.5), cam=[0.9, 0, 0])
-    task = TASKS['regressor'].from_config(config)
+    task = make_task(config)
     _, state = task.warm_start(*fresh(task))
     np.testing.assert_array_equal(state.mean_pose, pose.reshape(24, 6))
     np.testing.assert_array_equal(state.mean_betas, np.full(10, 0.5))
@@ -137,14 +139,14 @@ def test_a_start_that_does_not_fit_is_refused(converted, change, message):
     config.update_from_flattened_dict(change)
     if 'warm_start.checkpoint' in change:
         config.warm_start.checkpoint = str(converted / change['warm_start.checkpoint'])
-    task = TASKS['regressor'].from_config(config)
+    task = make_task(config)
     with pytest.raises(ValueError, match=message):
         task.warm_start(*fresh(task))
 
 
 @pytest.mark.fault(12, 'a renamed parameter at a warm start')
 def test_a_renamed_parameter_is_named(converted):
-    task = TASKS['regressor'].from_config(whole_config(converted, 'tokenhmr'))
+    task = make_task(whole_config(converted, 'tokenhmr'))
     params, state = fresh(task)
     params['backbone']['norm_'] = params['backbone'].pop('norm')
     with pytest.raises(ValueError, match=r'norm/bias is .*expected none; .*norm_/bias is missing'):
@@ -152,7 +154,7 @@ def test_a_renamed_parameter_is_named(converted):
 
 
 def test_training_does_not_go_on_from_converted_weights(converted):
-    with checkpoints.Checkpoints(str(converted / 'tokenhmr'), create=False) as saved:
+    with Checkpoints(str(converted / 'tokenhmr'), create=False) as saved:
         state = train.TrainState(np.int32(0), {}, {}, {})
         with pytest.raises(ValueError, match='expected their folder as'):
             saved.restore(7, state)
@@ -226,7 +228,7 @@ def test_a_wrong_checkpoint_leaves_nothing(
     monkeypatch.chdir(tmp_path)
     source = original_format.save(tmp_path / 'wrong.ckpt', changed(contents, change))
     with pytest.raises(ValueError, match=message) as error:
-        convert(source, tmp_path / 'run', configs['regressor'], files / 'tokenizer.pth')
+        convert_weights(source, tmp_path / 'run', configs['regressor'], files / 'tokenizer.pth')
     assert str(source) in str(error.value)
     assert os.listdir(tmp_path) == ['wrong.ckpt']
 
@@ -244,9 +246,9 @@ def test_a_broken_file_leaves_nothing(files, configs, tmp_path):
         ('other', 'not a readable PyTorch checkpoint'),
     ):
         with pytest.raises(ValueError, match=message):
-            convert(tmp_path / f'{name}.ckpt', tmp_path / 'run', configs['regressor'])
+            convert_weights(tmp_path / f'{name}.ckpt', tmp_path / 'run', configs['regressor'])
     with pytest.raises(FileNotFoundError, match=r'nowhere.ckpt: no such file'):
-        convert(tmp_path / 'nowhere.ckpt', tmp_path / 'run', configs['regressor'])
+        convert_weights(tmp_path / 'nowhere.ckpt', tmp_path / 'run', configs['regressor'])
     assert sorted(os.listdir(tmp_path)) == before
 
 
@@ -254,28 +256,28 @@ def test_a_failure_while_writing_leaves_nothing(files, configs, tmp_path, monkey
     def fail(*unused):
         raise OSError('disk full')
 
-    monkeypatch.setattr(checkpoints.Checkpoints, 'save_converted', fail)
+    monkeypatch.setattr(Checkpoints, 'save_converted', fail)
     with pytest.raises(OSError, match='disk full'):
-        convert(files / 'vitpose.pth', tmp_path / 'run')
+        convert_weights(files / 'vitpose.pth', tmp_path / 'run')
     assert os.listdir(tmp_path) == []
 
 
 def test_arguments_that_do_not_go_together(files, configs, converted, contents, tmp_path):
     run, regressor = tmp_path / 'run', configs['regressor']
     with pytest.raises(ValueError, match='predicts tokens: expected --tokenizer'):
-        convert(files / 'tokenhmr.ckpt', run, regressor)
+        convert_weights(files / 'tokenhmr.ckpt', run, regressor)
     with pytest.raises(ValueError, match='predicts the pose itself: expected no --tokenizer'):
-        convert(files / 'hmr2.ckpt', run, regressor, files / 'tokenizer.pth')
+        convert_weights(files / 'hmr2.ckpt', run, regressor, files / 'tokenizer.pth')
     with pytest.raises(ValueError, match=r'is a tokenizer: expected --config=configs/tokenizer.py'):
-        convert(files / 'tokenizer.pth', run, regressor)
+        convert_weights(files / 'tokenizer.pth', run, regressor)
     with pytest.raises(ValueError, match='exists: expected a new folder'):
-        convert(files / 'vitpose.pth', converted / 'vitpose')
+        convert_weights(files / 'vitpose.pth', converted / 'vitpose')
     other = original_format.save(tmp_path / 'other.pth', original_format.tokenizer(mul=1))
     with pytest.raises(ValueError, match=r'has 20 tokens of 24 codes, .* expects 40 of 24'):
-        convert(files / 'tokenhmr.ckpt', run, regressor, other)
+        convert_weights(files / 'tokenhmr.ckpt', run, regressor, other)
     odd = quickstart_config('regressor', ORIGINAL_SIZES | {'model.backbone.heads': 3})
     with pytest.raises(ValueError, match="backbone's 16 channels do not divide into 3 heads"):
-        convert(files / 'tokenhmr.ckpt', run, odd, files / 'tokenizer.pth')
+        convert_weights(files / 'tokenhmr.ckpt', run, odd, files / 'tokenizer.pth')
     assert not run.exists()
 
 
@@ -304,6 +306,6 @@ def test_settings_of_omegaconf_are_read(tmp_path):
     with mock.patch.dict(sys.modules, modules):
         checkpoint = {'state_dict': {'w': torch.ones(2)}, 'hyper_parameters': {'cfg': content}}
         torch.save(checkpoint, path)
-    file = torch_files.read(path)
+    file = read_checkpoint(path)
     assert file.config == {'depth': 3}
     assert file.tensors['w'].tolist() == [1, 1]

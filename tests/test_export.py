@@ -8,22 +8,24 @@ import jax
 import numpy as np
 import pytest
 
-from tokenhmr_jax import checkpoints, config_utils, torch_files
-from tokenhmr_jax.convert import convert
-from tokenhmr_jax.export import export
+from tokenhmr_jax.checkpoints.store import Checkpoints
+from tokenhmr_jax.config import clear_errors
+from tokenhmr_jax.convert import convert_weights
+from tokenhmr_jax.export import export_run
+from tokenhmr_jax.released.files import read_checkpoint
 
 torch = pytest.importorskip('torch')
 original_format = pytest.importorskip('original_format')
 
 
 def model(workdir):
-    with checkpoints.Checkpoints(str(workdir), create=False) as saved:
+    with Checkpoints(str(workdir), create=False) as saved:
         return saved.read_model(saved.find('best'))
 
 
 def assert_same_tensors(path, original, unused=()):
     """The file holds the original's tensors, all but those that are not used."""
-    found = torch_files.read(path).tensors
+    found = read_checkpoint(path).tensors
     assert found.keys() == original.keys() - set(unused)
     for name, value in found.items():
         np.testing.assert_array_equal(value, original[name], err_msg=name)
@@ -37,23 +39,23 @@ def test_the_originals_tensors_come_back(converted, contents, tmp_path):
         ('vitpose', ('backbone.pth',)),
         ('tokenizer', ('tokenizer.pth',)),
     ):
-        paths = export(str(converted / run), str(tmp_path / run))
+        paths = export_run(str(converted / run), str(tmp_path / run))
         assert tuple(path.name for path in paths) == names
         for path in paths:
             content = contents[path.name.replace('backbone', 'vitpose')]
             tensors = content.get('state_dict', content.get('net'))
             assert_same_tensors(path, tensors, unused if path.suffix == '.ckpt' else ())
     with pytest.raises(ValueError, match=r'tokenizer.pth exists: expected another --out'):
-        export(str(converted / 'tokenizer'), str(tmp_path / 'tokenizer'))
+        export_run(str(converted / 'tokenizer'), str(tmp_path / 'tokenizer'))
 
 
 def test_without_pytorch_one_line_says_so(converted, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'torch', None)
     with (
         pytest.raises(SystemExit, match=r'error: PyTorch checkpoints need PyTorch: pip install'),
-        config_utils.clear_errors(),
+        clear_errors(),
     ):
-        export(str(converted / 'tokenizer'), str(tmp_path / 'out'))
+        export_run(str(converted / 'tokenizer'), str(tmp_path / 'out'))
     assert not (tmp_path / 'out').exists()
 
 
@@ -62,17 +64,17 @@ def test_a_stacked_model_goes_there_and_back(converted, contents, configs, tmp_p
     from tokenhmr_jax.models import vit
     from tokenhmr_jax.models.regressor import FrozenWeights
 
-    with checkpoints.Checkpoints(str(converted / 'tokenhmr'), create=False) as saved:
+    with Checkpoints(str(converted / 'tokenhmr'), create=False) as saved:
         description = saved.read_config(7)
     given = model(converted / 'tokenhmr')
     stacked = given['params'] | {'backbone': vit.stack_blocks(given['params']['backbone'])}
     description['config']['model']['backbone']['scan'] = True
-    with checkpoints.Checkpoints(str(tmp_path / 'trained')) as saved:
+    with Checkpoints(str(tmp_path / 'trained')) as saved:
         saved.save_converted(9, stacked, FrozenWeights(**given['state']), description)
-    first, second = export(str(tmp_path / 'trained'), str(tmp_path / 'out'))
-    convert(first, tmp_path / 'again', configs['regressor'], second)
+    first, second = export_run(str(tmp_path / 'trained'), str(tmp_path / 'out'))
+    convert_weights(first, tmp_path / 'again', configs['regressor'], second)
     jax.tree.map(np.testing.assert_array_equal, model(tmp_path / 'again'), given)
-    with checkpoints.Checkpoints(str(tmp_path / 'again'), create=False) as saved:
+    with Checkpoints(str(tmp_path / 'again'), create=False) as saved:
         again = saved.read_config(9)['config']
     assert again['model']['decoder'] == description['config']['model']['decoder']
     assert again['tokenizer']['model'] == description['config']['tokenizer']['model']
@@ -87,7 +89,7 @@ def test_the_original_can_read_its_settings(converted, tmp_path):
                 return self[name]
             raise AttributeError(name)
 
-    _, path = export(str(converted / 'tokenhmr'), str(tmp_path))
+    _, path = export_run(str(converted / 'tokenhmr'), str(tmp_path))
     module = types.ModuleType('yacs.config')
     module.CfgNode = CfgNode
     with mock.patch.dict(sys.modules, {'yacs': types.ModuleType('yacs'), 'yacs.config': module}):
@@ -105,9 +107,9 @@ def test_the_original_can_read_its_settings(converted, tmp_path):
 def test_golden_files_come_back(shared, configs, tmp_path):
     folder = shared / 'golden'
     source, tokenizer = folder / 'tokenhmr.ckpt', folder / 'tokenizer.pth'
-    convert(source, tmp_path / 'run', configs['regressor'], tokenizer)
-    first, second = export(str(tmp_path / 'run'), str(tmp_path / 'out'))
-    original = torch_files.read(source).tensors
+    convert_weights(source, tmp_path / 'run', configs['regressor'], tokenizer)
+    first, second = export_run(str(tmp_path / 'run'), str(tmp_path / 'out'))
+    original = read_checkpoint(source).tensors
     unused = [name for name in original if name.startswith('smpl.')]
     assert_same_tensors(first, original, [*unused, 'initialized'])
-    assert_same_tensors(second, torch_files.read(tokenizer).tensors)
+    assert_same_tensors(second, read_checkpoint(tokenizer).tensors)

@@ -372,7 +372,7 @@ def test_the_job_set_is_what_its_definition_allows(cluster):
     code, printed, calls = cluster('gke.sh', *arguments, kubectl='exit 1')
     assert (code, calls) == (0, [])
     manifest = yaml.safe_load(printed)
-    schema = json.loads(gzip.decompress((ROOT / 'tests/data/jobset.schema.json.gz').read_bytes()))
+    schema = json.loads(gzip.decompress((ROOT / 'tests/files/jobset.schema.json.gz').read_bytes()))
     jsonschema.validate(manifest, schema)
     job = manifest['spec']['replicatedJobs'][0]['template']['spec']
     pod = job['template']['spec']

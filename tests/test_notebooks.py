@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, quickstart_config
 
-from tokenhmr_jax.convert import convert
+from tokenhmr_jax.convert import convert_weights
 
 
 @pytest.fixture(scope='module')
@@ -22,9 +22,11 @@ def runs(files, configs, tmp_path_factory) -> pathlib.Path:
     regressor = quickstart_config('regressor', {})
     regressor.update(configs['regressor'].to_dict() | {'body': 'mannequin'})
     tokenizer = quickstart_config('tokenizer', {'body': 'mannequin'})
-    convert(files / 'tokenhmr.ckpt', folder / 'regressor', regressor, files / 'tokenizer.pth')
-    convert(files / 'hmr2.ckpt', folder / 'hmr2', regressor)
-    convert(files / 'tokenizer.pth', folder / 'tokenizer', tokenizer)
+    convert_weights(
+        files / 'tokenhmr.ckpt', folder / 'regressor', regressor, files / 'tokenizer.pth'
+    )
+    convert_weights(files / 'hmr2.ckpt', folder / 'hmr2', regressor)
+    convert_weights(files / 'tokenizer.pth', folder / 'tokenizer', tokenizer)
     return folder
 
 

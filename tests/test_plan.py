@@ -8,19 +8,21 @@ import jax.numpy as jnp
 from conftest import tiny_config
 from jax.sharding import NamedSharding, PartitionSpec
 
-from tokenhmr_jax import collectives, flops, plan, sharding
+from tokenhmr_jax import plan
+from tokenhmr_jax.studies import collectives, flops
+from tokenhmr_jax.training import sharding
 
 
 def test_operations_of_products_loops_branches_and_gradients():
     x, w = jnp.ones((8, 32)), jnp.ones((32, 32))
-    assert flops.count(jnp.dot, x, w) == 2 * 8 * 32 * 32
+    assert flops.count_flops(jnp.dot, x, w) == 2 * 8 * 32 * 32
     loop = lambda x: jax.lax.scan(lambda x, _: (x @ w, None), x, None, length=5)[0]  # noqa: E731
-    assert flops.count(jax.jit(loop), x) == 5 * 2 * 8 * 32 * 32
+    assert flops.count_flops(jax.jit(loop), x) == 5 * 2 * 8 * 32 * 32
     branch = lambda x: jax.lax.cond(x[0, 0] > 0, lambda: x @ w, lambda: x)  # noqa: E731
-    assert flops.count(branch, x) == 2 * 8 * 32 * 32
+    assert flops.count_flops(branch, x) == 2 * 8 * 32 * 32
     # Two products forward; three backward, for nothing asks for the gradient of x.
     loss = lambda w: jnp.sum(jnp.sin(jnp.sin(x @ w) @ w))  # noqa: E731
-    assert flops.count(jax.grad(loss), w) == 5 * 2 * 8 * 32 * 32
+    assert flops.count_flops(jax.grad(loss), w) == 5 * 2 * 8 * 32 * 32
     kernel = jnp.ones((3, 6, 10))
     convolve = functools.partial(
         jax.lax.conv_general_dilated,
@@ -28,7 +30,7 @@ def test_operations_of_products_loops_branches_and_gradients():
         padding='SAME',
         dimension_numbers=('NWC', 'WIO', 'NWC'),
     )
-    assert flops.count(convolve, jnp.ones((2, 7, 6)), kernel) == 2 * (2 * 7 * 10) * 3 * 6
+    assert flops.count_flops(convolve, jnp.ones((2, 7, 6)), kernel) == 2 * (2 * 7 * 10) * 3 * 6
 
 
 def test_collectives_and_their_bytes_in_a_loop():
@@ -54,14 +56,14 @@ def test_collectives_and_their_bytes_in_a_loop():
     asked = f'{condition} (p: s32[]) -> pred[] {{\n  %n = s32[] constant(6)\n'
     asked += '  ROOT %lt = pred[] compare(%i, %n), direction=LT\n}\n'
     for program in (text, untold + asked):
-        found = collectives.totals(collectives.find(program))
+        found = collectives.totals(collectives.find_collectives(program))
         assert found['all-reduce'] == (1, 4)
         assert found['all-gather'][1] == 6 * 32 * 32 * 4
 
 
 def test_a_plan_is_of_the_step_that_training_takes():
     config = tiny_config('/nowhere', **{'optimizer.muon_learning_rate': None})
-    found = plan.make(config, jax.devices())
+    found = plan.make_plan(config, jax.devices())
     assert (found.batch, found.problem) == (16, None)
     assert found.operations > 0
     # AdamW keeps two numbers for each parameter.

@@ -14,12 +14,15 @@ import skimage.data
 from conftest import SMALL_REGRESSOR, command, quickstart_config
 from PIL import Image
 
-from tokenhmr_jax import checkpoints, stablehlo, view
+from tokenhmr_jax import view
 from tokenhmr_jax.body import camera, smpl
-from tokenhmr_jax.inference import Model
-from tokenhmr_jax.predict import Settings, predict
-from tokenhmr_jax.predicting import results, sources, video
-from tokenhmr_jax.tasks import TASKS
+from tokenhmr_jax.checkpoints.compatibility import describe_run
+from tokenhmr_jax.checkpoints.store import Checkpoints
+from tokenhmr_jax.inference import results, sources, video
+from tokenhmr_jax.inference.model import Model
+from tokenhmr_jax.predict import PredictSettings, predict
+from tokenhmr_jax.studies import stablehlo
+from tokenhmr_jax.tasks import make_task
 from tokenhmr_jax.types import RegressorOutput, SmplParams
 
 
@@ -27,7 +30,7 @@ from tokenhmr_jax.types import RegressorOutput, SmplParams
 def parts(mannequin):
     """What a model is made of: config, task, parameters, state, body."""
     config = quickstart_config('regressor', SMALL_REGRESSOR)
-    task = TASKS['regressor'].from_config(config)
+    task = make_task(config)
     params, state = task.init(jax.random.key(0))
     # A codebook is empty until it comes from stage 1; its poses would be no rotations.
     state = state.replace(codes=jax.random.normal(jax.random.key(1), state.codes.shape))
@@ -67,7 +70,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def settings(folder):
-    return Settings(boxes=str(folder / 'boxes.csv'), meshes=('glb', 'obj'), fov=60.0)
+    return PredictSettings(boxes=str(folder / 'boxes.csv'), meshes=('glb', 'obj'), fov=60.0)
 
 
 @pytest.fixture(scope='module')
@@ -79,10 +82,12 @@ def result(model, folder, settings, tmp_path_factory):
 def test_each_picture_does_the_right_thing(result, model):
     out, summary = result
     assert list(summary['failed']) == ['broken'] and summary['frames'] == 8
-    counts = {p.stem: len(results.read(p)['boxes']) for p in (out / 'frames').glob('*.npz')}
+    counts = {p.stem: len(results.read_arrays(p)['boxes']) for p in (out / 'frames').glob('*.npz')}
     one = dict.fromkeys(('a', 'grey', 'rgba', 'turned', 'deep', 'large'), 1)
     assert counts == one | {'many': 40, 'nobody': 0}
-    sizes = {p.stem: results.read(p)['image_size'].tolist() for p in (out / 'frames').glob('*')}
+    sizes = {
+        p.stem: results.read_arrays(p)['image_size'].tolist() for p in (out / 'frames').glob('*')
+    }
     assert sizes['turned'] == [61, 80] and sizes['large'] == [4000, 3000]
     assert len(list((out / 'meshes').glob('*.glb'))) == 46
     overlay = cv2.imread(str(out / 'overlays/large.jpg'))
@@ -94,7 +99,7 @@ def test_each_picture_does_the_right_thing(result, model):
 def test_a_file_holds_what_the_model_predicts(result, model, folder):
     """Batches that fill across pictures change nothing; the schema's arrays fit together."""
     out, _ = result
-    found = results.read(out / 'frames/many.npz')
+    found = results.read_arrays(out / 'frames/many.npz')
     image = cv2.imread(str(folder / 'many.png'))[..., ::-1]
     focal = 40 / np.tan(np.radians(30))
     alone = model.predict(image, found['boxes'][[7]], focal)
@@ -151,7 +156,7 @@ def clip(tmp_path_factory):
 @pytest.fixture(scope='module')
 def film(model, clip, tmp_path_factory):
     out = tmp_path_factory.mktemp('film') / 'r'
-    settings = Settings(boxes=str(clip / 'boxes.csv'), batch_size=4)
+    settings = PredictSettings(boxes=str(clip / 'boxes.csv'), batch_size=4)
     return out, predict(model, str(clip / 'clip.avi'), str(out), settings)
 
 
@@ -162,11 +167,11 @@ def test_a_video_that_ends_in_the_middle(film):
     assert set(summary['tracks']) == {'0', '1'}
     for track_id, track in summary['tracks'].items():
         assert track['acceleration_after'] < track['acceleration_before']
-        arrays = results.read(out / f'tracks/{track_id}.npz')
+        arrays = results.read_arrays(out / f'tracks/{track_id}.npz')
         assert len(arrays['camera_joints']) == track['frames'] == frames
         assert (out / f'tracks/{track_id}.bvh').exists()
     # They cross, and keep their ways.
-    left = results.read(out / 'tracks/0.npz')['boxes'][:, 0]
+    left = results.read_arrays(out / 'tracks/0.npz')['boxes'][:, 0]
     np.testing.assert_allclose(np.diff(left), 2)
     capture = cv2.VideoCapture(str(out / 'overlay.webm'))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == frames
@@ -177,16 +182,16 @@ def test_a_video_that_ends_in_the_middle(film):
 def test_a_video_goes_on_where_it_stopped(film, model, clip, tmp_path):
     """Who is in both parts is still who they were."""
     shutil.copytree(film[0], tmp_path / 'r')
-    before = results.read(tmp_path / 'r/tracks/1.npz')
+    before = results.read_arrays(tmp_path / 'r/tracks/1.npz')
     for t in range(4, film[1]['frames']):
         (tmp_path / f'r/frames/{t:06d}.npz').unlink()
-    settings = Settings(boxes=str(clip / 'boxes.csv'), batch_size=4, overlays=False)
+    settings = PredictSettings(boxes=str(clip / 'boxes.csv'), batch_size=4, overlays=False)
     with pytest.raises(ValueError, match=r'holds another result: overlays'):
         predict(model, str(clip / 'clip.avi'), str(tmp_path / 'r'), settings)
     settings = settings._replace(overlays=True)
     summary = predict(model, str(clip / 'clip.avi'), str(tmp_path / 'r'), settings)
     assert summary['persons_in_this_run'] == 2 * (film[1]['frames'] - 4)
-    after = results.read(tmp_path / 'r/tracks/1.npz')
+    after = results.read_arrays(tmp_path / 'r/tracks/1.npz')
     for name in ('boxes', 'index', 'camera_joints'):
         np.testing.assert_allclose(after[name], before[name], rtol=1e-5, atol=1e-5)
 
@@ -210,7 +215,7 @@ def test_a_page_says_what_it_leaves_out(tmp_path, capsys, monkeypatch):
     (folder / 'result.json').write_text('{"request": {}}')
     for name in ('a<!--<script>', 'b'):
         cv2.imwrite(str(folder / f'overlays/{name}.jpg'), picture(8, 8))
-        results.write(folder / f'frames/{name}.npz', {'boxes': np.zeros((2, 4))})
+        results.write_arrays(folder / f'frames/{name}.npz', {'boxes': np.zeros((2, 4))})
         for row in range(2):
             (folder / f'meshes/{name}_{row}.glb').write_bytes(b'a body')
     monkeypatch.setattr(view, '_MOST_FRAMES', 1)
@@ -230,7 +235,7 @@ def test_an_overlay_that_cannot_be_written(model, clip, tmp_path):
     """A full disk, or no encoder: the frame is not done."""
     Image.fromarray(picture(8, 8)).save(tmp_path / 'a.png')
     (tmp_path / 'boxes.csv').write_text('image,left,top,right,bottom\n')
-    settings = Settings(boxes=str(tmp_path / 'boxes.csv'))
+    settings = PredictSettings(boxes=str(tmp_path / 'boxes.csv'))
     out = tmp_path / 'r'
     predict(model, str(tmp_path / 'a.png'), str(out), settings)
     (out / 'frames/a.npz').unlink()
@@ -323,16 +328,16 @@ def test_a_photograph(model, tmp_path, capsys, monkeypatch):
     Image.fromarray(skimage.data.astronaut()).save(tmp_path / 'eileen.png')
     for boxes in ('image', 'detect'):
         out = tmp_path / boxes
-        settings = Settings(boxes=boxes, meshes=('ply',))
+        settings = PredictSettings(boxes=boxes, meshes=('ply',))
         summary = predict(model, str(tmp_path / 'eileen.png'), str(out), settings)
         said = {
             'image': 'one in each image',
             'detect': "OpenCV's people detector, which misses many",
         }
         assert summary['frames'] == 1 and said[boxes] in capsys.readouterr().out
-        found = results.read(out / 'frames/eileen.npz')
+        found = results.read_arrays(out / 'frames/eileen.npz')
         assert len(found['boxes']) == len(list((out / 'meshes').glob('eileen_*.ply')))
-    whole = results.read(tmp_path / 'image/frames/eileen.npz')
+    whole = results.read_arrays(tmp_path / 'image/frames/eileen.npz')
     assert whole['boxes'].tolist() == [[0, 0, 512, 512]]
     assert whole['focal_length'] == 10000 and 'not the world' in str(whole['camera_source'])
 
@@ -382,8 +387,8 @@ def test_translations_are_metres_in_the_images_camera(parts, mannequin, focal_le
 def test_the_commands(parts, tmp_path):
     """From a checkpoint and a picture to a page, as a user types them."""
     config, _, params, state, body = parts
-    with checkpoints.Checkpoints(str(tmp_path / 'run')) as saved:
-        description = checkpoints.describe(config, smpl.topology(body))
+    with Checkpoints(str(tmp_path / 'run')) as saved:
+        description = describe_run(config, smpl.topology(body))
         saved.save_converted(7, params, state, description)
     Image.fromarray(picture(60, 80)).save(tmp_path / 'a.png')
     printed = command(
@@ -399,13 +404,13 @@ def test_the_commands(parts, tmp_path):
 @pytest.mark.parametrize('batch', [None, 2])
 def test_an_exported_model_needs_no_model_code(model, tmp_path, batch):
     """Its loader runs without this package, and gives what the model gives."""
-    stablehlo.export(model, str(tmp_path / 'program'), batch)
+    stablehlo.export_program(model, str(tmp_path / 'program'), batch)
     crops = picture(128, 64).reshape(2, 64, 64, 3)
     np.save(tmp_path / 'crops.npy', crops)
     loader = tmp_path / 'program/load.py'
     assert 'tokenhmr' not in loader.read_text()
     arguments = [sys.executable, str(loader), 'crops.npy', 'out.npz']
     subprocess.run(arguments, cwd=tmp_path, check=True, env=os.environ | {'PYTHONPATH': ''})
-    found, expected = results.read(tmp_path / 'out.npz'), model.predict_crops(crops)
+    found, expected = results.read_arrays(tmp_path / 'out.npz'), model.predict_crops(crops)
     np.testing.assert_allclose(found['vertices'], expected.body.vertices, atol=1e-4)
     np.testing.assert_allclose(found['residual_token_probs'], expected.token_probs, atol=1e-4)

@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from tokenhmr_jax import report, runs
+from tokenhmr_jax import report
+from tokenhmr_jax.training import history
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def sweep(make_run):
 
 
 def test_rows_are_means_over_seeds_with_their_difference_to_the_baseline(sweep, tmp_path):
-    none, tals = report.report([sweep], tmp_path / 'out', baseline='none')
+    none, tals = report.report_runs([sweep], tmp_path / 'out', baseline='none')
     assert (none.name, len(none.runs), none.settings) == ('none', 3, {'tals.enabled': False})
     assert (tals.name, len(tals.runs), tals.settings) == ('tals', 3, {'tals.enabled': True})
     with open(tmp_path / 'out/report.csv') as file:
@@ -82,17 +83,17 @@ def test_rows_are_means_over_seeds_with_their_difference_to_the_baseline(sweep, 
 def test_the_plots_show_the_runs(sweep, tmp_path):
     cv2 = pytest.importorskip('cv2')
     pytest.importorskip('matplotlib')
-    report.report([sweep], tmp_path / 'out')
+    report.report_runs([sweep], tmp_path / 'out')
     for name in ('curves.png', 'errors.png'):
         assert cv2.imread(str(tmp_path / 'out' / name)) is not None, name
 
-    from tokenhmr_jax import report_plots
+    from tokenhmr_jax.drawing import report_plots
 
-    rows = report.rows([runs.read(folder) for folder in runs.find([sweep])])
-    axis = report_plots.curves(rows, ['mpjpe_mm']).axes[0]
+    rows = report.rows([history.read_run(folder) for folder in history.find_runs([sweep])])
+    axis = report_plots.plot_curves(rows, ['mpjpe_mm']).axes[0]
     assert len(axis.lines) == 3 + 1 + 3 + 1
     np.testing.assert_allclose(axis.lines[3].get_xydata(), [[10, 120], [20, 101]])
-    axis = report_plots.errors(rows, report.newest_scores).axes[0]
+    axis = report_plots.plot_errors(rows, report.newest_scores).axes[0]
     dots = np.concatenate(
         [group.get_offsets() for group in axis.collections if len(group.get_offsets())]
     )
@@ -103,23 +104,25 @@ def test_a_run_that_diverged_is_left_out_of_the_picture(make_run, tmp_path):
     pytest.importorskip('matplotlib')
     make_run('good', {20: (99.0, 5.0)})
     make_run('diverged', {20: (float('nan'), 5.0)}, **ON)
-    report.report([make_run.folder], tmp_path / 'out', baseline='good')
+    report.report_runs([make_run.folder], tmp_path / 'out', baseline='good')
     assert '| diverged | True | 1 | 20 | nan (+nan) |' in (tmp_path / 'out/report.md').read_text()
     assert (tmp_path / 'out/errors.png').exists()
-    report.report([make_run.folder / 'diverged'], tmp_path / 'alone')
+    report.report_runs([make_run.folder / 'diverged'], tmp_path / 'alone')
 
 
 def test_scores_of_whole_splits_count_where_all_runs_have_them(make_run):
     scores = {'regressor': {'mpjpe_mm': 90.0, 'joint_mm/knee': 3.0}, 'mean body': {'mpjpe_mm': 1.0}}
     whole = {'evaluation': {'rows': scores}}
-    both = [runs.read(make_run(f'{i}', {20: (99.0, 5.0)}, seed=i, **whole)) for i in range(2)]
+    both = [
+        history.read_run(make_run(f'{i}', {20: (99.0, 5.0)}, seed=i, **whole)) for i in range(2)
+    ]
     (row,) = report.rows(both)
     values, source = report.scores_of([row])
     assert values(row) == 2 * [{'mpjpe_mm': 90.0}]
     assert source == 'a, b (lsp14), `evaluation.json`, steps 20'
     other = {'rows': scores, 'splits': ['a']}
     for name, evaluation in (('without', None), ('of_other_splits', other)):
-        third = runs.read(make_run(name, {20: (99.0, 5.0)}, evaluation=evaluation, **ON))
+        third = history.read_run(make_run(name, {20: (99.0, 5.0)}, evaluation=evaluation, **ON))
         values, source = report.scores_of([row, *report.rows([third])])
         assert values(row) == 2 * [{'mpjpe_mm': 99.0, 'keypoints2d_px': 5.0}]
         assert 'in training' in source
@@ -127,57 +130,57 @@ def test_scores_of_whole_splits_count_where_all_runs_have_them(make_run):
     (old / 'evaluation').mkdir()
     (old / 'evaluation/evaluation.json').write_text(json.dumps(scores))
     with pytest.raises(ValueError, match='expected step, splits, convention and rows'):
-        runs.read(old)
+        history.read_run(old)
 
 
 def test_runs_under_way_are_compared_at_the_step_that_they_share(make_run):
     first = make_run('one', {5: (90.0, 9.0), 10: (80.0, 8.0)}, done=False)
     second = make_run('two', {5: (70.0, 7.0)}, done=False, seed=1)
     third = make_run('three', {}, done=False, seed=2)
-    (row,) = report.rows([runs.read(folder) for folder in (first, second, third)])
+    (row,) = report.rows([history.read_run(folder) for folder in (first, second, third)])
     assert [scores['mpjpe_mm'] for scores in report.newest_scores(row)] == [90.0, 70.0]
 
 
 def test_how_a_run_was_computed_makes_no_row_of_its_own(make_run):
     threads = [make_run(f'{i}', {}, seed=i, data={'num_threads': i, 'x': 1}) for i in range(2)]
-    (row,) = report.rows([runs.read(folder) for folder in threads])
+    (row,) = report.rows([history.read_run(folder) for folder in threads])
     assert row.settings == {}
 
 
 def test_rows_are_named_after_folders_of_their_own(make_run):
     flat = [make_run(f'run{i}', {}, seed=i % 2, tals={'enabled': i > 1}) for i in range(4)]
-    assert [row.name for row in report.rows(list(map(runs.read, flat)))] == [
+    assert [row.name for row in report.rows(list(map(history.read_run, flat)))] == [
         'run0, run1', 'run2, run3',
     ]  # fmt: skip
-    assert [row.name for row in report.rows(list(map(runs.read, flat[:2])))] == ['sweep']
-    assert [row.name for row in report.rows([runs.read(flat[0])])] == ['run0']
-    nested = runs.read(make_run('on/seed=0', {}, **ON))
+    assert [row.name for row in report.rows(list(map(history.read_run, flat[:2])))] == ['sweep']
+    assert [row.name for row in report.rows([history.read_run(flat[0])])] == ['run0']
+    nested = history.read_run(make_run('on/seed=0', {}, **ON))
     (row,) = report.rows([nested], str(make_run.folder))
     assert row.name == 'on'  # as it will be when others of its seeds have begun
 
 
 def test_a_run_that_is_being_written_is_read(make_run):
     folder = make_run('one', {10: (99.0, 5.0), 20: (98.0, 5.0)}, done=False)
-    assert not runs.read(folder).finished  # evaluated, but its last step is not saved
+    assert not history.read_run(folder).finished  # evaluated, but its last step is not saved
     with open(folder / 'metrics.jsonl', 'a') as file:
         file.write('{"step": 30, "lo')
-    assert runs.read(folder).step == 20
+    assert history.read_run(folder).step == 20
     with open(folder / 'metrics.jsonl', 'a') as file:
         file.write('\n')
     with pytest.raises(ValueError, match=r'metrics.jsonl, line 5: not readable'):
-        runs.read(folder)
+        history.read_run(folder)
 
 
 def test_a_run_without_any_evaluation_has_a_row(make_run, tmp_path):
     make_run('old', {20: (99.0, 5.0)})
     make_run('new', {}, done=False, **ON)
-    report.report([make_run.folder], tmp_path / 'out', baseline='old')
+    report.report_runs([make_run.folder], tmp_path / 'out', baseline='old')
     assert '| new | True | 0/1 | 0 | - | - |' in (tmp_path / 'out/report.md').read_text()
 
 
 def test_what_is_not_there_is_named(sweep, tmp_path):
-    report.report([sweep], tmp_path / 'a', baseline=f'{sweep}/none/seed=0/')
+    report.report_runs([sweep], tmp_path / 'a', baseline=f'{sweep}/none/seed=0/')
     with pytest.raises(ValueError, match=r"baseline='x': expected one of \['none', 'tals'\]"):
-        report.report([sweep], tmp_path, baseline='x')
+        report.report_runs([sweep], tmp_path, baseline='x')
     with pytest.raises(FileNotFoundError, match='no run has begun here'):
-        report.report([tmp_path / 'nothing'], tmp_path)
+        report.report_runs([tmp_path / 'nothing'], tmp_path)

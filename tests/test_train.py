@@ -9,9 +9,13 @@ import pytest
 from conftest import command, tiny_config, train_arguments
 from training_runs import read_metrics, steps_of
 
-from tokenhmr_jax import checkpoints, optimizer, sharding, train, train_step
+from tokenhmr_jax import train
 from tokenhmr_jax.body import smpl
-from tokenhmr_jax.tasks import TASKS
+from tokenhmr_jax.checkpoints.compatibility import check_same_run, describe_run
+from tokenhmr_jax.checkpoints.store import Checkpoints
+from tokenhmr_jax.tasks import make_task
+from tokenhmr_jax.training import optimizer, sharding
+from tokenhmr_jax.training.step import initial_state, make_step
 from tokenhmr_jax.types import PoseBatch
 
 
@@ -78,14 +82,14 @@ def run_steps(devices, batches, start=None, parts=1, **overrides):
     settings = {'optimizer.warmup_steps': 0, 'codebook.num_codes': 200} | overrides
     config = tiny_config('/nowhere', **settings)
     mesh = sharding.make_mesh(jax.devices()[:devices], config.mesh.fsdp)
-    task = TASKS[config.task].from_config(config)
+    task = make_task(config)
     frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
-    tx = optimizer.make(config.optimizer, config.num_steps)
+    tx = optimizer.make_optimizer(config.optimizer, config.num_steps)
     if start is None:
-        state = train_step.initial_state(task, tx, mesh, config.seed)
+        state = initial_state(task, tx, mesh, config.seed)
     else:
         state = jax.device_put(start, sharding.by_rules(start, mesh))
-    step = train_step.make(task, tx, mesh, parts)
+    step = make_step(task, tx, mesh, parts)
     seed = jax.device_put(config.seed, sharding.replicated(mesh))
     states, logs = [], []
     for batch in batches:
@@ -162,7 +166,7 @@ def test_hands_of_the_release_put_a_floor_under_the_mesh_loss(prepared, tmp_path
         config = tiny_config(
             prepared, **{'body': str(tmp_path / 'SMPLH_NEUTRAL.npz'), 'ground_truth_hands': hands}
         )
-        task = TASKS['tokenizer'].from_config(config)
+        task = make_task(config)
         frozen = task.frozen()
         body_of = jax.jit(task._body)
         predicted, truth = (body_of(frozen.body, pose, h) for h in (None, frozen.hands))
@@ -170,14 +174,14 @@ def test_hands_of_the_release_put_a_floor_under_the_mesh_loss(prepared, tmp_path
         assert (error > 0.01) == floor
     config.body = 'mannequin'
     with pytest.raises(ValueError, match='no mean hand pose'):
-        TASKS['tokenizer'].from_config(config).frozen()
+        make_task(config).frozen()
 
 
 def test_each_part_of_a_batch_has_a_token_for_each_code():
     """16 poses of 20 tokens and 32 codes: enough for 10 parts."""
-    TASKS['tokenizer'].from_config(tiny_config('/nowhere', accumulation_steps=8))
+    make_task(tiny_config('/nowhere', accumulation_steps=8))
     with pytest.raises(ValueError, match=r'320 tokens in accumulation_steps=16 parts.*32 codes'):
-        TASKS['tokenizer'].from_config(tiny_config('/nowhere', accumulation_steps=16))
+        make_task(tiny_config('/nowhere', accumulation_steps=16))
 
 
 BAD_SETTINGS = [
@@ -227,16 +231,16 @@ def test_a_workdir_that_is_no_folder_is_refused(prepared):
 
 
 def test_a_checkpoint_of_another_body_is_refused(trained, prepared, random_body):
-    with checkpoints.Checkpoints(str(trained), create=False) as saved:
+    with Checkpoints(str(trained), create=False) as saved:
         stored = saved.read_config(saved.find('last'))
     config = tiny_config(prepared)
-    other = checkpoints.describe(config, smpl.topology(random_body))
+    other = describe_run(config, smpl.topology(random_body))
     with pytest.raises(ValueError, match='body of another topology'):
-        checkpoints.check_same(stored, other, 'x')
+        check_same_run(stored, other, 'x')
 
 
 def test_steps_are_found_by_name_and_number(trained):
-    with checkpoints.Checkpoints(str(trained), create=False) as saved:
+    with Checkpoints(str(trained), create=False) as saved:
         scores = {
             line['step']: line['eval/mpjpe_mm']
             for line in read_metrics(trained)
@@ -250,4 +254,4 @@ def test_steps_are_found_by_name_and_number(trained):
 
 def test_no_checkpoints_is_said_so(tmp_path):
     with pytest.raises(FileNotFoundError, match='no checkpoints'):
-        checkpoints.Checkpoints(str(tmp_path), create=False)
+        Checkpoints(str(tmp_path), create=False)

@@ -13,12 +13,11 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
 
-from tokenhmr_jax import config_utils, safe_pickle
-from tokenhmr_jax.body import skeleton, smpl
-from tokenhmr_jax.data import labels
+from tokenhmr_jax import cli
+from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.models.regressor import load_mean
+from tokenhmr_jax.readers import labels, pickles, smpl_files
 
 REGRESSOR, MEAN = 'J19 regressor', 'mean parameters'
 TOGETHER = 'SMPL_MALE, SMPL_FEMALE and SMPL_to_J19 in one folder'
@@ -78,7 +77,7 @@ class Finding:
     note: str
 
 
-def check(folders: Sequence[str]) -> list[Finding]:
+def check_files(folders: Sequence[str]) -> list[Finding]:
     """Every body file in some folders and the folders in them.
 
     Raises:
@@ -95,7 +94,7 @@ def check(folders: Sequence[str]) -> list[Finding]:
     return found
 
 
-def missing(found: Sequence[Finding]) -> dict[str, list[str]]:
+def missing_files(found: Sequence[Finding]) -> dict[str, list[str]]:
     """What each of `TASKS` still needs."""
     there = {finding.claim for finding in found if not finding.problem}
     if any(f.claim == 'SMPL neutral' and REGRESSOR in f.note for f in found):
@@ -147,7 +146,9 @@ def _examine(path: pathlib.Path, claim: str, seen: dict[str, pathlib.Path]) -> F
 
 
 def _examine_regressor(path: pathlib.Path) -> str:
-    content = np.load(path, allow_pickle=False) if path.suffix == '.npy' else safe_pickle.load(path)
+    content = (
+        np.load(path, allow_pickle=False) if path.suffix == '.npy' else pickles.load_pickle(path)
+    )
     content = content.toarray() if hasattr(content, 'toarray') else np.asarray(content)
     shape = (len(skeleton.EXTRA), skeleton.NUM_VERTICES)
     if content.shape != shape or not np.isfinite(content).all():
@@ -156,7 +157,7 @@ def _examine_regressor(path: pathlib.Path) -> str:
 
 
 def _examine_body(path: pathlib.Path, claim: str, seen: dict[str, pathlib.Path]) -> str:
-    body = smpl.load(path)
+    body = smpl_files.load_body_file(path)
     kind = claim.split()[0]
     if body.num_joints != _JOINTS[kind]:
         raise ValueError(f'{body.num_joints} joints, expected the {_JOINTS[kind]} of {kind}')
@@ -170,7 +171,7 @@ def _examine_body(path: pathlib.Path, claim: str, seen: dict[str, pathlib.Path])
     return ', '.join(parts)
 
 
-def describe(found: Sequence[Finding]) -> str:
+def describe_findings(found: Sequence[Finding]) -> str:
     """What to print."""
     lines = ['files:']
     for finding in found:
@@ -178,7 +179,7 @@ def describe(found: Sequence[Finding]) -> str:
         lines.append(f'  {finding.claim:15}  {finding.path}  {verdict}')
     lines += ['  none'] if not found else []
     lines.append('tasks:')
-    for task, needs in missing(found).items():
+    for task, needs in missing_files(found).items():
         lines.append(f'  {"ready" if not needs else "not yet":7}  {task}')
         for need in needs:
             kind = need if need in _SOURCES else need.split()[0]
@@ -186,19 +187,18 @@ def describe(found: Sequence[Finding]) -> str:
     return '\n'.join(lines)
 
 
-def main() -> None:
-    folders = flags.DEFINE_multi_string('dir', None, 'Folder to look through.', required=True)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; `arguments` are the process's own by default."""
+    flags = cli.Flags(__doc__, arguments)
+    folders = flags.strings('dir', None, 'Folder to look through.', required=True)
 
-    def run(argv):
-        if len(argv) > 1:
-            raise app.UsageError(f'unknown arguments: {argv[1:]}')
-        with config_utils.clear_errors():
-            found = check(folders.value)
-        print(describe(found))
+    def command():
+        found = check_files(folders.value)
+        print(describe_findings(found))
         if any(finding.problem for finding in found):
             sys.exit(1)
 
-    app.run(run)
+    cli.run(flags, command)
 
 
 if __name__ == '__main__':

@@ -14,28 +14,34 @@ take the folder that is written. `python -m tokenhmr_jax.export` is the way back
 
 import contextlib
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import ml_collections
 import numpy as np
-from absl import app, flags
-from ml_collections import config_flags
 
-from tokenhmr_jax import (
-    checkpoints,
-    config_utils,
-    converted_config,
-    torch_files,
-    weight_names,
-    weight_sizes,
-)
-from tokenhmr_jax import workdir as workdirs
-from tokenhmr_jax.body import files, smpl
+from tokenhmr_jax import cli
+from tokenhmr_jax.body import smpl
+from tokenhmr_jax.checkpoints.compatibility import describe_run
+from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.models import quantizer
 from tokenhmr_jax.models.regressor import FrozenWeights
-from tokenhmr_jax.tasks import TASKS
-from tokenhmr_jax.torch_files import TorchFile
+from tokenhmr_jax.released.config import (
+    check_tokenizer_fits,
+    set_regressor_sizes,
+    set_tokenizer_sizes,
+)
+from tokenhmr_jax.released.files import TorchFile, read_checkpoint
+from tokenhmr_jax.released.names import (
+    backbone_params,
+    check_shapes,
+    regressor_params,
+    tokenizer_params,
+)
+from tokenhmr_jax.released.sizes import backbone_sizes, weight_shapes
+from tokenhmr_jax.tasks import make_task
+from tokenhmr_jax.tasks.bodies import load_body
+from tokenhmr_jax.training.kept_files import keep_files
 
 # What converted weights do not need: buffers of the body model, which comes from its own file; of
 # the codebook's running mean, which training restarts; and networks that only train.
@@ -43,7 +49,7 @@ _UNUSED = ('smpl.', 'initialized', 'discriminator.', 'keypoint_head.', 'decoder.
 _UNUSED_STATISTICS = ('quantizer.code_sum', 'quantizer.code_count')
 
 
-def convert(
+def convert_weights(
     source: str,
     workdir: str,
     config: ml_collections.ConfigDict | None = None,
@@ -69,7 +75,7 @@ def convert(
     """
     if pathlib.Path(workdir).exists():
         raise ValueError(f'{workdir} exists: expected a new folder')
-    file = torch_files.read(source)
+    file = read_checkpoint(source)
     kind = _kind(file, backbone)
     config = None if config is None else ml_collections.ConfigDict(config)
     if kind == 'backbone':
@@ -83,14 +89,14 @@ def convert(
             model, unused = _tokenizer(file, config)
         else:
             model, unused = _regressor(file, config, tokenizer)
-        body = files.load(config)
-        description = checkpoints.describe(config, smpl.topology(body))
+        body = load_body(config)
+        description = describe_run(config, smpl.topology(body))
         _check_fits(model, config, source)
     _check_finite(model, source)
-    with workdirs.new_folder(workdir) as folder:
+    with cli.whole_folder(workdir) as folder:
         if kind != 'backbone':
-            files.keep(folder, config)
-        with checkpoints.Checkpoints(folder) as saved:
+            keep_files(folder, config)
+        with Checkpoints(folder) as saved:
             saved.save_converted(file.step, *model, description)
     return unused
 
@@ -121,8 +127,8 @@ def _backbone(file: TorchFile) -> tuple[tuple[dict, dict], dict, list[str]]:
     tensors, unused = _used(file, (*_UNUSED, 'smpl_head.'))
     prefix = 'backbone.' if 'backbone.pos_embed' in tensors else ''
     with _named(file):
-        sizes, _ = weight_sizes.backbone(weight_sizes.shapes(tensors, prefix))
-        params = weight_names.backbone_params(tensors, sizes['depth'], prefix)
+        sizes, _ = backbone_sizes(weight_shapes(tensors, prefix))
+        params = backbone_params(tensors, sizes['depth'], prefix)
     description = {'config': {'task': 'backbone', 'model': {'backbone': sizes}}}
     return ({'backbone': params}, {}), description, unused
 
@@ -145,11 +151,11 @@ def _regressor(file: TorchFile, config: ml_collections.ConfigDict, tokenizer: st
     tensors, unused = _used(file, _UNUSED)
     _check_known(file, tensors)
     with _named(file):
-        converted_config.set_regressor(config, file, weight_sizes.shapes(tensors))
+        set_regressor_sizes(config, file, weight_shapes(tensors))
         model = config.model
         tokens = model.head == 'tokens'
         depths = model.backbone.depth, model.decoder.depth, model.mixer.depth if tokens else None
-        params, mean = weight_names.regressor_params(tensors, *depths)
+        params, mean = regressor_params(tensors, *depths)
     if tokens != bool(tokenizer):
         raise ValueError(
             f'{file.path} predicts {"tokens" if tokens else "the pose itself"}: expected '
@@ -159,10 +165,10 @@ def _regressor(file: TorchFile, config: ml_collections.ConfigDict, tokenizer: st
     config.adversarial.weight = 0.0
     if not tokens:
         return (params, FrozenWeights(**mean)), unused
-    second = torch_files.read(tokenizer)
+    second = read_checkpoint(tokenizer)
     stage1, codes, unused_there = _stage1(second, config.tokenizer.model)
     config.tokenizer.num_codes = len(codes)
-    converted_config.check_tokenizer_fits(config, file, second)
+    check_tokenizer_fits(config, file, second)
     frozen = FrozenWeights(**mean, tokenizer=stage1, codes=codes)
     return (params, frozen), unused + unused_there
 
@@ -171,9 +177,9 @@ def _stage1(file: TorchFile, model: ml_collections.ConfigDict):
     """Parameters, codes, and names not used; `model` gets their sizes."""
     tensors, unused = _used(file, (*_UNUSED, *_UNUSED_STATISTICS))
     with _named(file):
-        converted_config.set_tokenizer(model, file, weight_sizes.shapes(tensors))
+        set_tokenizer_sizes(model, file, weight_shapes(tensors))
         sizes = {name: model[name] for name in ('size_mul', 'size_div', 'depth')}
-        params, codes = weight_names.tokenizer_params(tensors, **sizes)
+        params, codes = tokenizer_params(tensors, **sizes)
     return params, codes, unused
 
 
@@ -186,10 +192,10 @@ def _check_known(file: TorchFile, tensors: dict) -> None:
 
 def _check_fits(model: tuple, config: ml_collections.ConfigDict, source: str) -> None:
     """Every parameter of the model that the config describes is there, in its shape."""
-    task = TASKS[config.task].from_config(config)
+    task = make_task(config)
     expected = jax.eval_shape(task.init, jax.random.key(0))
     for found, wanted in zip(model, expected, strict=True):
-        weight_names.check_shapes(found, wanted, source)
+        check_shapes(found, wanted, source)
 
 
 def _check_finite(model: tuple, source: str) -> None:
@@ -209,26 +215,25 @@ def _named(file: TorchFile) -> Iterator[None]:
         raise ValueError(f'{file.path}: {error}') from None
 
 
-def main() -> None:
-    source = flags.DEFINE_string('source', None, 'PyTorch checkpoint.', required=True)
-    tokenizer = flags.DEFINE_string('tokenizer', None, "tokenizer.pth that goes with TokenHMR's.")
-    backbone = flags.DEFINE_bool('backbone', False, 'Take the backbone alone.')
-    config = config_flags.DEFINE_config_file('config', None, 'Config file.', lock_config=True)
-    workdir = flags.DEFINE_string('workdir', None, 'Folder to write; a new one.', required=True)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; `arguments` are the process's own by default."""
+    flags = cli.Flags(__doc__, arguments)
+    source = flags.string('source', None, 'PyTorch checkpoint.', required=True)
+    tokenizer = flags.string('tokenizer', None, "tokenizer.pth that goes with TokenHMR's.")
+    backbone = flags.boolean('backbone', False, 'Take the backbone alone.')
+    config = flags.config(required=False)
+    workdir = flags.string('workdir', None, 'Folder to write; a new one.', required=True)
 
-    def run(argv):
-        if len(argv) > 1:
-            raise app.UsageError(f'unknown arguments: {argv[1:]}')
-        with config_utils.clear_errors():
-            unused = convert(
-                source.value, workdir.value, config.value, tokenizer.value, backbone.value
-            )
+    def command():
+        unused = convert_weights(
+            source.value, workdir.value, config.value, tokenizer.value, backbone.value
+        )
         print(f'wrote {workdir.value}; not used, on purpose: {", ".join(unused) or "nothing"}')
         if config.value and config.value.task == 'regressor' and not backbone.value:
             heads = config.value.model.backbone.heads
             print(f'its backbone has {heads} heads, as the config says: no weight tells how many')
 
-    app.run(run)
+    cli.run(flags, command)
 
 
 if __name__ == '__main__':

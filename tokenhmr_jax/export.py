@@ -8,18 +8,26 @@ its own code, given a config of the same sizes.
 """
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
 
-from tokenhmr_jax import checkpoints, config_utils, torch_files, weight_names
+from tokenhmr_jax import cli
 from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.models import vit
 from tokenhmr_jax.models.tokenizer import num_tokens
-from tokenhmr_jax.torch_files import CfgNode
+from tokenhmr_jax.released.files import CfgNode, need_torch, write_checkpoint
+from tokenhmr_jax.released.names import (
+    MEAN_NAMES,
+    backbone_names,
+    head_names,
+    original_weights,
+    tokenizer_names,
+)
 
 
-def export(workdir: str, out: str, step: str = 'best') -> list[pathlib.Path]:
+def export_run(workdir: str, out: str, step: str = 'best') -> list[pathlib.Path]:
     """Write a checkpoint in the original's format.
 
     Args:
@@ -34,8 +42,8 @@ def export(workdir: str, out: str, step: str = 'best') -> list[pathlib.Path]:
       ImportError: without PyTorch.
       FileNotFoundError, ValueError: if there is no such checkpoint, or a file is there already.
     """
-    torch_files.need_torch()
-    with checkpoints.Checkpoints(workdir, create=False) as saved:
+    need_torch()
+    with Checkpoints(workdir, create=False) as saved:
         number = saved.find(step)
         config = saved.read_config(number)['config']
         model = saved.read_model(number)
@@ -47,7 +55,7 @@ def export(workdir: str, out: str, step: str = 'best') -> list[pathlib.Path]:
     pathlib.Path(out).mkdir(parents=True, exist_ok=True)
     for path, content in zip(paths, files.values(), strict=True):
         partial = path.with_name(f'{path.name}.partial')
-        torch_files.write(partial, content)
+        write_checkpoint(partial, content)
         partial.rename(path)
     return paths
 
@@ -69,7 +77,7 @@ def _tokenizer(config: dict, model: dict, step: int) -> dict[str, dict]:
 
 
 def _stage1(sizes: dict, params: dict, codes: np.ndarray) -> dict:
-    names = weight_names.tokenizer_names(sizes['size_mul'], sizes['size_div'], sizes['depth'])
+    names = tokenizer_names(sizes['size_mul'], sizes['size_div'], sizes['depth'])
     arch = {
         'MODEL_NAME': 'vanilla',
         'QUANTIZER': 'ema_reset',
@@ -86,7 +94,7 @@ def _stage1(sizes: dict, params: dict, codes: np.ndarray) -> dict:
         'SMPL_TYPE': 'smplh',
     }
     return {
-        'net': weight_names.original_weights(params | {'codebook': codes}, names),
+        'net': original_weights(params | {'codebook': codes}, names),
         'hparams': CfgNode({'ARCH': arch}),
     }
 
@@ -96,13 +104,11 @@ def _regressor(config: dict, model: dict, step: int) -> dict[str, dict]:
     tokens = sizes['head'] == 'tokens'
     if not tokens and sizes['rotation_6d'] != 'columns':
         raise ValueError("rotation_6d='rows' without tokens: the original has no such head")
-    names = weight_names.head_names(
-        sizes['decoder']['depth'], sizes['mixer']['depth'] if tokens else None
-    )
-    means = weight_names.MEAN_NAMES
+    names = head_names(sizes['decoder']['depth'], sizes['mixer']['depth'] if tokens else None)
+    means = MEAN_NAMES
     weights = _backbone_weights(params['backbone'], sizes['backbone']['depth'], 'backbone.')
-    weights |= weight_names.original_weights(state, means, 'smpl_head.')
-    weights |= weight_names.original_weights(params['head'], names, 'smpl_head.')
+    weights |= original_weights(state, means, 'smpl_head.')
+    weights |= original_weights(params['head'], names, 'smpl_head.')
     lightning = {
         'epoch': 0,
         'global_step': step,
@@ -162,22 +168,21 @@ def _backbone(config: dict, model: dict, step: int) -> dict[str, dict]:
 
 def _backbone_weights(params: dict, depth: int, prefix: str) -> dict[str, np.ndarray]:
     apart = vit.unstack_blocks(params) if 'blocks' in params else params
-    return weight_names.original_weights(apart, weight_names.backbone_names(depth), prefix)
+    return original_weights(apart, backbone_names(depth), prefix)
 
 
-def main() -> None:
-    checkpoint = flags.DEFINE_string('checkpoint', None, "A run's workdir.", required=True)
-    out = flags.DEFINE_string('out', None, 'Folder to write to.', required=True)
-    step = flags.DEFINE_string('step', 'best', "Which step: 'best', 'last', or its number.")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; `arguments` are the process's own by default."""
+    flags = cli.Flags(__doc__, arguments)
+    checkpoint = flags.string('checkpoint', None, "A run's workdir.", required=True)
+    out = flags.string('out', None, 'Folder to write to.', required=True)
+    step = flags.string('step', 'best', "Which step: 'best', 'last', or its number.")
 
-    def run(argv):
-        if len(argv) > 1:
-            raise app.UsageError(f'unknown arguments: {argv[1:]}')
-        with config_utils.clear_errors():
-            for path in export(checkpoint.value, out.value, step.value):
-                print(f'wrote {path}')
+    def command():
+        for path in export_run(checkpoint.value, out.value, step.value):
+            print(f'wrote {path}')
 
-    app.run(run)
+    cli.run(flags, command)
 
 
 if __name__ == '__main__':

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 import numpy as np
-from absl import app, flags
 from jax.experimental import topologies
-from ml_collections import config_flags
 
-from tokenhmr_jax import collectives, config_utils, flops, optimizer, sharding, train_step
-from tokenhmr_jax.tasks import TASKS, Task
+from tokenhmr_jax import cli
+from tokenhmr_jax.studies import collectives, flops
+from tokenhmr_jax.tasks import Task, make_task
+from tokenhmr_jax.training import optimizer, sharding
+from tokenhmr_jax.training.step import abstract_state, make_step
 from tokenhmr_jax.types import TrainState
 
 
@@ -112,7 +113,7 @@ def _local_devices(kind: str) -> list[jax.Device]:
         return []
 
 
-def make(config: ml_collections.ConfigDict, devices: Sequence[jax.Device]) -> Plan:
+def make_plan(config: ml_collections.ConfigDict, devices: Sequence[jax.Device]) -> Plan:
     """Compile the training step of a config for devices, and see what it asks of each.
 
     The body is the mannequin, whose arrays have the sizes of SMPL's: no file is needed.
@@ -122,12 +123,12 @@ def make(config: ml_collections.ConfigDict, devices: Sequence[jax.Device]) -> Pl
     config.body = 'mannequin'
     mesh, parts = sharding.make_mesh(devices, config.mesh.fsdp), config.accumulation_steps
     sharding.check_batch_size(config.batch_size, mesh, 'batch_size', parts)
-    task = TASKS[config.task].from_config(config)
-    tx = optimizer.make(config.optimizer, config.num_steps)
-    state = train_step.abstract_state(task, tx, mesh)
+    task = make_task(config)
+    tx = optimizer.make_optimizer(config.optimizer, config.num_steps)
+    state = abstract_state(task, tx, mesh)
     frozen = _shapes(task.frozen(), sharding.replicated(mesh))
-    batch = _shapes(train_step.batch_shapes(config), sharding.batch(mesh))
-    step = train_step.make(task, tx, mesh, parts)
+    batch = _shapes(task.batch_shapes(), sharding.batch_sharding(mesh))
+    step = make_step(task, tx, mesh, parts)
     problem, compiled = None, None
     try:
         compiled = step.lower(state, frozen, batch, config.seed).compile()
@@ -144,8 +145,10 @@ def make(config: ml_collections.ConfigDict, devices: Sequence[jax.Device]) -> Pl
         activations=_activations(task, *one) // (len(devices) * parts),
         temporaries=compiled and compiled.memory_analysis().temp_size_in_bytes,
         problem=problem,
-        operations=flops.count(step, *one, config.seed) / len(devices),
-        sent=collectives.totals(collectives.find(compiled.as_text())) if compiled else {},
+        operations=flops.count_flops(step, *one, config.seed) / len(devices),
+        sent=collectives.totals(collectives.find_collectives(compiled.as_text()))
+        if compiled
+        else {},
     )
 
 
@@ -160,7 +163,7 @@ def largest(config: ml_collections.ConfigDict, devices: Sequence[jax.Device], kn
     while fits or each > 1:
         following = each * 2 if fits else each // 2
         config.batch_size = following * unit
-        if (make(config, devices).problem is None) != fits:
+        if (make_plan(config, devices).problem is None) != fits:
             return (each if fits else following) * unit
         each = following
     return 0
@@ -196,7 +199,7 @@ def _activations(task: Task, state: TrainState, frozen: Any, batch: Any) -> int:
     return kept(2) - kept(1)
 
 
-def report(plan: Plan, chip: Chip | None) -> str:
+def plan_report(plan: Plan, chip: Chip | None) -> str:
     """A plan as text."""
     gib = lambda size: f'{size / 2**30:8.2f} GiB'  # noqa: E731
     lines = [
@@ -224,30 +227,30 @@ def report(plan: Plan, chip: Chip | None) -> str:
     return '\n'.join(lines)
 
 
-def main() -> None:
-    config = config_flags.DEFINE_config_file('config', None, 'Config file.', lock_config=True)
-    topology = flags.DEFINE_string('topology', None, "Such as 'v5e-32', 'gpu:8' or 'cpu:8'.")
-    search = flags.DEFINE_bool('search', True, 'Whether to look for the largest batch that fits.')
-    flags.mark_flags_as_required(['config', 'topology'])
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; `arguments` are the process's own by default."""
+    flags = cli.Flags(__doc__, arguments)
+    config = flags.config()
+    topology = flags.string(
+        'topology', None, "Such as 'v5e-32', 'gpu:8' or 'cpu:8'.", required=True
+    )
+    search = flags.boolean('search', True, 'Whether to look for the largest batch that fits.')
 
-    def run(argv):
-        if len(argv) > 1:
-            raise app.UsageError(f'unknown arguments: {argv[1:]}')
-        with config_utils.clear_errors():
-            devices, chip = find_devices(topology.value)
-            found = make(config.value, devices)
-            print(
-                f'{topology.value}: {len(devices)} x {devices[0].device_kind}, '
-                f'batch {found.batch} in {config.value.accumulation_steps}, '
-                f'fsdp {config.value.mesh.fsdp}; on each device:'
-            )
-            print(report(found, chip), flush=True)
-            if search.value and chip:
-                print(f'largest batch that fits: {largest(config.value, devices, found)}')
-            if found.problem:
-                sys.exit(1)
+    def command():
+        devices, chip = find_devices(topology.value)
+        found = make_plan(config.value, devices)
+        print(
+            f'{topology.value}: {len(devices)} x {devices[0].device_kind}, '
+            f'batch {found.batch} in {config.value.accumulation_steps}, '
+            f'fsdp {config.value.mesh.fsdp}; on each device:'
+        )
+        print(plan_report(found, chip), flush=True)
+        if search.value and chip:
+            print(f'largest batch that fits: {largest(config.value, devices, found)}')
+        if found.problem:
+            sys.exit(1)
 
-    app.run(run)
+    cli.run(flags, command)
 
 
 if __name__ == '__main__':

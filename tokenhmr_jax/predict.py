@@ -10,16 +10,17 @@ import collections
 import contextlib
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent import futures
 from typing import NamedTuple
 
 import numpy as np
 import tqdm
-from absl import app, flags
 
-from tokenhmr_jax import compilation, config_utils, draw, inference
-from tokenhmr_jax.predicting import (
+from tokenhmr_jax import cli
+from tokenhmr_jax.config import config_differences
+from tokenhmr_jax.drawing import draw
+from tokenhmr_jax.inference import (
     batching,
     boxes,
     cameras,
@@ -31,11 +32,12 @@ from tokenhmr_jax.predicting import (
     tracks,
     video,
 )
+from tokenhmr_jax.inference.model import Model, load
 
 _WAITING_WRITES = 8
 
 
-class Settings(NamedTuple):
+class PredictSettings(NamedTuple):
     """How to predict; the command's flags explain each."""
 
     boxes: str = 'detect'
@@ -50,7 +52,7 @@ class Settings(NamedTuple):
 
     def check(self) -> None:
         """Raise ValueError for values that cannot be."""
-        cameras.check(self.focal_length, self.fov)
+        cameras.check_camera(self.focal_length, self.fov)
         if self.batch_size < 1 or self.batch_size & (self.batch_size - 1):
             raise ValueError(f'batch_size={self.batch_size}: expected a power of two')
         unknown = set(self.meshes) - set(meshes.FORMATS)
@@ -76,7 +78,7 @@ class Clock:
             self.seconds[stage] += time.perf_counter() - start
 
 
-def predict(model: inference.Model, path: str, out: str, settings: Settings) -> dict:
+def predict(model: Model, path: str, out: str, settings: PredictSettings) -> dict:
     """Predict on all frames of a source, and write the result.
 
     A frame that cannot be read is reported, and the others are written.
@@ -96,7 +98,7 @@ def predict(model: inference.Model, path: str, out: str, settings: Settings) -> 
     """
     settings.check()
     source, folder = sources.open_source(path), pathlib.Path(out)
-    find, said = boxes.finder(settings.boxes, source, settings.detector_weights)
+    find, said = boxes.make_finder(settings.boxes, source, settings.detector_weights)
     print(said, flush=True)
     request = {'input': str(path), 'model': model.name} | settings._asdict()
     request['meshes'] = list(settings.meshes)
@@ -109,7 +111,7 @@ def predict(model: inference.Model, path: str, out: str, settings: Settings) -> 
     ):
         jobs = _jobs(source, find, folder, settings, clock, bar, failed)
         jobs = _timed(sources.ahead(jobs), clock, 'wait')
-        jobs = _timed(batching.predict(model, jobs, settings.batch_size), clock, 'network')
+        jobs = _timed(batching.predict_batches(model, jobs, settings.batch_size), clock, 'network')
         for job in jobs:
             cameras_used[job.camera.source] += 1
             persons += len(job.persons)
@@ -131,7 +133,7 @@ def predict(model: inference.Model, path: str, out: str, settings: Settings) -> 
     if source.fps:
         with clock('tracks'):
             overlay, filtered = settings.overlays, settings.smoothing
-            summary['tracks'] = video.finish(source, folder, model, filtered, overlay)
+            summary['tracks'] = video.finish_video(source, folder, model, filtered, overlay)
     clock.seconds['network'] -= clock.seconds.pop('wait')
     summary['seconds'] = {'all': time.perf_counter() - start} | dict(clock.seconds)
     results.write_json(folder / 'result.json', summary)
@@ -143,7 +145,7 @@ def _begin(folder: pathlib.Path, request: dict) -> None:
     place = folder / 'result.json'
     if place.exists():
         there = results.read_json(place)['request']
-        changed = config_utils.differences(there, request)
+        changed = config_differences(there, request)
         if changed:
             raise ValueError(f'{folder} holds another result: {"; ".join(changed)}')
     elif folder.exists() and any(folder.iterdir()):
@@ -153,7 +155,7 @@ def _begin(folder: pathlib.Path, request: dict) -> None:
     results.write_json(place, {'request': request})
 
 
-def _jobs(source, find, folder, settings, clock, bar, failed) -> Iterator[batching.Job]:
+def _jobs(source, find, folder, settings, clock, bar, failed) -> Iterator[batching.FrameJob]:
     """Frames that are still to do, with their persons found and tracked."""
     done = lambda name: (folder / 'frames' / f'{name}.npz').exists()  # noqa: E731
     tracker = tracks.Tracker()
@@ -172,15 +174,17 @@ def _jobs(source, find, folder, settings, clock, bar, failed) -> Iterator[batchi
             bar.update()
             # The tracker must have seen all frames before the next one.
             if source.fps:
-                tracker.update(results.read(folder / 'frames' / f'{frame.name}.npz')['boxes'])
+                tracker.update(
+                    results.read_arrays(folder / 'frames' / f'{frame.name}.npz')['boxes']
+                )
             continue
         with clock('detect'):
             found = find(frame)
         if (found.track_ids < 0).any():
             ids = tracker.update(found.boxes) if source.fps else np.arange(len(found.boxes))
             found = found._replace(track_ids=ids.astype(np.int32))
-        camera = cameras.of_frame(frame, settings.focal_length, settings.fov)
-        yield batching.Job(frame, found, camera)
+        camera = cameras.frame_camera(frame, settings.focal_length, settings.fov)
+        yield batching.FrameJob(frame, found, camera)
 
 
 def _unused(find, folder, failed) -> int:
@@ -214,7 +218,7 @@ def _write(job, folder, model, settings, fps, clock) -> None:
             'index': frame.index,
             'time': frame.index / fps if fps else np.nan,
         }
-        results.write(folder / 'frames' / f'{frame.name}.npz', arrays)
+        results.write_arrays(folder / 'frames' / f'{frame.name}.npz', arrays)
 
 
 def _draw_frame(job, prediction, folder, model, settings) -> None:
@@ -226,12 +230,12 @@ def _draw_frame(job, prediction, folder, model, settings) -> None:
         vertices = prediction.vertices + prediction.translation[:, None]
     for row, body in enumerate(vertices):
         for suffix in settings.meshes:
-            meshes.write(folder / 'meshes' / f'{frame.name}_{row}.{suffix}', body, model.faces)
+            meshes.write_mesh(folder / 'meshes' / f'{frame.name}_{row}.{suffix}', body, model.faces)
     if settings.overlays:
-        sheet = overlays.sheet(
+        sheet = overlays.overlay_sheet(
             frame.image, vertices, model.faces, ids, job.camera.focal_length, principal_point
         )
-        draw.write(folder / 'overlays' / f'{frame.name}.jpg', sheet)
+        draw.write_image(folder / 'overlays' / f'{frame.name}.jpg', sheet)
 
 
 def _report(summary: dict, out: str) -> None:
@@ -255,42 +259,47 @@ def _report(summary: dict, out: str) -> None:
     )
 
 
-def main() -> None:
-    default = Settings()
-    checkpoint = flags.DEFINE_string('checkpoint', None, "A regressor's workdir.", required=True)
-    step = flags.DEFINE_string('step', 'best', "Which step: 'best', 'last', or its number.")
-    path = flags.DEFINE_string('input', None, 'Image, folder, glob or video.', required=True)
-    out = flags.DEFINE_string('out', None, 'Folder of the result.', required=True)
-    flags.DEFINE_string(
-        'boxes',
-        default.boxes,
-        "'detect', 'image' (all of it), or a .json, .csv or .npz file.",
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; `arguments` are the process's own by default."""
+    default = PredictSettings()
+    flags = cli.Flags(__doc__, arguments)
+    checkpoint = flags.string('checkpoint', None, "A regressor's workdir.", required=True)
+    step = flags.string('step', 'best', "Which step: 'best', 'last', or its number.")
+    path = flags.string('input', None, 'Image, folder, glob or video.', required=True)
+    out = flags.string('out', None, 'Folder of the result.', required=True)
+    settings = PredictSettings(
+        boxes=flags.string(
+            'boxes', default.boxes, "'detect', 'image' (all of it), or a .json, .csv or .npz file."
+        ),
+        detector_weights=flags.string(
+            'detector_weights', None, "Of torchvision's detector; else downloaded."
+        ),
+        focal_length=flags.number('focal_length', None, "Of the image's camera, pixels."),
+        fov=flags.number('fov', None, "Field of view across the image's width, degrees."),
+        batch_size=flags.integer(
+            'batch_size', default.batch_size, 'Persons in a batch, a power of two.'
+        ),
+        meshes=flags.words('meshes', list(default.meshes), f'Of images, among {meshes.FORMATS}.'),
+        overlays=flags.boolean('overlays', default.overlays, 'Draw the bodies over the pictures.'),
+        all_probs=flags.boolean(
+            'all_probs', default.all_probs, 'Write the probabilities of all codes.'
+        ),
+        smoothing=flags.choice(
+            'smoothing', default.smoothing, [*smoothing.FILTERS, 'none'], 'Of videos.'
+        ),
     )
-    flags.DEFINE_string('detector_weights', None, "Of torchvision's detector; else downloaded.")
-    flags.DEFINE_float('focal_length', None, "Of the image's camera, pixels.")
-    flags.DEFINE_float('fov', None, "Field of view across the image's width, degrees.")
-    flags.DEFINE_integer('batch_size', default.batch_size, 'Persons in a batch, a power of two.')
-    flags.DEFINE_list('meshes', list(default.meshes), f'Of images, among {meshes.FORMATS}.')
-    flags.DEFINE_bool('overlays', default.overlays, 'Draw the bodies over the pictures.')
-    flags.DEFINE_bool('all_probs', default.all_probs, 'Write the probabilities of all codes.')
-    flags.DEFINE_string(
-        'smoothing', default.smoothing, f"Of videos: {', '.join(smoothing.FILTERS)}, or 'none'."
-    )
-    cache = flags.DEFINE_string('compilation_cache', compilation.FOLDER, "Folder, or '' for none.")
+    cache = flags.string('compilation_cache', cli.COMPILED, "Folder, or '' for none.")
 
-    def run(argv):
-        if len(argv) > 1:
-            raise app.UsageError(f'unknown arguments: {argv[1:]}')
-        settings = Settings(**{name: flags.FLAGS[name].value for name in Settings._fields})
-        settings = settings._replace(meshes=tuple(settings.meshes))
-        with config_utils.clear_errors():
-            settings.check()
-            sources.open_source(path.value)
-            compilation.keep(cache.value)
-            model = inference.load(checkpoint.value, step.value)
-            _report(predict(model, path.value, out.value, settings), out.value)
+    def command():
+        given = PredictSettings(*(flag.value for flag in settings))
+        given = given._replace(meshes=tuple(given.meshes))
+        given.check()
+        sources.open_source(path.value)
+        cli.keep_compiled(cache.value)
+        model = load(checkpoint.value, step.value)
+        _report(predict(model, path.value, out.value, given), out.value)
 
-    app.run(run)
+    cli.run(flags, command, on_interrupt='interrupted; run the same command again to go on')
 
 
 if __name__ == '__main__':

@@ -10,7 +10,6 @@ else those of the evaluations in training. Written are `report.md`, `report.csv`
 `pip install -e .[report]`, the plots `curves.png` and `errors.png`.
 """
 
-import argparse
 import collections
 import csv
 import json
@@ -22,8 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax import traverse_util
 
-from tokenhmr_jax import config_utils, markdown, runs
-from tokenhmr_jax.runs import Run
+from tokenhmr_jax import cli
+from tokenhmr_jax.config import settings_of_result
+from tokenhmr_jax.drawing.tables import format_number, markdown_table
+from tokenhmr_jax.training import history
+from tokenhmr_jax.training.history import Run
 
 # Of a run's steps, the last share whose training metrics are averaged.
 _LATE = 0.25
@@ -79,7 +81,7 @@ def rows(found: Sequence[Run], root: str | None = None) -> list[Row]:
 
 def _outcome(run: Run) -> dict[str, Any]:
     """What tells a run from those of other rows."""
-    return {key: value for key, value in runs.outcome(run.config).items() if key != 'seed'}
+    return {key: value for key, value in settings_of_result(run.config).items() if key != 'seed'}
 
 
 def _names(groups: Sequence[Sequence[Run]], root: str | None) -> list[str]:
@@ -160,7 +162,9 @@ class Table(NamedTuple):
     plain: list[dict[str, Any]]
 
 
-def table(found: Sequence[Row], values: Values, baseline: Row | None, with_settings: bool) -> Table:
+def comparison_table(
+    found: Sequence[Row], values: Values, baseline: Row | None, with_settings: bool
+) -> Table:
     """A table of some values of runs, by row.
 
     Args:
@@ -197,7 +201,7 @@ def _about(row: Row, settings: Sequence[str]) -> dict[str, Any]:
 def _cell(score: Score | None, reference: Score | None) -> str:
     if score is None:
         return '-'
-    text = markdown.number(score.mean)
+    text = format_number(score.mean)
     if score.std is not None:
         text += f' ± {score.std:.2g}'
     return text if reference is None else f'{text} ({score.mean - reference.mean:+.3g})'
@@ -221,7 +225,7 @@ def find_baseline(found: Sequence[Row], name: str) -> Row:
     raise ValueError(f'baseline={name!r}: expected one of {[row.name for row in found]}')
 
 
-def report(
+def report_runs(
     folders: Sequence[str], out: str, baseline: str | None = None, root: str | None = None
 ) -> list[Row]:
     """Write tables and plots of the runs in some folders; print the tables.
@@ -236,24 +240,24 @@ def report(
       FileNotFoundError, ValueError: for folders without runs, files of runs that cannot be read,
         or a baseline that is not there.
     """
-    read = [runs.read(folder) for folder in runs.find(folders)]
+    read = [history.read_run(folder) for folder in history.find_runs(folders)]
     found = rows(read, root)
     base = find_baseline(found, baseline) if baseline else None
     values, source = scores_of(found)
-    main = table(found, values, base, with_settings=True)
+    main = comparison_table(found, values, base, with_settings=True)
     finished = sum(run.finished for run in read)
     text = [
         f'{finished} of {len(read)} runs are finished. Scores: {source}; mean ± standard deviation '
         f'over finished runs, or over all where none is'
         f'{f" (difference to {base.name})" if base else ""}.',
-        markdown.table(main.header, main.lines),
+        markdown_table(main.header, main.lines),
     ]
     shares = lambda row: [below_thresholds(run) for run in row.counted]  # noqa: E731
-    below = table(found, shares, None, with_settings=False)
+    below = comparison_table(found, shares, None, with_settings=False)
     if len(below.header) > 1:
         text += [
             'Share of joints below their thresholds, over the last quarter of the training so far:',
-            markdown.table(below.header, below.lines),
+            markdown_table(below.header, below.lines),
         ]
     folder = pathlib.Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -273,7 +277,7 @@ def _write_csv(path: pathlib.Path, lines: Sequence[Mapping[str, Any]]) -> None:
 
 def _draw(found: Sequence[Row], values: Values, folder: pathlib.Path) -> None:
     try:
-        from tokenhmr_jax import report_plots
+        from tokenhmr_jax.drawing import report_plots
     except ImportError as error:
         print(f'\nno plots: {error}; pip install -e .[report]')
         return
@@ -283,20 +287,17 @@ def _draw(found: Sequence[Row], values: Values, folder: pathlib.Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; `arguments` are the process's own by default."""
-    parser = argparse.ArgumentParser(
-        prog='python -m tokenhmr_jax.report',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('workdirs', nargs='+', metavar='WORKDIR', help='of a run, or of a sweep')
-    parser.add_argument('--baseline', help='name of a row, or folder of a run')
-    parser.add_argument('--out', help='folder to write to; WORKDIR/report by default')
-    options = parser.parse_args(arguments)
-    with config_utils.clear_errors():
-        first, *others = options.workdirs
-        root = None if others or runs.has_begun(first) else first
-        report(options.workdirs, options.out or f'{first}/report', options.baseline, root)
+    """The command line; `arguments` are the process's own by default."""
+    flags = cli.Flags(__doc__, arguments, operands='WORKDIR ...')
+    baseline = flags.string('baseline', None, 'Name of a row, or folder of a run.')
+    out = flags.string('out', None, 'Folder to write to. Default: report in the first WORKDIR.')
+
+    def command():
+        first, *others = flags.operands
+        root = None if others or history.has_begun(first) else first
+        report_runs(flags.operands, out.value or f'{first}/report', baseline.value, root)
+
+    cli.run(flags, command)
 
 
 if __name__ == '__main__':

@@ -2,123 +2,142 @@
 
 Run again with the same workdir, it goes on exactly where it stopped.
 
-Exit codes: 0, done. 75, told to stop by SIGTERM and saved, or lost another process of the run: run
-the same command again. 1, failed, with one line that says why: running it again would fail again.
-Any other, such as that of a signal: run it again, all that was saved is there.
+Exit codes: 0, done. 75, stopped by SIGTERM or Ctrl-C and saved, or lost another process of the run:
+run the same command again. 1, failed, with one line that says why: running it again would fail
+again. Any other, such as that of a signal: run it again, all that was saved is there.
 """
 
 import collections
 import contextlib
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import grain
 import jax
 import ml_collections
 import numpy as np
-from absl import app, flags, logging
+import optax
+from absl import logging
 from jax.sharding import Mesh
-from ml_collections import config_flags
 
-from tokenhmr_jax import (
-    checkpoints,
-    compilation,
-    config_utils,
-    evaluate,
-    optimizer,
-    preemption,
-    runs,
-    sharding,
-    tals,
-    train_step,
-)
-from tokenhmr_jax import workdir as workdirs
-from tokenhmr_jax.body import files, smpl
+from tokenhmr_jax import cli
+from tokenhmr_jax.body import smpl
+from tokenhmr_jax.checkpoints.compatibility import check_same_run, describe_run
+from tokenhmr_jax.checkpoints.store import Checkpoints
+from tokenhmr_jax.config import config_differences
 from tokenhmr_jax.data import pipeline
-from tokenhmr_jax.metric_writer import MetricWriter, Progress
-from tokenhmr_jax.tasks import TASKS, Task
+from tokenhmr_jax.tasks import Task, make_task
+from tokenhmr_jax.training import history, optimizer, preemption, sharding, workdir
+from tokenhmr_jax.training.evaluation import Evaluator, Examples
+from tokenhmr_jax.training.kept_files import keep_files
+from tokenhmr_jax.training.log import MetricWriter, Progress
+from tokenhmr_jax.training.step import abstract_state, initial_state, make_step
 from tokenhmr_jax.types import TrainState
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'Config file.', lock_config=True)
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints and metrics.')
 
-_DISTRIBUTED = flags.DEFINE_bool(
-    'distributed', False, 'Join the other processes of this run, on TPU pods, Slurm or Kubernetes.'
-)
-_HEARTBEAT = flags.DEFINE_integer(
-    'heartbeat', 100, 'Seconds without a sign of life after which another process counts as dead.'
-)
+class _Setup(NamedTuple):
+    """All that a run needs before its state; `description` is what its checkpoints say of it."""
+
+    task: Task
+    mesh: Mesh
+    tx: optax.GradientTransformation
+    data: grain.DatasetIterator
+    validation: list[pipeline.Records]
+    frozen: Any
+    description: dict
 
 
-def train(config: ml_collections.ConfigDict, workdir: str) -> TrainState:
-    """Train until `config.num_steps`, from the newest good checkpoint in `workdir` if there is one.
+def train(config: ml_collections.ConfigDict, folder: str) -> TrainState:
+    """Trains until `config.num_steps`, from the newest good checkpoint in `folder` if there is one.
 
     Raises:
       FileNotFoundError, ValueError: for data, body model or checkpoint that do not fit the
         config, before any compute is spent.
       FloatingPointError: after too many batches in a row whose loss or gradient is not finite.
-      preemption.Preempted: when told to stop, once all that has been done is saved.
+      preemption.Preempted: when stopped, once all that has been done is saved.
     """
-    workdirs.check(workdir)
+    workdir.check_workdir(folder)
+    setup = _set_up(config)
+    task, mesh, frozen = setup.task, setup.mesh, setup.frozen
+    step_once = make_step(task, setup.tx, mesh, config.accumulation_steps)
+    seed = jax.device_put(config.seed, sharding.replicated(mesh))
+
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(preemption.Preemption())
+        if jax.process_index() == 0:
+            stack.enter_context(workdir.lock_workdir(folder))
+        saved = stack.enter_context(Checkpoints(folder, config.eval.best_metric))
+        state, first = _begin(config, setup, saved, folder)
+        # Not before: what does not fit the run that is there must leave it as it is.
+        if jax.process_index() == 0:
+            keep_files(folder, config)
+            history.write_config(folder, config)
+        writer = stack.enter_context(MetricWriter(folder, first))
+        progress = stack.enter_context(Progress(writer, first, config))
+        evaluate = _Evaluation(config, setup, progress, stop)
+
+        if first and not saved.has_scores(first):
+            evaluate(first, state)  # which was stopped before it was done
+            if stop.requested():
+                raise preemption.Preempted(folder, first)
+        batches = device_batches(setup.data, task, mesh)
+        for step in range(first + 1, config.num_steps + 1):
+            batch, keys, position = next(batches)
+            state, logs = step_once(state, frozen, batch, seed)
+            progress.add(step, keys, logs)
+            scores = evaluate(step, state)
+            stopped, last = stop.requested(), step == config.num_steps
+            if step % config.checkpoint_every == 0 or scores or stopped or last:
+                progress.flush()
+                saved.save(state, position, setup.description, scores)
+            if stopped and not (last and scores):
+                raise preemption.Preempted(folder, step)
+    return state
+
+
+def _set_up(config: ml_collections.ConfigDict) -> _Setup:
+    """Checks a config and reads what it names; errors as `train`."""
     mesh = sharding.make_mesh(fsdp=config.mesh.fsdp)
-    parts = config.accumulation_steps
-    sharding.check_batch_size(config.batch_size, mesh, 'batch_size', parts)
+    sharding.check_batch_size(config.batch_size, mesh, 'batch_size', config.accumulation_steps)
     sharding.check_batch_size(config.eval.batch_size, mesh, 'eval.batch_size')
-    task = TASKS[config.task].from_config(config)
+    task = make_task(config)
     data = _training_data(config, task)
     if not config.data.validation:
         raise ValueError('data.validation is empty: expected prepared splits')
     validation = [pipeline.open_split(config.data.data_dir, n) for n in config.data.validation]
     frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
-    description = checkpoints.describe(config, smpl.topology(frozen.body))
-    tx = optimizer.make(config.optimizer, config.num_steps)
-    step_once = train_step.make(task, tx, mesh, parts)
-    seed = jax.device_put(config.seed, sharding.replicated(mesh))
-    evaluator = evaluate.Evaluator(task, mesh, frozen, config)
-    examples = evaluate.Examples(task, mesh, frozen, config, validation)
+    tx = optimizer.make_optimizer(config.optimizer, config.num_steps)
+    description = describe_run(config, smpl.topology(frozen.body))
+    return _Setup(task, mesh, tx, data, validation, frozen, description)
 
-    with contextlib.ExitStack() as stack:
-        told = stack.enter_context(preemption.Preemption())
-        if jax.process_index() == 0:
-            stack.enter_context(workdirs.locked(workdir))
-        saved = stack.enter_context(checkpoints.Checkpoints(workdir, config.eval.best_metric))
-        state, first = _begin(config, task, tx, mesh, data, saved, description, workdir)
-        # Not before: what does not fit the run that is there must leave it as it is.
-        if jax.process_index() == 0:
-            files.keep(workdir, config)
-            tals.keep(workdir, config)
-            runs.keep_config(workdir, config)
-        writer = stack.enter_context(MetricWriter(workdir, first))
-        progress = stack.enter_context(Progress(writer, first, config))
 
-        def evaluated(step: int, state: TrainState) -> dict[str, float] | None:
-            """Scores of a step that is to be evaluated, unless told to stop meanwhile."""
-            if not step or (step % config.eval.every and step != config.num_steps):
-                return None
-            progress.flush()
-            scores = evaluator(state.params, state.state, validation, told.reached)
-            if scores:
-                progress.show(step, scores, examples(state.params, state.state))
-            return scores
+class _Evaluation:
+    """Evaluates the steps that are to be evaluated, and shows what came out."""
 
-        if first and not saved.has_scores(first):
-            evaluated(first, state)  # which was told to stop before it was done
-            if told.reached():
-                raise preemption.Preempted(f'{workdir}: told to stop, saved at step {first}')
-        batches = device_batches(data, task, mesh)
-        for step in range(first + 1, config.num_steps + 1):
-            batch, keys, position = next(batches)
-            state, logs = step_once(state, frozen, batch, seed)
-            progress.add(step, keys, logs)
-            scores = evaluated(step, state)
-            stop, last = told.reached(), step == config.num_steps
-            if step % config.checkpoint_every == 0 or scores or stop or last:
-                progress.flush()
-                saved.save(state, position, description, scores)
-            if stop and not (last and scores):
-                raise preemption.Preempted(f'{workdir}: told to stop, saved at step {step}')
-    return state
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        setup: _Setup,
+        progress: Progress,
+        stop: preemption.Preemption,
+    ):
+        task, mesh, frozen = setup.task, setup.mesh, setup.frozen
+        self._every, self._last = config.eval.every, config.num_steps
+        self._splits, self._progress, self._stop = setup.validation, progress, stop
+        self._evaluator = Evaluator(task, mesh, frozen, config)
+        self._examples = Examples(task, mesh, frozen, setup.validation)
+
+    def __call__(self, step: int, state: TrainState) -> dict[str, float] | None:
+        """Scores of a step; None for one that is not to be evaluated, or if stopped meanwhile."""
+        if not step or (step % self._every and step != self._last):
+            return None
+        self._progress.flush()
+        params = state.params, state.state
+        scores = self._evaluator(*params, self._splits, self._stop.requested)
+        if scores:
+            self._progress.show(step, scores, self._examples(*params))
+        return scores
 
 
 def _training_data(config: ml_collections.ConfigDict, task: Task) -> grain.DatasetIterator:
@@ -136,19 +155,21 @@ def _training_data(config: ml_collections.ConfigDict, task: Task) -> grain.Datas
     )
 
 
-def _begin(config, task, tx, mesh, data, saved, description, workdir) -> tuple[TrainState, int]:
+def _begin(
+    config: ml_collections.ConfigDict, setup: _Setup, saved: Checkpoints, folder: str
+) -> tuple[TrainState, int]:
     """The state to go on from, that of the newest good checkpoint or a fresh one; and its step."""
     step = saved.newest_good()
     if step is None:
-        state = train_step.initial_state(task, tx, mesh, config.seed)
-        params, beside = task.warm_start(state.params, state.state)
+        state = initial_state(setup.task, setup.tx, setup.mesh, config.seed)
+        params, beside = setup.task.warm_start(state.params, state.state)
         return state.replace(params=params, state=beside), 0
     stored = saved.read_config(step)
-    checkpoints.check_same(stored, description, f'{workdir}, step {step}')
-    for key in config_utils.differences(stored['config'], description['config']):
+    check_same_run(stored, setup.description, f'{folder}, step {step}')
+    for key in config_differences(stored['config'], setup.description['config']):
         logging.warning('%s has changed since step %d', key, step)
-    state, position = saved.restore(step, train_step.abstract_state(task, tx, mesh))
-    data.set_state(position)
+    state, position = saved.restore(step, abstract_state(setup.task, setup.tx, setup.mesh))
+    setup.data.set_state(position)
     print(f'going on from step {step}', flush=True)
     return state, step
 
@@ -170,29 +191,41 @@ def device_batches(
             yield waiting.popleft()
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f'unknown arguments: {argv[1:]}')
-    with config_utils.clear_errors():
-        if _DISTRIBUTED.value:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; `arguments` are the process's own by default."""
+    flags = cli.Flags(__doc__, arguments)
+    config = flags.config()
+    folder = flags.string(
+        'workdir', None, 'Folder of the run: checkpoints and metrics.', required=True
+    )
+    distributed = flags.boolean(
+        'distributed', False, 'Join the other processes of this run: TPU pods, Slurm, Kubernetes.'
+    )
+    heartbeat = flags.integer(
+        'heartbeat', 100, 'Seconds without a sign of life after which another process is dead.'
+    )
+
+    def command() -> int:
+        if distributed.value:
             # At its end a process waits for the others, and for those that died as long as that.
             jax.distributed.initialize(
-                heartbeat_timeout_seconds=_HEARTBEAT.value,
-                shutdown_timeout_seconds=_HEARTBEAT.value,
+                heartbeat_timeout_seconds=heartbeat.value, shutdown_timeout_seconds=heartbeat.value
             )
-        compilation.keep(compilation.FOLDER)
+        cli.keep_compiled()
         try:
-            train(_CONFIG.value, _WORKDIR.value)
+            train(config.value, folder.value)
         except preemption.Preempted as stopped:
             print(stopped, file=sys.stderr)
-            sys.exit(preemption.EXIT_CODE)
+            return preemption.EXIT_CODE
         except jax.errors.JaxRuntimeError as error:
             if not preemption.is_loss_of_process(error):
                 raise
             print(f'another process was lost: {error}', file=sys.stderr)
-            sys.exit(preemption.EXIT_CODE)
+            return preemption.EXIT_CODE
+        return 0
+
+    cli.run(flags, command, on_interrupt='interrupted; run the same command again to go on')
 
 
 if __name__ == '__main__':
-    flags.mark_flags_as_required(['config', 'workdir'])
-    app.run(main)
+    main()

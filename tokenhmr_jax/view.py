@@ -13,16 +13,15 @@ import json
 import pathlib
 import re
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
-from absl import app, flags
 
-from tokenhmr_jax import config_utils
-from tokenhmr_jax.predicting import overlays, results
+from tokenhmr_jax import cli
+from tokenhmr_jax.inference import overlays, results
 
-_PAGE = pathlib.Path(__file__).parent / 'predicting/page.html'
+_PAGE = pathlib.Path(__file__).parent / 'inference/page.html'
 _LONGEST = 720  # pixels of a picture in the page
 _MOST_FRAMES, _MOST_PEOPLE = 1000, 300  # the page must still open
 
@@ -66,7 +65,7 @@ def _image_frames(folder: pathlib.Path) -> Iterator[dict]:
 def _image_people(folder: pathlib.Path, frames: list[dict]) -> Iterator[dict]:
     """A person of one image is there in one frame."""
     for first, frame in enumerate(frames):
-        count = len(results.read(folder / 'frames' / f'{frame["name"]}.npz')['boxes'])
+        count = len(results.read_arrays(folder / 'frames' / f'{frame["name"]}.npz')['boxes'])
         for row in range(count):
             glb = folder / 'meshes' / f'{frame["name"]}_{row}.glb'
             yield _person(glb, f'{frame["name"]} {row}', row, first, 1)
@@ -85,7 +84,7 @@ def _video_frames(folder: pathlib.Path) -> Iterator[dict]:
 def _video_people(folder: pathlib.Path, frames: int) -> Iterator[dict]:
     """Those who are in the first frames."""
     for path in sorted((folder / 'tracks').glob('*.npz'), key=lambda p: int(p.stem)):
-        index, track = results.read(path)['index'], int(path.stem)
+        index, track = results.read_arrays(path)['index'], int(path.stem)
         count = int(index[-1] - index[0] + 1)
         if index[0] < frames:
             yield _person(path.with_suffix('.glb'), f'person {track}', track, int(index[0]), count)
@@ -110,21 +109,22 @@ def _jpeg(image: np.ndarray) -> str:
     return 'data:image/jpeg;base64,' + base64.b64encode(data).decode()
 
 
-def main() -> None:
-    browser = flags.DEFINE_bool('browser', True, 'Open the page.')
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; `arguments` are the process's own by default."""
+    flags = cli.Flags(__doc__, arguments, operands='RESULT, the folder of a prediction')
+    browser = flags.boolean('browser', True, 'Open the page.')
 
-    def run(argv):
-        if len(argv) != 2:
-            raise app.UsageError('expected one argument, the folder of a result')
-        with config_utils.clear_errors():
-            text = page(argv[1])
-        path = pathlib.Path(argv[1]).resolve() / 'view.html'
-        path.write_text(text)
+    def command():
+        [result] = flags.operands
+        text = page(result)
+        path = pathlib.Path(result).resolve() / 'view.html'
+        with cli.whole_file(path) as partial:
+            partial.write_text(text)
         print(f'wrote {path}, {len(text) / 1e6:.1f} MB')
         if browser.value:
             webbrowser.open(path.as_uri())
 
-    app.run(run)
+    cli.run(flags, command)
 
 
 if __name__ == '__main__':

@@ -14,8 +14,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from tokenhmr_jax.data import amass, motion, prepare
-from tokenhmr_jax.data.prepare import setting
+from tokenhmr_jax.mannequin import motion
+from tokenhmr_jax.readers import amass, prepare
+from tokenhmr_jax.readers.prepare import setting
 
 HELD_OUT = '_heldout'
 PROCEDURAL = 'procedural'
@@ -76,7 +77,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         super().__init__(**kwargs)
 
     def _info(self):
-        settings = prepare.deciding(self._settings)
+        settings = prepare.deciding_fields(self._settings)
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict({
                 # SMPL joints 1 to 21, axis-angle in radians; as bytes, which are fast to decode.
@@ -175,4 +176,4 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 if __name__ == '__main__':
-    prepare.run(Builder, Settings)
+    prepare.run_builder(Builder, Settings, __doc__)

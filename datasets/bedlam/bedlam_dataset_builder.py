@@ -14,8 +14,8 @@ from typing import ClassVar
 import tensorflow_datasets as tfds
 from etils import epath
 
-from tokenhmr_jax.data import bedlam, labels, prepare, shards
-from tokenhmr_jax.data.prepare import setting
+from tokenhmr_jax.readers import bedlam, labels, prepare, shards
+from tokenhmr_jax.readers.prepare import setting
 
 _TRAIN, _HELD_OUT = 'train', 'heldout'
 _PERSONS = 5000  # of a scene that one unit has, about
@@ -23,7 +23,7 @@ _LEFT_OUT = 'agora'  # its pictures come without these labels
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(shards.Settings):
+class Settings(shards.BuildSettings):
     """What is prepared; each is a flag of the command.
 
     Raises:
@@ -53,7 +53,7 @@ class Builder(shards.Builder, skip_registration=True):
 
     def units(self):
         settings = self._settings
-        labels.body_model(settings.smpl_dir, 'neutral')
+        labels.load_keypoint_body(settings.smpl_dir, 'neutral')
         found = list(self._scenes()) or list(self._tars())
         if not found:
             raise FileNotFoundError(
@@ -95,8 +95,8 @@ class Builder(shards.Builder, skip_registration=True):
                 yield shards.Unit(f'{scene}/{path.name}', scene, read)
 
     def _options(self):
-        return bedlam.Options(self._settings.smpl_dir, self._settings.store)
+        return bedlam.BedlamOptions(self._settings.smpl_dir, self._settings.store)
 
 
 if __name__ == '__main__':
-    prepare.run(Builder, Settings)
+    prepare.run_builder(Builder, Settings, __doc__)

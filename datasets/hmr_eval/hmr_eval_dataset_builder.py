@@ -15,14 +15,14 @@ from typing import ClassVar
 import tensorflow_datasets as tfds
 from etils import epath
 
-from tokenhmr_jax.data import hmr_eval, labels, prepare, shards
-from tokenhmr_jax.data.prepare import setting
+from tokenhmr_jax.readers import hmr_eval, labels, prepare, shards
+from tokenhmr_jax.readers.prepare import setting
 
 SETS = ('3dpw', 'emdb')
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(shards.Settings):
+class Settings(shards.BuildSettings):
     """What is prepared; each is a flag of the command.
 
     Raises:
@@ -63,7 +63,7 @@ class Builder(shards.Builder, skip_registration=True):
             units = self._metadata()
         else:
             for gender in ('male', 'female'):
-                labels.body_model(self._settings.smpl_dir, gender)
+                labels.load_keypoint_body(self._settings.smpl_dir, gender)
             units = {'3dpw': self._3dpw, 'emdb': self._emdb}[self._settings.set]()
         return {'test': list(units)}
 
@@ -103,8 +103,8 @@ class Builder(shards.Builder, skip_registration=True):
 
     def _options(self):
         settings = self._settings
-        return hmr_eval.Options(settings.smpl_dir, settings.box_scale, settings.store)
+        return hmr_eval.HmrEvalOptions(settings.smpl_dir, settings.box_scale, settings.store)
 
 
 if __name__ == '__main__':
-    prepare.run(Builder, Settings)
+    prepare.run_builder(Builder, Settings, __doc__)

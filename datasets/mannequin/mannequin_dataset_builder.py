@@ -15,9 +15,10 @@ import tensorflow_datasets as tfds
 import tqdm
 from etils import epath
 
-from tokenhmr_jax import pseudo_gt
-from tokenhmr_jax.data import amass, motion, people, poses, prepare, processes, records, scenes
-from tokenhmr_jax.data.prepare import setting
+from tokenhmr_jax.data import records
+from tokenhmr_jax.mannequin import motion, people, poses, pseudo_gt, scenes
+from tokenhmr_jax.readers import amass, prepare, processes
+from tokenhmr_jax.readers.prepare import setting
 
 _TRAIN, _PSEUDO, _HELD_OUT = '', '_pseudo', '_heldout'
 _LEAST_SIZE = 32
@@ -105,7 +106,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return self.dataset_info_from_configs(
             features=records.features(),
             metadata=tfds.core.MetadataDict(
-                settings=prepare.deciding(self._settings),
+                settings=prepare.deciding_fields(self._settings),
                 skipped=self._skipped,
                 label_errors=self._label_errors,
             ),
@@ -123,7 +124,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             self._pool = pool
             super().download_and_prepare(**kwargs)
         for split, errors in self._label_errors.items():
-            print(f'{split}: labels against the truth\n{pseudo_gt.describe(errors)}')
+            print(f'{split}: labels against the truth\n{pseudo_gt.describe_fit(errors)}')
 
     def _read_motion(self):
         settings = self._settings
@@ -133,7 +134,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             for clip in clips:
                 (held_out if clip.name in names else training).append(clip)
         for stream, clips in ((_TRAIN, training), (_HELD_OUT, held_out)):
-            self._frames[stream], skipped = poses.read_frames(clips, settings.stride)
+            self._frames[stream], skipped = amass.read_frames(clips, settings.stride)
             self._skipped += skipped
             if not self._frames[stream] and (stream == _TRAIN or settings.num_heldout):
                 raise ValueError(
@@ -166,7 +167,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             drawn = poses.procedural((*seed, 0), count, settings.kinds.split(','))
         for start in range(0, count, people.JOB_SIZE):
             chunk = list(itertools.islice(drawn, people.JOB_SIZE))
-            yield people.Job(
+            yield people.DrawingJob(
                 look=look,
                 views=settings.views(stream),
                 image_size=(round(settings.image_size * 4 / 3), settings.image_size),
@@ -181,7 +182,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _generate_examples(self, look, stream, count):
         errors = []
         with tqdm.tqdm(total=count, desc=look + stream, unit='image') as bar:
-            for result in people.run_all(self._jobs(look, stream, count), self._pool):
+            for result in people.run_jobs(self._jobs(look, stream, count), self._pool):
                 if result.errors is not None:
                     errors.append(result.errors)
                 for record in result.records:
@@ -192,4 +193,4 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 if __name__ == '__main__':
-    prepare.run(Builder, Settings)
+    prepare.run_builder(Builder, Settings, __doc__)

@@ -14,15 +14,15 @@ from typing import ClassVar
 import tensorflow_datasets as tfds
 from etils import epath
 
-from tokenhmr_jax import pose_histogram
-from tokenhmr_jax.data import filters, humans4d, prepare, shards
-from tokenhmr_jax.data.prepare import setting
+from tokenhmr_jax.readers import filters, humans4d, prepare, shards
+from tokenhmr_jax.readers.pose_density import load_density
+from tokenhmr_jax.readers.prepare import setting
 
 _NO_DENSITY = 'none'
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(shards.Settings):
+class Settings(shards.BuildSettings):
     """What is prepared; each is a flag of the command.
 
     Raises:
@@ -34,7 +34,7 @@ class Settings(shards.Settings):
     min_confidence: float = setting(0.3, '2D keypoints below it are not used; 0: all are')
     max_beta: float = setting(3.0, 'betas are not trusted if one is beyond it; 0: always')
     pose_density: str = setting(
-        '', 'poses are not trusted if improbable under this file of tokenhmr_jax.pose_histogram; '
+        '', 'poses are not trusted if improbable under this file of tokenhmr_jax.studies.pose_density; '
         f"'{_NO_DENSITY}': always", path_or=_NO_DENSITY
     )  # fmt: skip
     together: bool = setting(True, 'trust pose and betas together or not at all')
@@ -49,7 +49,7 @@ class Settings(shards.Settings):
             raise ValueError(f'tag={self.tag!r}: expected letters, digits and underscores')
         if not self.pose_density:
             raise ValueError(
-                "pose_density='': expected a file of python -m tokenhmr_jax.pose_histogram, or "
+                "pose_density='': expected a file of python -m tokenhmr_jax.studies.pose_density, or "
                 f'{_NO_DENSITY!r} to trust improbable poses'
             )
 
@@ -85,7 +85,7 @@ class Builder(shards.Builder, skip_registration=True):
         settings = self._settings
         keep = settings.filters
         if keep.pose_density is not None:
-            pose_histogram.load(keep.pose_density)
+            load_density(keep.pose_density)
         folder = settings.folder / humans4d.SETS[settings.set]
         tars = sorted(folder.glob('*.tar'))
         if not tars:
@@ -95,7 +95,7 @@ class Builder(shards.Builder, skip_registration=True):
                 shards.Unit(
                     path.name,
                     settings.set,
-                    functools.partial(humans4d.read, path, keep, settings.store),
+                    functools.partial(humans4d.read_persons, path, keep, settings.store),
                 )
                 for path in tars
             ]
@@ -103,4 +103,4 @@ class Builder(shards.Builder, skip_registration=True):
 
 
 if __name__ == '__main__':
-    prepare.run(Builder, Settings)
+    prepare.run_builder(Builder, Settings, __doc__)

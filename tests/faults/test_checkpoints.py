@@ -8,7 +8,8 @@ from conftest import command, train_arguments
 from etils import epath
 from training_runs import FULL, assert_identical, losses, saved_arrays, steps_of
 
-from tokenhmr_jax import checkpoints, checksums
+from tokenhmr_jax.checkpoints import checksums
+from tokenhmr_jax.checkpoints.store import Checkpoints
 
 
 def files_of(folder):
@@ -30,19 +31,19 @@ def test_a_flipped_byte_in_any_file_is_named(trained, tmp_path, record_property)
     step = steps_of(trained)[-1]
     folder = tmp_path / str(step)
     shutil.copytree(trained / f'checkpoints/{step}', folder)
-    checksums.check(epath.Path(folder))
+    checksums.check_checksums(epath.Path(folder))
     files = files_of(folder)
     assert len(files) > 10
     for path in files:
         content = path.read_bytes()
         flip(path, content)
         with pytest.raises(ValueError, match=path.name):
-            checksums.check(epath.Path(folder))
+            checksums.check_checksums(epath.Path(folder))
         path.write_bytes(content)
-    checksums.check(epath.Path(folder))
+    checksums.check_checksums(epath.Path(folder))
     (folder / 'model/added').write_text('x')
     with pytest.raises(ValueError, match='added'):
-        checksums.check(epath.Path(folder))
+        checksums.check_checksums(epath.Path(folder))
     record_property('seen', f'{len(files)} files, each named')
 
 
@@ -67,7 +68,7 @@ def test_a_broken_step_is_set_aside_for_the_newest_good_one(
         shutil.rmtree(folder)
     if damage == 'emptied':
         folder.mkdir()
-    with checkpoints.Checkpoints(str(run), 'mpjpe_mm') as saved:
+    with Checkpoints(str(run), 'mpjpe_mm') as saved:
         assert saved.newest_good() == before
         assert saved.find('last') == before
     if damage != 'deleted':
@@ -86,7 +87,7 @@ def test_no_good_step_is_said_so_and_nothing_is_touched(trained, prepared, tmp_p
     for step in steps_of(run):
         (run / f'checkpoints/{step}/{checksums.NAME}').unlink()
     with (
-        checkpoints.Checkpoints(str(run), 'mpjpe_mm') as saved,
+        Checkpoints(str(run), 'mpjpe_mm') as saved,
         pytest.raises(ValueError, match='every checkpoint is broken'),
     ):
         saved.newest_good()
@@ -100,7 +101,7 @@ def test_what_a_dead_run_was_saving_is_cleared_away(trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / 'run')
     half = run / 'checkpoints/15.orbax-checkpoint-tmp'
     half.mkdir()
-    with checkpoints.Checkpoints(str(run), 'mpjpe_mm') as saved:
+    with Checkpoints(str(run), 'mpjpe_mm') as saved:
         assert saved.newest_good() == 12
     assert not half.exists()
     assert json.loads((run / f'checkpoints/12/{checksums.NAME}').read_text())

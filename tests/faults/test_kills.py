@@ -12,7 +12,8 @@ from conftest import command, train_arguments
 from etils import epath
 from training_runs import FULL, Run, assert_identical, half_saved, losses, saved_arrays, steps_of
 
-from tokenhmr_jax import checkpoints, checksums
+from tokenhmr_jax.checkpoints import checksums
+from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.types import TrainState
 
 # In full, long enough for twenty lives, and nearly always saving.
@@ -40,7 +41,7 @@ def test_killed_as_it_saves_a_run_ends_bit_identical(prepared, trained, tmp_path
         run.send(signal.SIGKILL)
         run.end()
         during += half_saved(workdir)
-        checksums.check(epath.Path(workdir / f'checkpoints/{steps_of(workdir)[-1]}'))
+        checksums.check_checksums(epath.Path(workdir / f'checkpoints/{steps_of(workdir)[-1]}'))
     command(*train_arguments(prepared, workdir, **LONG))
     last = steps_of(unbroken)[-1]
     assert_identical(saved_arrays(workdir, last), saved_arrays(unbroken, last))
@@ -61,12 +62,12 @@ def test_a_step_is_committed_however_a_run_ends(tmp_path, end):
     arrays = {'w': np.arange(2**20, dtype=np.float32)}
     state = jax.device_put(TrainState(np.int32(7), arrays, {'s': np.ones(1)}, arrays))
     try:
-        with checkpoints.Checkpoints(str(tmp_path), 'mpjpe_mm') as saved:
+        with Checkpoints(str(tmp_path), 'mpjpe_mm') as saved:
             saved.save(state, {'next': 8}, {}, None)
             ENDS[end]()
     except (ZeroDivisionError, SystemExit):
         pass
-    with checkpoints.Checkpoints(str(tmp_path), create=False) as saved:
+    with Checkpoints(str(tmp_path), create=False) as saved:
         assert saved.newest_good() == 7
         restored, position = saved.restore(7, state)
     assert position == {'next': 8}

@@ -16,7 +16,7 @@ from training_runs import (
     steps_of,
 )
 
-from tokenhmr_jax import preemption
+from tokenhmr_jax.training import preemption
 
 # Seconds from the signal to the end. In the suite, other tests take the processor away.
 LIMIT = 15 if FULL else 90

@@ -11,12 +11,13 @@ import pytest
 from conftest import ROOT, command, train_arguments
 from training_runs import FULL, Run, assert_identical, losses, saved_arrays, steps_of
 
-from tokenhmr_jax import checkpoints, workdir
+from tokenhmr_jax.checkpoints.store import Checkpoints
+from tokenhmr_jax.training import workdir
 from tokenhmr_jax.types import TrainState
 
 HOLD = """
 import sys, time
-from tokenhmr_jax.workdir import locked
+from tokenhmr_jax.training.workdir import locked
 with locked(sys.argv[1]):
     print('held', flush=True)
     time.sleep(60)
@@ -29,11 +30,14 @@ def test_a_lock_is_held_by_one_process_until_it_dies(tmp_path):
         [sys.executable, '-c', HOLD, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout.readline() == 'held\n'
-    with pytest.raises(ValueError, match=f'process {holder.pid} on'), workdir.locked(str(tmp_path)):
+    with (
+        pytest.raises(ValueError, match=f'process {holder.pid} on'),
+        workdir.lock_workdir(str(tmp_path)),
+    ):
         pass
     holder.kill()
     holder.wait()
-    with workdir.locked(str(tmp_path)):
+    with workdir.lock_workdir(str(tmp_path)):
         pass
 
 
@@ -78,12 +82,12 @@ def test_a_full_disk_is_named_and_older_steps_are_as_they_were(disk):
         return jax.device_put(TrainState(np.int32(step), params, {}, {'m': np.ones(3)}))
 
     small = state(1, 1000)
-    with checkpoints.Checkpoints(str(folder), 'mpjpe_mm') as saved:
+    with Checkpoints(str(folder), 'mpjpe_mm') as saved:
         saved.save(small, {}, {}, None)
     with pytest.raises((OSError, ValueError), match='No space left on device'):  # noqa: SIM117
-        with checkpoints.Checkpoints(str(folder), 'mpjpe_mm') as saved:
+        with Checkpoints(str(folder), 'mpjpe_mm') as saved:
             saved.save(state(2, 2**21), {}, {}, None)
-    with checkpoints.Checkpoints(str(folder), 'mpjpe_mm') as saved:
+    with Checkpoints(str(folder), 'mpjpe_mm') as saved:
         assert saved.newest_good() == 1
         restored, _ = saved.restore(1, small)
         np.testing.assert_array_equal(restored.params['w'], small.params['w'])

@@ -24,7 +24,7 @@ class KeypointBody:
     mix: jax.Array
 
 
-def reduce(body: smpl.BodyModel) -> KeypointBody:
+def reduce_body(body: smpl.BodyModel) -> KeypointBody:
     """The reduced body.
 
     Raises:

@@ -64,3 +64,6 @@ def _twins(names: tuple[str, ...], left: str, right: str) -> np.ndarray:
 JOINT_TWINS = _twins(JOINTS, 'left_', 'right_')
 BODY_JOINT_TWINS = _twins(BODY_JOINTS, 'left_', 'right_')
 KEYPOINT_TWINS = _twins(KEYPOINTS, ' L', ' R')
+
+# The keypoint that bodies are centred on where their absolute place must not count.
+PELVIS = KEYPOINTS.index('MPII Pelvis')

@@ -4,15 +4,12 @@ Loper et al., "SMPL: A Skinned Multi-Person Linear Model", SIGGRAPH Asia 2015.
 """
 
 import hashlib
-import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from flax import struct
 
-from tokenhmr_jax import safe_pickle
 from tokenhmr_jax.body import rotations, skeleton
 from tokenhmr_jax.types import BodyOutput, SmplParams
 
@@ -20,8 +17,8 @@ from tokenhmr_jax.types import BodyOutput, SmplParams
 # centimetres of error on a body.
 _EXACT = jax.lax.Precision.HIGHEST
 
-_REQUIRED = ('v_template', 'shapedirs', 'posedirs', 'J_regressor', 'weights', 'kintree_table', 'f')
-_OPTIONAL = ('joint_regressor_extra', 'hands_meanl', 'hands_meanr')
+REQUIRED = ('v_template', 'shapedirs', 'posedirs', 'J_regressor', 'weights', 'kintree_table', 'f')
+OPTIONAL = ('joint_regressor_extra', 'hands_meanl', 'hands_meanr')
 
 
 @struct.dataclass
@@ -102,6 +99,12 @@ def forward(body: BodyModel, params: SmplParams) -> BodyOutput:
     return BodyOutput(
         vertices=vertices.reshape(*lead, -1, 3), joints=posed_joints.reshape(*lead, -1, 3)
     )
+
+
+def pose_body(body: BodyModel, body_pose: jax.Array) -> BodyOutput:
+    """Bodies of mean shape with the root at rest, from rotations (B, P, 3, 3) of joints 1 to P."""
+    root = jnp.broadcast_to(jnp.eye(3), (len(body_pose), 3, 3))
+    return forward(body, SmplParams(global_orient=root, body_pose=body_pose))
 
 
 def trim(body: BodyModel, posed: int) -> BodyModel:
@@ -218,7 +221,7 @@ def keypoints(body: BodyModel, output: BodyOutput) -> jax.Array:
     return jnp.concatenate([joints[..., skeleton.OPENPOSE_SOURCE, :], extra], axis=-2)
 
 
-def from_arrays(arrays: dict[str, np.ndarray], name: str = 'body model') -> BodyModel:
+def body_from_arrays(arrays: dict[str, np.ndarray], name: str = 'body model') -> BodyModel:
     """Build a BodyModel from arrays under SMPL's own key names.
 
     Args:
@@ -229,33 +232,33 @@ def from_arrays(arrays: dict[str, np.ndarray], name: str = 'body model') -> Body
     Raises:
       ValueError: naming the missing key, or the array whose shape or values are not a body's.
     """
-    missing = [key for key in _REQUIRED if key not in arrays]
+    missing = [key for key in REQUIRED if key not in arrays]
     if missing:
         raise ValueError(f'{name}: no {", ".join(missing)}; found {sorted(map(str, arrays))}')
-    dense = {key: _dense(arrays[key]) for key in _REQUIRED}
-    parents = _parents(dense['kintree_table'], name)
-    num_vertices, num_joints = len(dense['v_template']), len(parents)
-    num_shapes = dense['shapedirs'].shape[-1]
+    plain = {key: dense(arrays[key]) for key in REQUIRED}
+    parents = _parents(plain['kintree_table'], name)
+    num_vertices, num_joints = len(plain['v_template']), len(parents)
+    num_shapes = plain['shapedirs'].shape[-1]
     expected = {
         'v_template': (num_vertices, 3),
         'shapedirs': (num_vertices, 3, num_shapes),
         'posedirs': (num_vertices, 3, 9 * (num_joints - 1)),
         'J_regressor': (num_joints, num_vertices),
         'weights': (num_vertices, num_joints),
-        'f': (len(dense['f']), 3),
+        'f': (len(plain['f']), 3),
     }
     extra = arrays.get('joint_regressor_extra')
     if extra is not None:
-        dense['joint_regressor_extra'] = _dense(extra)
+        plain['joint_regressor_extra'] = dense(extra)
         expected['joint_regressor_extra'] = (len(skeleton.EXTRA), num_vertices)
     for key, shape in expected.items():
-        if dense[key].shape != shape:
-            raise ValueError(f'{name}: {key} has shape {dense[key].shape}, expected {shape}')
-        if not np.isfinite(dense[key]).all():
+        if plain[key].shape != shape:
+            raise ValueError(f'{name}: {key} has shape {plain[key].shape}, expected {shape}')
+        if not np.isfinite(plain[key]).all():
             raise ValueError(f'{name}: {key} holds values that are not finite')
-    if num_vertices != skeleton.NUM_VERTICES or not 0 <= dense['f'].max() < num_vertices:
+    if num_vertices != skeleton.NUM_VERTICES or not 0 <= plain['f'].max() < num_vertices:
         raise ValueError(
-            f'{name}: {num_vertices} vertices, triangles up to {dense["f"].max()}: another '
+            f'{name}: {num_vertices} vertices, triangles up to {plain["f"].max()}: another '
             f'topology; expected the {skeleton.NUM_VERTICES} vertices of SMPL and SMPL-H'
         )
     hand_mean = None
@@ -264,25 +267,25 @@ def from_arrays(arrays: dict[str, np.ndarray], name: str = 'body model') -> Body
             np.asarray(arrays[k], np.float32).reshape(-1, 3) for k in ('hands_meanl', 'hands_meanr')
         ]
         hand_mean = jnp.asarray(np.concatenate(hands))
-    return _assemble(dense, parents, hand_mean)
+    return _assemble(plain, parents, hand_mean)
 
 
-def _assemble(dense, parents, hand_mean) -> BodyModel:
-    regressor = dense['J_regressor'].astype(np.float64)
-    template, shape_dirs = dense['v_template'], dense['shapedirs']
-    extra = dense.get('joint_regressor_extra')
+def _assemble(plain, parents, hand_mean) -> BodyModel:
+    regressor = plain['J_regressor'].astype(np.float64)
+    template, shape_dirs = plain['v_template'], plain['shapedirs']
+    extra = plain.get('joint_regressor_extra')
     array = lambda a: jnp.asarray(np.ascontiguousarray(a), jnp.float32)  # noqa: E731
     return BodyModel(
         template=array(template.T),
         shape_dirs=array(_planar(shape_dirs)),
-        pose_dirs=array(_planar(dense['posedirs'])),
-        weights=array(dense['weights']),
+        pose_dirs=array(_planar(plain['posedirs'])),
+        weights=array(plain['weights']),
         joint_template=array(regressor @ template),
         joint_dirs=array(np.einsum('jv,vcs->sjc', regressor, shape_dirs)),
         joint_regressor=array(regressor),
         extra_regressor=None if extra is None else array(extra),
         hand_mean=hand_mean,
-        faces=jnp.asarray(dense['f'].astype(np.int32)),
+        faces=jnp.asarray(plain['f'].astype(np.int32)),
         parents=parents,
     )
 
@@ -292,7 +295,8 @@ def _planar(directions: np.ndarray) -> np.ndarray:
     return np.transpose(directions, (2, 1, 0)).reshape(directions.shape[-1], -1)
 
 
-def _dense(value) -> np.ndarray:
+def dense(value) -> np.ndarray:
+    """A plain array of one that may be scipy sparse."""
     return value.toarray() if hasattr(value, 'toarray') else np.asarray(value)
 
 
@@ -302,60 +306,6 @@ def _parents(kintree_table: np.ndarray, name: str) -> tuple[int, ...]:
     if any(not 0 <= parent < joint for joint, parent in enumerate(parents) if joint):
         raise ValueError(f'{name}: kintree_table {parents}: a parent must stand before its child')
     return parents
-
-
-def load(
-    path: str | os.PathLike, extra_regressor_path: str | os.PathLike | None = None
-) -> BodyModel:
-    """Load a body model file: SMPL or SMPL-H, `.npz` or the official `.pkl`, never executed.
-
-    Arguments and errors as in `read`, and ValueError if it is of another topology.
-    """
-    return from_arrays(read(path, extra_regressor_path), name=str(path))
-
-
-def read(path: str | os.PathLike, extra_regressor_path: str | os.PathLike | None = None) -> dict:
-    """The arrays of a body model file under SMPL's own key names, for `from_arrays`.
-
-    Args:
-      path: the file. SMPL's Python 2 pickles with chumpy and scipy values are read without chumpy.
-      extra_regressor_path: `SMPL_to_J19.pkl`, or `.npy`; a file's own `joint_regressor_extra`
-        stays unless this is given.
-
-    Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if it is truncated, not a body model, or would run code.
-    """
-    arrays = _read(path)
-    if not isinstance(arrays, dict):
-        raise ValueError(f'{path}: holds a {type(arrays).__name__}, expected the arrays of a body')
-    if extra_regressor_path is not None:
-        arrays = {**arrays, 'joint_regressor_extra': _read(extra_regressor_path)}
-    return arrays
-
-
-def write(path: str | os.PathLike, arrays: dict) -> None:
-    """Write what `from_arrays` needs of a body model's arrays as an `.npz` file, to the bit."""
-    kept = {key: _dense(arrays[key]) for key in _REQUIRED + _OPTIONAL if key in arrays}
-    with epath.Path(path).open('wb') as file:
-        np.savez(file, **kept)
-
-
-def _read(path: str | os.PathLike):
-    path = epath.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file; expected a body model (.npz or .pkl)')
-    if path.suffix == '.pkl':
-        return safe_pickle.load(path)
-    try:
-        with path.open('rb') as file:
-            content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return content
-            # The official files also hold pickled objects, which nothing here needs.
-            return {key: content[key] for key in content.files if key in _REQUIRED + _OPTIONAL}
-    except Exception as error:  # zipfile, zlib and NumPy each have their own for a broken file
-        raise ValueError(f'{path}: not a readable .npz file ({error})') from error
 
 
 def topology(body: BodyModel) -> dict:

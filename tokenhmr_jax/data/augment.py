@@ -18,7 +18,7 @@ from tokenhmr_jax.data import crops
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class AugmentSettings:
     """How much is changed how often. z is a normal deviate, clipped.
 
     flip: probability of mirroring left and right.
@@ -136,8 +136,8 @@ def extreme_box(name: str, keypoints2d: np.ndarray) -> tuple[np.ndarray, np.ndar
     return (low + high) / 2, crop.margin * (high - low)
 
 
-def draw(
-    rng: np.random.Generator, settings: Settings, keypoints2d: np.ndarray, box_size
+def draw_augmentation(
+    rng: np.random.Generator, settings: AugmentSettings, keypoints2d: np.ndarray, box_size
 ) -> Augmentation:
     """One random augmentation for a person.
 
@@ -175,7 +175,7 @@ def _draw_extreme_crop(rng, keypoints2d, side) -> str | None:
     return str(rng.choice(list(weights), p=share))
 
 
-def matrix(
+def augmentation_matrix(
     record: Mapping,
     augmentation: Augmentation,
     crop_size: int,
@@ -225,7 +225,7 @@ def augment_labels(labels: Mapping, augmentation: Augmentation) -> dict[str, np.
     return {name: np.asarray(value, np.float32) for name, value in changed.items()}
 
 
-def apply(
+def augment_crop(
     record: Mapping,
     augmentation: Augmentation,
     crop_size: int,
@@ -247,7 +247,7 @@ def apply(
     Raises:
       ValueError: if the picture is corrupt, naming the record.
     """
-    to_crop = matrix(record, augmentation, crop_size, box_aspect)
+    to_crop = augmentation_matrix(record, augmentation, crop_size, box_aspect)
     keypoints2d = record['keypoints2d']
     if augmentation.flip:
         keypoints2d = keypoints2d[skeleton.KEYPOINT_TWINS]
@@ -266,13 +266,13 @@ def random_crop(
     record: Mapping,
     rng: np.random.Generator,
     *,
-    settings: Settings,
+    settings: AugmentSettings,
     crop_size: int,
     box_aspect: tuple[float, float] | None = None,
 ) -> dict:
-    """`apply` with an augmentation drawn: what training sees of a record."""
-    augmentation = draw(rng, settings, record['keypoints2d'], record['box_size'])
-    return apply(record, augmentation, crop_size, box_aspect)
+    """`augment_crop` with an augmentation drawn: what training sees of a record."""
+    augmentation = draw_augmentation(rng, settings, record['keypoints2d'], record['box_size'])
+    return augment_crop(record, augmentation, crop_size, box_aspect)
 
 
 def jitter(image: jax.Array, color: jax.Array) -> jax.Array:

@@ -93,8 +93,8 @@ def crop_record(record: Mapping, matrix: np.ndarray, crop_size: int) -> np.ndarr
     shrink = 1 / _scale(from_stored)
     low, high = _reach(from_stored, crop_size)
     try:
-        part, corner = jpeg.cut(record['image'], low, high)
-        picture, reduction = decode(part, shrink)
+        part, corner = jpeg.cut_jpeg(record['image'], low, high)
+        picture, reduction = decode_part(part, shrink)
     except ValueError as error:
         raise ValueError(f'{_text(record["key"])}: {error}') from error
     # A pixel of the reduced picture stands for `reduction` of the stored one's, in each direction.
@@ -146,7 +146,7 @@ def _blur(image: np.ndarray, low: np.ndarray, high: np.ndarray, sigma: float) ->
     return blurred
 
 
-def decode(data: np.ndarray, shrink: float = 1.0) -> tuple[np.ndarray, int]:
+def decode_part(data: np.ndarray, shrink: float = 1.0) -> tuple[np.ndarray, int]:
     """Decode a JPEG, at a half, quarter or eighth of its size where it will shrink by as much.
 
     Args:

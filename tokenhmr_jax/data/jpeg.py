@@ -15,13 +15,13 @@ _FRAME, _SCAN, _RESTARTS = 0xC0, 0xDA, 0xDD
 _FIRST_RESTART = 0xD0  # to 0xD7, by turns
 
 
-def encode(image: np.ndarray, quality: int) -> bytes:
-    """A picture (H, W, 3) uint8, RGB, as a JPEG that `cut` can take apart."""
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """A picture (H, W, 3) uint8, RGB, as a JPEG that `cut_jpeg` can take apart."""
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_RST_INTERVAL, 1]
     return cv2.imencode('.jpg', image[..., ::-1], options)[1].tobytes()
 
 
-def cut(jpeg: bytes, low, high) -> tuple[np.ndarray, tuple[int, int]]:
+def cut_jpeg(jpeg: bytes, low, high) -> tuple[np.ndarray, tuple[int, int]]:
     """The part of a JPEG that holds the pixels from `low` to `high`, (x, y) each.
 
     Nothing is decoded, and nothing is lost. At the edges of the part, colours are a little off for
@@ -29,7 +29,7 @@ def cut(jpeg: bytes, low, high) -> tuple[np.ndarray, tuple[int, int]]:
 
     Returns:
       the bytes (N,) of a JPEG, and the position (x, y) of its first pixel, multiples of 16. A JPEG
-      that was not made by `encode` stays whole.
+      that was not made by `encode_jpeg` stays whole.
 
     Raises:
       ValueError: if the bytes are not a whole JPEG.

@@ -13,7 +13,7 @@ _START_OF_SCAN, _END_OF_IMAGE = b'\xff\xda', b'\xff\xd9'
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
 
-def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """A JPEG or PNG file as (H, W, 3) uint8, RGB.
 
     The orientation that a camera wrote beside the pixels is ignored: the labels of every dataset
@@ -23,7 +23,7 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
       ValueError: naming the picture, if it is no JPEG or PNG, has too many pixels (nothing is
         decoded then), is truncated, or cannot be decoded.
     """
-    width, height = size(data, name)
+    width, height = picture_size(data, name)
     if width * height > max_pixels:
         raise ValueError(f'{name}: {width} x {height} px, expected at most {max_pixels} pixels')
     # OpenCV returns a truncated JPEG as if it were whole, with the rest grey.
@@ -39,7 +39,7 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return image
 
 
-def size(data: bytes, name: str) -> tuple[int, int]:
+def picture_size(data: bytes, name: str) -> tuple[int, int]:
     """Width and height in the header of a JPEG or PNG file.
 
     Raises:

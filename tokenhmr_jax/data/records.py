@@ -5,7 +5,7 @@ The picture is the square that any augmentation can reach. It is cut from the fu
 and knows its place there: full-image point f lies at (f - stored_origin) * stored_scale in it.
 
     key             text, unique in its dataset
-    image           JPEG, RGB, square; black where it leaves the full image; made by `jpeg.encode`,
+    image           JPEG, RGB, square; black where it leaves the full image; made by `jpeg.encode_jpeg`,
                     so that a crop decodes its own part of it alone
     stored_origin   (2,) full-image px at the centre of the picture's first pixel
     stored_scale    () px of the picture per full-image px, at most 1
@@ -79,7 +79,7 @@ def features() -> tfds.features.FeaturesDict:
     return tfds.features.FeaturesDict(texts | arrays)
 
 
-def store(
+def store_picture(
     image: np.ndarray,
     box_center,
     box_size,
@@ -134,24 +134,24 @@ def store(
         'box_size': size,
     }
     fields = {name: np.asarray(value, np.float32) for name, value in fields.items()}
-    return {'image': jpeg.encode(square, quality)} | fields
+    return {'image': jpeg.encode_jpeg(square, quality)} | fields
 
 
 def assemble(image: np.ndarray, key: str, box_center, box_size, labels: Mapping, **options) -> dict:
-    """A whole record: `store` of the image, and labels; those not given are zeros.
+    """A whole record: `store_picture` of the image, and labels; those not given are zeros.
 
     Args:
-      image, box_center, box_size: as of `store`; `options` go there too.
+      image, box_center, box_size: as of `store_picture`; `options` go there too.
       key: the record's.
-      labels: fields that `store` does not make; `focal_length` at least.
+      labels: fields that `store_picture` does not make; `focal_length` at least.
 
     Raises:
-      ValueError: as `store` and `check`.
+      ValueError: as `store_picture` and `check_record`.
     """
     record = {'key': key} | {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
-    record |= store(image, box_center, box_size, **options)
+    record |= store_picture(image, box_center, box_size, **options)
     record |= {name: np.asarray(value, np.float32) for name, value in labels.items()}
-    check(record)
+    check_record(record)
     return record
 
 
@@ -168,7 +168,7 @@ def _cut_square(image: np.ndarray, corner: np.ndarray, span: int) -> np.ndarray 
     return square
 
 
-def check(record: Mapping) -> None:
+def check_record(record: Mapping) -> None:
     """Raise ValueError, naming record and field, unless a builder's record is whole and sane."""
     key = record.get('key', 'a record without key')
     missing = {'key', 'image', *SHAPES} - set(record)

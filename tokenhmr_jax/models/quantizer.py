@@ -30,7 +30,7 @@ class Codebook:
     initialized: jax.Array
 
 
-def empty(num_codes: int, code_dim: int) -> Codebook:
+def empty_codebook(num_codes: int, code_dim: int) -> Codebook:
     """A codebook that the first batch will fill."""
     return Codebook(
         codes=jnp.zeros((num_codes, code_dim)),
@@ -40,7 +40,7 @@ def empty(num_codes: int, code_dim: int) -> Codebook:
     )
 
 
-def nearest(codes: jax.Array, latents: jax.Array) -> jax.Array:
+def nearest_codes(codes: jax.Array, latents: jax.Array) -> jax.Array:
     """Index (...,) int32 of the code (K, C) nearest to each latent (..., C) in squared L2."""
     # |z|^2 is the same for every code: leaving it out saves work and rounding.
     score = jnp.einsum('...c,kc->...k', latents, codes, precision=_EXACT)
@@ -54,7 +54,7 @@ def quantize(codes: jax.Array, latents: jax.Array) -> tuple[jax.Array, jax.Array
       the codes (..., C), through which the gradient passes straight to the latents; the tokens
       (...,) int32; and the commitment loss (), the mean of (z - sg(code))^2.
     """
-    tokens = nearest(codes, latents)
+    tokens = nearest_codes(codes, latents)
     chosen = jax.lax.stop_gradient(codes[tokens])
     commitment = jnp.mean((latents - chosen) ** 2)
     return latents + jax.lax.stop_gradient(chosen - latents), tokens, commitment
@@ -89,13 +89,13 @@ def pick_seeds(latents: jax.Array, num_codes: int, rng: jax.Array, seeding: str)
     return latents[chosen]
 
 
-def initialize(codebook: Codebook, seeds: jax.Array) -> Codebook:
+def initialize_codebook(codebook: Codebook, seeds: jax.Array) -> Codebook:
     """Fill an uninitialised codebook with seeds (K, C) of its first batch; else leave it."""
     fresh = Codebook(seeds, seeds, jnp.ones_like(codebook.ema_count), jnp.ones((), bool))
     return jax.tree.map(lambda a, b: jnp.where(codebook.initialized, a, b), codebook, fresh)
 
 
-def update(
+def update_codebook(
     codebook: Codebook,
     latents: jax.Array,
     tokens: jax.Array,
@@ -132,7 +132,7 @@ def update(
     return Codebook(codes, ema_sum, ema_count, codebook.initialized)
 
 
-def usage(tokens: jax.Array, num_codes: int) -> jax.Array:
+def code_counts(tokens: jax.Array, num_codes: int) -> jax.Array:
     """How many of the tokens (...,) fall on each code, (K,) float32."""
     return jnp.zeros((num_codes,)).at[tokens.reshape(-1)].add(1.0)
 

@@ -11,8 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tokenhmr_jax import sharding
-
 # Width, depth and heads. ViTPose's own S has 12 heads: `decode_variant('S/16') | {'heads': 12}`.
 _SIZES = {
     'Ti': (192, 12, 3),
@@ -293,5 +291,15 @@ def unstack_blocks(params: dict) -> dict:
 
 def _dense(features: int, name: str, dtype: jnp.dtype) -> nn.Dense:
     initial = nn.initializers.xavier_uniform()
-    product = sharding.gathered_product
+    product = gathered_product
     return nn.Dense(features, dtype=dtype, name=name, kernel_init=initial, dot_general=product)
+
+
+def gathered_product(x: jax.Array, kernel: jax.Array, dimensions, **options) -> jax.Array:
+    """`jax.lax.dot_general`, where the devices that share a kernel gather it.
+
+    Left to itself, the compiler may rather send the examples around, which are far larger.
+    """
+    if not jax.sharding.get_abstract_mesh().empty:
+        kernel = jax.lax.with_sharding_constraint(kernel, jax.sharding.PartitionSpec())
+    return jax.lax.dot_general(x, kernel, dimensions, **options)

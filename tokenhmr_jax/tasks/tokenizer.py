@@ -1,6 +1,7 @@
 """Stage 1: a pose through tokens and back, judged by its rotations, joints and skin."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +9,14 @@ import ml_collections
 import numpy as np
 from flax import struct
 
-from tokenhmr_jax import config_utils, losses, metrics
-from tokenhmr_jax.body import files, rotations, skeleton, smpl
+from tokenhmr_jax.body import rotations, skeleton, smpl
+from tokenhmr_jax.config import check_choice
 from tokenhmr_jax.models import quantizer
 from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
-from tokenhmr_jax.types import BodyOutput, PoseBatch, SmplParams, TokenizerOutput
+from tokenhmr_jax.objectives import losses, metrics
+from tokenhmr_jax.tasks.bodies import check_body_files, load_body
+from tokenhmr_jax.tasks.tokenizer_report import TokenizerReport
+from tokenhmr_jax.types import BodyOutput, PoseBatch, TokenizerOutput
 
 # The root is the body model's joint 0 and at rest; the tokenizer's joints are 1 to 21.
 _BODY = slice(1, 22)
@@ -56,17 +60,25 @@ class TokenizerTask:
                 'at least as many, better four times as many'
             )
         losses.check_distance(config.loss_distance)
-        config_utils.check_choice(config, 'eval.best_metric', _ERRORS)
+        check_choice(config, 'eval.best_metric', _ERRORS)
         return cls(ml_collections.FrozenConfigDict(config), Tokenizer(**config.model))
+
+    def check_inputs(self, records: Sequence[dict]) -> None:
+        """Raises FileNotFoundError for a body model that is not there."""
+        check_body_files(self.config)
+
+    @property
+    def report(self) -> TokenizerReport:
+        return TokenizerReport(self)
 
     def frozen(self) -> Frozen:
         """Load the body model.
 
         Raises:
-          FileNotFoundError, ValueError: as `smpl.load`; or if the hands' mean pose is asked for
+          FileNotFoundError, ValueError: as `smpl_files.load_body_file`; or if the hands' mean pose is asked for
             and the body model has none.
         """
-        body = files.load(self.config)
+        body = load_body(self.config)
         hands = None
         if self.config.ground_truth_hands == 'mean':
             if body.hand_mean is None:
@@ -101,10 +113,15 @@ class TokenizerTask:
         """What goes to the devices of a batch of records."""
         return PoseBatch(body_pose=columns['body_pose'])
 
+    def batch_shapes(self) -> PoseBatch:
+        """A training batch as `jax.ShapeDtypeStruct`s."""
+        shape = (self.config.batch_size, skeleton.NUM_BODY_JOINTS, 3)
+        return PoseBatch(body_pose=jax.ShapeDtypeStruct(shape, np.float32))
+
     def init(self, rng: jax.Array) -> tuple[dict, quantizer.Codebook]:
         """Fresh parameters, and a codebook that the first step fills."""
         pose = jnp.broadcast_to(jnp.eye(3), (1, skeleton.NUM_BODY_JOINTS, 3, 3))
-        codebook = quantizer.empty(self.config.codebook.num_codes, self.model.code_dim)
+        codebook = quantizer.empty_codebook(self.config.codebook.num_codes, self.model.code_dim)
         return self.model.init(rng, pose)['params'], codebook
 
     def warm_start(self, params: dict, state: quantizer.Codebook):
@@ -126,9 +143,9 @@ class TokenizerTask:
         flat = jax.lax.stop_gradient(latents).reshape(-1, latents.shape[-1])
         options = self.config.codebook
         seeds = quantizer.pick_seeds(flat, options.num_codes, rng, options.seeding)
-        codebook = quantizer.initialize(codebook, seeds)
+        codebook = quantizer.initialize_codebook(codebook, seeds)
         quantized, tokens, commitment = quantizer.quantize(codebook.codes, latents)
-        updated = quantizer.update(
+        updated = quantizer.update_codebook(
             codebook,
             flat,
             tokens.reshape(-1),
@@ -154,7 +171,7 @@ class TokenizerTask:
             commitment=commitment,
             distance=self.config.loss_distance,
         )
-        counts = quantizer.usage(tokens, options.num_codes)
+        counts = quantizer.code_counts(tokens, options.num_codes)
         logs = {f'loss/{name}': term for name, term in terms.items()}
         logs |= {name: jnp.mean(v) for name, v in _errors(body, truth).items()}
         logs |= _usage_scalars(counts)
@@ -176,7 +193,7 @@ class TokenizerTask:
         """Per example: errors (B,) in mm and how many tokens fall on each code (B, K)."""
         pose = rotations.axis_angle_to_matrix(batch.body_pose)
         truth = self._body(frozen.body, pose, frozen.hands)
-        count = jax.vmap(lambda t: quantizer.usage(t, self.config.codebook.num_codes))
+        count = jax.vmap(lambda t: quantizer.code_counts(t, self.config.codebook.num_codes))
         return _errors(output.body, truth) | {'code_usage': count(output.tokens)}
 
     def summarize(self, means: dict[str, np.ndarray]) -> dict[str, float]:
@@ -196,13 +213,7 @@ class TokenizerTask:
         if hands is not None:
             hands = jnp.broadcast_to(hands, (len(body_pose), *hands.shape))
             body_pose = jnp.concatenate([body_pose, hands], axis=1)
-        return pose_body(body, body_pose)
-
-
-def pose_body(body: smpl.BodyModel, body_pose: jax.Array) -> BodyOutput:
-    """Bodies of mean shape with the root at rest, from rotations (B, P, 3, 3) of joints 1 to P."""
-    root = jnp.broadcast_to(jnp.eye(3), (len(body_pose), 3, 3))
-    return smpl.forward(body, SmplParams(global_orient=root, body_pose=body_pose))
+        return smpl.pose_body(body, body_pose)
 
 
 def _errors(body: BodyOutput, truth: BodyOutput) -> dict[str, jax.Array]:

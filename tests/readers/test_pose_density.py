@@ -1,0 +1,82 @@
+"""The density of joint rotations, against numbers of the original and by hand."""
+
+import numpy as np
+import pytest
+from conftest import command
+
+from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.readers import amass
+from tokenhmr_jax.readers.pose_density import (
+    LEAST_DENSITY,
+    count_poses,
+    density_at,
+    is_probable,
+    load_density,
+    smooth_density,
+)
+
+
+def test_agrees_with_the_original(shared):
+    """The histogram of every 5th frame of all clips; densities and verdict of 40 poses."""
+    golden = np.load(shared / 'golden/golden_more.npz')
+    clips = sorted((shared / 'mocap').glob('*.npz'))
+    poses = [
+        amass.read_body_pose(amass.Clip('mocap', path.stem, path, 'amass', ''))[::5]
+        for path in clips
+    ]
+    density = smooth_density(count_poses([np.concatenate(poses)]))
+    asked = golden['prob_poses'][:, :63].reshape(-1, 21, 3)
+    found = density_at(density, asked)
+    np.testing.assert_allclose(found, golden['prob_values'], rtol=1e-4, atol=1e-12)
+    np.testing.assert_array_equal(is_probable(density, asked), golden['prob_probable'])
+    assert 0 < golden['prob_probable'].sum() < 40
+
+
+def test_bins_and_whole_turns():
+    """Bins are 2 pi / 100 wide; a turn by 2 pi - 0.1 is one by 0.1 the other way."""
+    pose = np.zeros((1, 21, 3))
+    pose[0, 3] = [2 * np.pi - 0.1, 0, 0]
+    pose[0, 4] = [0.1, -3.14, np.pi]
+    counts = count_poses([pose, pose])
+    # (-0.1 + pi) / (2 pi) * 100 = 48.4; zero lies on the edge of two bins.
+    assert counts[3, 48, 49, 49] == 2
+    # Its angle of 4.44 becomes one of 1.84, the other way: (-0.0414, 1.30, -1.30).
+    assert counts[4, 49, 70, 29] == 2
+    assert counts.sum() == 42
+
+
+def test_every_joint_must_be_probable():
+    density = np.zeros((21, 100, 100, 100), np.float32)
+    density[:, 50, 50, 50] = LEAST_DENSITY * 1.01 + 1e-9
+    pose = np.full((3, 21, 3), 0.01)
+    pose[1, skeleton.BODY_JOINTS.index('head')] = 0.5
+    assert is_probable(density, pose).tolist() == [True, False, True]
+    density[skeleton.BODY_JOINTS.index('left_foot')] = 0
+    assert not is_probable(density, pose).any()
+
+
+def test_command(prepared, tmp_path):
+    out = tmp_path / 'new/density.npy'
+    printed = command(
+        '-m', 'tokenhmr_jax.studies.pose_density', f'--data_dir={prepared}',
+        '--split=amass/procedural_heldout', f'--out={out}',
+    )  # fmt: skip
+    assert '150 poses of amass/procedural_heldout' in printed
+    assert [path.name for path in out.parent.iterdir()] == ['density.npy']
+    density = load_density(out)
+    volume = (2 * np.pi / 100) ** 3
+    # All joints together make 1, but for what the smoothing loses at the ends of their list.
+    assert 0.8 < density.sum(dtype=np.float64) * volume < 1
+
+
+@pytest.mark.parametrize('content', [b'nothing', None])
+def test_what_is_no_density_is_refused(tmp_path, content):
+    path = tmp_path / 'x.npy'
+    if content:
+        path.write_bytes(content)
+    else:
+        np.save(path, np.zeros(3))
+    with pytest.raises(ValueError, match=r'x\.npy'):
+        load_density(path)
+    with pytest.raises(FileNotFoundError, match=r'tokenhmr_jax\.pose_histogram'):
+        load_density(tmp_path / 'none.npy')

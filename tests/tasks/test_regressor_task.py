@@ -1,0 +1,340 @@
+"""The regressor trained end to end, by the documented commands, on pictures of the mannequin."""
+
+import json
+import pathlib
+
+import cv2
+import image_records
+import jax
+import numpy as np
+import pytest
+from conftest import TINY, command, quickstart_config
+from scipy.spatial.transform import Rotation
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tokenhmr_jax import evaluate
+from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.checkpoints.store import Checkpoints
+from tokenhmr_jax.config import config_from_json
+from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.studies import failures
+from tokenhmr_jax.studies.thresholds import main, predictions_of
+from tokenhmr_jax.tasks import make_task, regressor
+from tokenhmr_jax.training import sharding
+from tokenhmr_jax.training.run import open_run
+
+SIZES = {
+    'num_steps': 6,
+    'batch_size': 8,
+    'tokenizer.num_codes': TINY['codebook.num_codes'],
+    'tokenizer.model.width': TINY['model.width'],
+    'tokenizer.model.code_dim': TINY['model.code_dim'],
+    'tokenizer.model.size_mul': TINY['model.size_mul'],
+    'model.backbone.width': 16,
+    'model.backbone.depth': 1,
+    'model.backbone.heads': 2,
+    'model.decoder.width': 16,
+    'model.decoder.depth': 1,
+    'model.decoder.heads': 2,
+    'model.decoder.head_dim': 8,
+    'model.decoder.mlp_dim': 16,
+    'model.mixer.width': 8,
+    'model.mixer.depth': 1,
+    'data.crop_size': 32,
+    'model.backbone.patch_size': 8,
+    'tals.enabled': True,
+    'eval.every': 6,
+    'eval.batch_size': 8,
+    'eval.baseline_records': 16,
+    'eval.gallery': 1,
+    'log_every': 2,
+    'checkpoint_every': 3,
+}
+MIXTURE = {'mannequin/suit': 0.5, 'mannequin/suit_pseudo': 0.5}
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory) -> pathlib.Path:
+    """A folder of prepared pictures."""
+    folder = tmp_path_factory.mktemp('images')
+    command(
+        'datasets/mannequin/mannequin_dataset_builder.py', f'--data_dir={folder}',
+        '--num_train=16', '--num_pseudo=8', '--num_heldout=8', '--num_processes=1',
+    )  # fmt: skip
+    write_mocap(folder)
+    return folder
+
+
+def write_mocap(folder):
+    """Bodies for the adversarial prior to take for real."""
+    rng = np.random.default_rng(0)
+    pose, betas = rng.normal(0, 0.2, (20, 72)), rng.normal(0, 1, (20, 10))
+    np.savez(folder / 'mocap.npz', body_pose=pose, betas=betas)
+
+
+def arguments(images, tokenizer, workdir, **overrides) -> list[str]:
+    settings = SIZES | {'data.data_dir': images, 'tokenizer.checkpoint': tokenizer}
+    settings |= {'adversarial.weight': 0.01, 'adversarial.mocap': images / 'mocap.npz'} | overrides
+    return [
+        '-m', 'tokenhmr_jax.train', '--config=configs/regressor.py:variant=quickstart',
+        f'--workdir={workdir}', f'--config.data.mixture={MIXTURE}',
+        *(f'--config.{name}={value}' for name, value in settings.items()),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def run(images, trained, tmp_path_factory) -> pathlib.Path:
+    """The workdir of a tiny regressor, trained on true and on fitted labels."""
+    workdir = tmp_path_factory.mktemp('regressor') / 'run'
+    command(*arguments(images, trained, workdir, **{'tals.scale': 1e9}))
+    (images / 'mocap.npz').unlink()  # of training alone
+    return workdir
+
+
+def test_a_run_reports_what_is_below_the_thresholds_of_each_source(run):
+    """Which are so large, times their scale, that everything is."""
+    lines = [json.loads(line) for line in (run / 'metrics.jsonl').read_text().splitlines()]
+    seen = {name for line in lines for name in line if name.startswith('below/')}
+    kinds = ('keypoints2d', 'angles')
+    assert seen == {f'below/{kind}/{source}' for kind in kinds for source in MIXTURE}
+    assert all(line[name] == 1 for line in lines for name in seen & line.keys())
+
+
+def test_the_error_in_training_is_of_labelled_keypoints():
+    points = np.random.default_rng(0).normal(size=(3, 44, 3)).astype(np.float32)
+    labels = np.concatenate([points, np.ones((3, 44, 1), np.float32)], axis=-1)
+    labels[0, 0, 0] += 0.044  # metres, of one of 44
+    labels[1, 0] = 0  # neither place nor confidence
+    labels[2, skeleton.PELVIS] = 0
+    error = np.asarray(regressor._keypoint_error(points, labels))
+    np.testing.assert_allclose(error, [1, 0, np.nan], atol=1e-4)
+
+
+def test_a_record_without_a_pose_is_not_judged():
+    columns = {'has_pose': np.array([1.0, 0, 0]), 'key': np.array([b'a', b'b', b'c'])}
+    with pytest.raises(ValueError, match='b: no pose'):
+        evaluate._check_poses(columns, np.array([True, True, True]))
+    evaluate._check_poses(columns, np.array([True, False, False]))  # the rest is padding
+
+
+def test_the_loss_is_the_weighted_sum_of_its_terms(run):
+    """With the adversarial prior, whose other side counts in full."""
+    with Checkpoints(run, create=False) as saved:
+        config = saved.read_config(6)['config']
+        assert 'discriminator' in saved.read_model(6)['params']
+    weights = config['loss_weights'] | {'adversarial': 0.01, 'discriminator': 1.0}
+    line = json.loads((run / 'metrics.jsonl').read_text().splitlines()[0])
+    assert {name for name in line if name.startswith('loss/')} == {f'loss/{n}' for n in weights}
+    total = sum(weight * line[f'loss/{name}'] for name, weight in weights.items())
+    assert line['loss'] == pytest.approx(total, rel=1e-5)
+
+
+def test_frozen_weights_are_those_of_the_tokenizer_to_the_bit(run, trained):
+    with Checkpoints(trained, create=False) as saved:
+        stage1 = saved.read_model(saved.find('best'))
+    with Checkpoints(run, create=False) as saved:
+        stage2 = saved.read_model(6)['state']
+    np.testing.assert_array_equal(stage2['codes'], stage1['state']['codes'])
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        stage2['tokenizer']['decoder'],
+        stage1['params']['decoder'],
+    )
+
+
+def test_a_run_draws_the_same_examples_at_each_evaluation(run):
+    events = EventAccumulator(str(run / 'tensorboard')).Reload()
+    (event,) = events.Images('eval/examples')
+    png = (run / 'examples/6.png').read_bytes()
+    assert (event.step, event.encoded_image_string) == (6, png)
+    (score,) = events.Scalars('eval/mpjpe_mm')
+    lines = [json.loads(line) for line in (run / 'metrics.jsonl').read_text().splitlines()]
+    assert score.value == pytest.approx(lines[-1]['eval/mpjpe_mm'])
+    # Eight examples, two a row: each a caption, the crop twice and two bodies.
+    picture = cv2.imread(str(run / 'examples/6.png'))
+    assert picture.shape == (4 * (24 + 256), 2 * 3 * 256, 3)
+    first = cv2.resize(crops(run, 'mannequin/suit_heldout', [0])[0], (256, 256), interpolation=2)
+    np.testing.assert_array_equal(picture[24:280, :256, ::-1], first)
+
+
+def crops(run, split, indices):
+    """The crops (N, S, S, 3) that an evaluation sees."""
+    with Checkpoints(run, create=False) as saved:
+        config = config_from_json(saved.read_config(6)['config'])
+    records = pipeline.open_split(config.data.data_dir, split)
+    transform = make_task(config).eval_transform
+    return pipeline.take([records], indices, transform)['image']
+
+
+SPLITS = {'mannequin/suit': 16, 'mannequin/suit_heldout': 8}
+
+
+@pytest.fixture(scope='module')
+def evaluation(run) -> tuple[pathlib.Path, str]:
+    """The folder that the evaluation writes, and what it prints."""
+    splits = [f'--split={name}' for name in SPLITS]
+    printed = command('-m', 'tokenhmr_jax.evaluate', f'--checkpoint={run}', *splits)
+    return run / 'evaluation', printed
+
+
+def test_evaluation_writes_tables_and_a_gallery(evaluation):
+    folder, printed = evaluation
+    rows = json.loads((folder / 'evaluation.json').read_text())['rows']
+    parts = [f'{row}, {split}' for split in SPLITS for row in ('regressor', 'mean body')]
+    assert list(rows) == ['regressor', 'mean body', *parts]
+    assert {'mpjpe_mm', 'pa_mpjpe_mm', 'pve_mm'} <= rows['mean body'].keys()
+    assert all(row['pa_mpjpe_mm'] < row['mpjpe_mm'] for row in rows.values())
+    assert '\n| mean body | ' in printed
+    assert '\n| LSP RAnkle | ' in printed
+    assert (folder / 'evaluation.md').read_text().strip() in printed
+    assert cv2.imread(str(folder / 'gallery.png')).std() > 10
+
+
+def test_rows_are_means_over_splits_and_joints(evaluation):
+    rows = json.loads((evaluation[0] / 'evaluation.json').read_text())['rows']
+    for title in ('regressor', 'mean body'):
+        for name, value in rows[title].items():
+            parts = [rows[f'{title}, {split}'][name] for split in SPLITS]
+            assert value == pytest.approx((16 * parts[0] + 8 * parts[1]) / 24), name
+            assert parts[0] != parts[1]
+    for row in rows.values():
+        joints = [value for name, value in row.items() if name.startswith('joint_mm/')]
+        assert len(joints) == 14
+        assert np.mean(joints) == pytest.approx(row['mpjpe_mm'], rel=1e-5)
+
+
+def test_the_mean_body_is_the_mean_of_the_training_bodies(evaluation, images):
+    """The table's baseline, again by hand from the records' own 3D keypoints."""
+    rows = json.loads((evaluation[0] / 'evaluation.json').read_text())['rows']
+    chosen = [*range(25, 38), 43]
+
+    def centred(split):
+        records = pipeline.open_split(str(images), split)
+        points = np.stack([records[i]['keypoints3d'][:, :3] for i in range(len(records))])
+        return (points - points[:, 39:40])[:, chosen]
+
+    # Of each source eight records, evenly spread; there are 16 and 8.
+    training = [centred('mannequin/suit')[::2], centred('mannequin/suit_pseudo')]
+    mean = np.concatenate(training).mean(axis=0)
+    error = np.linalg.norm(centred('mannequin/suit_heldout') - mean, axis=-1).mean() * 1000
+    row = rows['mean body, mannequin/suit_heldout']
+    np.testing.assert_allclose(row['mpjpe_mm'], error, rtol=0.02)
+
+
+def test_failures_are_counted_and_drawn(run, images):
+    """Every record once; its errors are those of the evaluation."""
+    loaded = open_run(str(run), 'last', sharding.make_mesh(jax.devices()[:1]))
+    records = pipeline.open_split(str(images), 'mannequin/suit_heldout')
+    table, picture = failures.report_failures(loaded, records, 1)
+    rows = [line.strip('| ').split(' | ') for line in table.splitlines()[2:]]
+    assert [row[0] for row in rows] == [*failures.KINDS, 'all']
+    assert sum(float(row[1].strip('%')) for row in rows[:-1]) == pytest.approx(100)
+    logged = [json.loads(line) for line in (run / 'metrics.jsonl').read_text().splitlines()][-1]
+    for column, name in ((2, 'mpjpe_mm'), (3, 'keypoints2d_px')):
+        assert float(rows[-1][column]) == pytest.approx(logged[f'eval/{name}'], rel=1e-3)
+    assert picture.shape[1:] == (1536, 3)
+    assert picture.std() > 10
+
+
+def test_thresholds_of_angles_are_the_mean_errors_of_predictions(run, images, tmp_path):
+    """Against SciPy's angles, for the labels as the records hold them."""
+    loaded = open_run(str(run), 'last', sharding.make_mesh(jax.devices()[:1]))
+    records = pipeline.open_split(str(images), 'mannequin/suit_heldout')
+    ((predicted, true),) = predictions_of(loaded, records)
+    labels = [np.r_[r['global_orient'][None], r['body_pose']] for r in records.read(range(8))]
+    expected = Rotation.from_rotvec(np.reshape(labels, (-1, 3)))
+    np.testing.assert_allclose(true.reshape(-1, 3, 3), expected.as_matrix(), atol=1e-5)
+    found = Rotation.from_matrix(predicted.reshape(-1, 3, 3))
+    angles = (found.inv() * expected).magnitude().reshape(8, 24).mean(axis=0)
+
+    out = tmp_path / 'thresholds.csv'
+    split = '--split=mannequin/suit_heldout'
+    main([f'--data_dir={images}', split, f'--checkpoint={run}', f'--out={out}'])
+    config = regressor_config(None, **{'tals.thresholds': str(out)})
+    thresholds = make_task(config).frozen().thresholds
+    np.testing.assert_allclose(thresholds.angles, angles, rtol=1e-3, atol=1e-3)
+    assert (np.asarray(thresholds.angles) > 0.01).sum() >= 20
+
+
+def test_thresholds_of_angles_need_a_regressor(trained, images, tmp_path):
+    arguments = [f'--data_dir={images}', '--split=mannequin/suit', f'--out={tmp_path}/out.csv']
+    with pytest.raises(SystemExit, match="a checkpoint of 'tokenizer', not a regressor"):
+        main([*arguments, f'--checkpoint={trained}'])
+
+
+@pytest.mark.fault(10, 'a batch that is not finite')
+def test_batches_that_are_not_finite_are_named_and_stop_the_run(trained, tmp_path):
+    """Labels that overflow, in every batch: what is saved has not changed."""
+    rng = np.random.default_rng(0)
+    records = [image_records.make(rng, f'{i}', resolution=32) for i in range(8)]
+    for record in records:
+        record['betas'][3] = 1e30
+    splits = {name.split('/')[1]: records for name in (*MIXTURE, 'mannequin/suit_heldout')}
+    image_records.prepare(tmp_path, 'mannequin', splits)
+    write_mocap(tmp_path)
+    workdir = tmp_path / 'run'
+    settings = {'max_skipped_steps': 2, 'checkpoint_every': 2}
+    printed = command(*arguments(tmp_path, trained, workdir, **settings), expect=1)
+    message = 'error: steps 1 to 3: the loss or its gradient was not finite 3 times in a row'
+    assert printed.splitlines()[-1].startswith(message)
+    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    skipped = {line['step']: line['skipped_keys'] for line in lines if 'skipped_keys' in line}
+    assert list(skipped) == [1, 2, 3]
+    assert all(len(keys) == 8 and set(keys) <= set('01234567') for keys in skipped.values())
+    with Checkpoints(workdir, create=False) as saved:
+        params = saved.read_model(2)['params']
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'tokenizer.num_codes': 64}, 'a tokenizer with .*this run has'),
+        ({'tokenizer.checkpoint': ''}, 'tokenizer.checkpoint is empty'),
+        ({'tokenizer.checkpoint': '/no/run'}, '/no/run: no checkpoints'),
+    ],
+)
+def test_a_tokenizer_that_does_not_fit_is_refused(trained, change, message):
+    config = regressor_config(trained, **change)
+    task = make_task(config)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        task.warm_start(*jax.eval_shape(task.init, jax.random.key(0)))
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'model.head': 'heads'}, "expected 'tokens' or 'direct'"),
+        ({'model.body_mean': 'mean'}, r"one of \('rest', 'none'\)"),
+        ({'tals.distance': 'l2'}, 'tals.distance'),
+        ({'data.ground_truth': ('bedlam/train',)}, 'data.ground_truth names'),
+    ],
+)
+def test_settings_that_make_no_sense(trained, change, message):
+    with pytest.raises(ValueError, match=message):
+        make_task(regressor_config(trained, **change))
+
+
+def test_the_direct_head_needs_no_tokenizer(trained):
+    config = regressor_config(trained, **{'model.head': 'direct', 'tokenizer.checkpoint': ''})
+    task = make_task(config)
+    params, state = jax.eval_shape(task.init, jax.random.key(0))
+    assert task.warm_start(params, state)[1].codes is None
+    assert set(params) == {'backbone', 'head'}  # and no prior, unless it is asked for
+
+
+@pytest.mark.parametrize(('head', 'body_is_zero'), [('tokens', True), ('direct', False)])
+def test_a_tokens_decoder_may_give_the_pose_itself_and_the_direct_head_an_offset(
+    trained, head, body_is_zero
+):
+    config = regressor_config(trained, **{'model.head': head, 'model.body_mean': 'none'})
+    _, state = jax.jit(make_task(config).init)(jax.random.key(0))
+    expected = regressor.upright_mean()['mean_pose']
+    if body_is_zero:
+        expected[1:22] = 0
+    np.testing.assert_array_equal(state.mean_pose, expected)
+
+
+def regressor_config(trained, **overrides):
+    settings = SIZES | {'tokenizer.checkpoint': str(trained)} | overrides
+    return quickstart_config('regressor', settings)

@@ -1,0 +1,93 @@
+"""Keypoints and meshes over pictures, all RGB uint8."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from etils import epath
+
+from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.drawing import render
+
+LEFT, RIGHT, MIDDLE = (60, 140, 255), (255, 90, 60), (250, 220, 80)
+MESH = (0.55, 0.75, 0.95)
+
+_CENTRE = (
+    ('Nose', 'Neck'), ('Neck', 'MidHip'), ('Nose', 'REye'), ('Nose', 'LEye'), ('REye', 'REar'),
+    ('LEye', 'LEar'), ('Neck', 'RShoulder'), ('Neck', 'LShoulder'), ('MidHip', 'RHip'),
+    ('MidHip', 'LHip'),
+)  # fmt: skip
+_LIMBS = (
+    ('Shoulder', 'Elbow'), ('Elbow', 'Wrist'), ('Hip', 'Knee'), ('Knee', 'Ankle'),
+    ('Ankle', 'Heel'), ('Ankle', 'BigToe'), ('BigToe', 'SmallToe'),
+)  # fmt: skip
+_NAMES = (*_CENTRE, *((side + a, side + b) for side in 'RL' for a, b in _LIMBS))
+BONES = tuple(tuple(skeleton.KEYPOINTS.index(f'OP {name}') for name in bone) for bone in _NAMES)
+
+
+def write_image(path: epath.PathLike, image: np.ndarray) -> None:
+    """Write a picture (H, W, 3) in the format that its name says.
+
+    Raises:
+      OSError: if it cannot be written whole.
+    """
+    path = epath.Path(path)
+    path.write_bytes(cv2.imencode(path.suffix, image[..., ::-1])[1].tobytes())
+
+
+def draw_keypoints(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The image with the 44 keypoints as dots and the OpenPose skeleton between them.
+
+    Args:
+      image: (H, W, 3) uint8.
+      points: (44, 3) px and confidence; those without confidence are left out.
+    """
+    image = np.array(image)
+    thickness = max(round(max(image.shape) / 256), 1)
+    seen = points[:, 2] > 0
+    for a, b in BONES:
+        if seen[a] and seen[b]:
+            cv2.line(image, _pixel(points[a]), _pixel(points[b]), _color(b), thickness, cv2.LINE_AA)
+    for i in np.flatnonzero(seen):
+        cv2.circle(image, _pixel(points[i]), thickness + 1, _color(i), -1, cv2.LINE_AA)
+    return image
+
+
+def draw_mesh(
+    image: np.ndarray, vertices: np.ndarray, faces: np.ndarray, intrinsics, opacity: float = 0.7
+) -> np.ndarray:
+    """The image with a body over it.
+
+    Args:
+      image: (H, W, 3) uint8.
+      vertices: (V, 3) metres, in the frame of the camera that sees the image.
+      faces: (F, 3).
+      intrinsics: (3, 3), or (fx, fy, cx, cy), px of the image.
+      opacity: of the body.
+    """
+    drawn, _ = render.render(
+        vertices, faces, intrinsics, image.shape[:2], MESH, background=image, supersample=2
+    )
+    return cv2.addWeighted(image, 1 - opacity, drawn, opacity, 0)
+
+
+def side_by_side(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Images of one height in a row."""
+    return np.concatenate(images, axis=1)
+
+
+def enlarge(image: np.ndarray, zoom: int) -> np.ndarray:
+    """Each pixel as a square of zoom x zoom: p's centre goes to zoom * p + (zoom - 1) / 2."""
+    return np.repeat(np.repeat(image, zoom, axis=0), zoom, axis=1)
+
+
+def _pixel(point):
+    # Clipped: OpenCV overflows on points far outside.
+    return tuple(int(v) for v in np.clip(np.rint(point[:2]), -(2**14), 2**14))
+
+
+def _color(keypoint: int):
+    part = skeleton.KEYPOINTS[keypoint].split(' ', 1)[1]
+    if skeleton.KEYPOINT_TWINS[keypoint] == keypoint:
+        return MIDDLE
+    return LEFT if part.startswith('L') else RIGHT

@@ -1,0 +1,14 @@
+"""Tables in Markdown."""
+
+from collections.abc import Sequence
+
+
+def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table whose first column is text and whose others are numbers."""
+    rows = [header, ['---', *['---:'] * (len(header) - 1)], *lines]
+    return '\n'.join('| ' + ' | '.join(row) + ' |' for row in rows)
+
+
+def format_number(value: float | None) -> str:
+    """Four digits; '-' for none."""
+    return '-' if value is None else f'{value:.4g}'

@@ -1,0 +1,69 @@
+"""Persons of many frames in batches of one size, so that the network is compiled once."""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+import jax
+import numpy as np
+
+from tokenhmr_jax.inference.boxes import Boxes
+from tokenhmr_jax.inference.cameras import Camera
+from tokenhmr_jax.inference.model import Model
+from tokenhmr_jax.inference.sources import Frame
+from tokenhmr_jax.types import ImagePrediction
+
+
+@dataclasses.dataclass
+class FrameJob:
+    """A frame with its persons: what is known, and what is predicted of them, one by one."""
+
+    frame: Frame
+    boxes: Boxes
+    camera: Camera
+    persons: list[ImagePrediction] = dataclasses.field(default_factory=list)
+
+    @property
+    def prediction(self) -> ImagePrediction | None:
+        """Of all persons, (N, ...); None where there are none."""
+        return jax.tree.map(lambda *rows: np.stack(rows), *self.persons) if self.persons else None
+
+
+def predict_batches(model: Model, jobs: Iterable[FrameJob], batch_size: int) -> Iterator[FrameJob]:
+    """The jobs, in order, with their persons predicted.
+
+    Batches fill across frames, but wait for few of them: each holds its image in memory. Those that
+    are not full are padded to powers of two: few sizes to compile.
+    """
+    open_jobs: collections.deque[FrameJob] = collections.deque()
+    waiting: collections.deque[tuple[FrameJob, int]] = collections.deque()
+    for job in jobs:
+        open_jobs.append(job)
+        waiting.extend((job, row) for row in range(len(job.boxes.boxes)))
+        while len(waiting) >= batch_size:
+            _run(model, [waiting.popleft() for _ in range(batch_size)])
+        if waiting and len(open_jobs) > 2 * batch_size:
+            _run(model, list(waiting))
+            waiting.clear()
+        while open_jobs and _done(open_jobs[0]):
+            yield open_jobs.popleft()
+    if waiting:
+        _run(model, list(waiting))
+    yield from open_jobs
+
+
+def _done(job: FrameJob) -> bool:
+    return len(job.persons) == len(job.boxes.boxes)
+
+
+def _run(model: Model, persons: list[tuple[FrameJob, int]]) -> None:
+    """Predict persons, and give each to its job."""
+    size = 1 << (len(persons) - 1).bit_length()
+    padded = persons + persons[-1:] * (size - len(persons))
+    prediction = model.predict(
+        [job.frame.image for job, _ in padded],
+        np.stack([job.boxes.boxes[row] for job, row in padded]),
+        [job.camera.focal_length for job, _ in padded],
+    )
+    for i, (job, _) in enumerate(persons):
+        job.persons.append(jax.tree.map(lambda x, i=i: x[i], prediction))

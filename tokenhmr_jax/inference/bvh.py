@@ -1,0 +1,59 @@
+"""BVH: a skeleton and its motion as text, which animation programs read.
+
+y up, centimetres, as is usual; degrees; the joints' names and order are SMPL's. The rest pose is
+SMPL's T-pose.
+"""
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from tokenhmr_jax.body import skeleton
+
+_CENTIMETRES = 100.0
+_TIP = (0.0, 0.05, 0.0)  # metres: the end of a last bone, which SMPL does not have
+
+
+def bvh_animation(joints: np.ndarray, rotations: np.ndarray, root: np.ndarray, fps: float) -> str:
+    """The text of a file.
+
+    Args:
+      joints: (24, 3) of the rest pose, metres, y up.
+      rotations: (T, 24, 3, 3) of each joint relative to its parent, the root's into the y-up world.
+      root: (T, 3) where the root joint is, metres, in that world.
+      fps: frames per second; one row of motion is one frame.
+    """
+    order: list[int] = []
+    lines = ['HIERARCHY', *_joint(joints, 0, 0, order)]
+    angles = Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_euler('ZXY', degrees=True)
+    angles = angles.reshape(*rotations.shape[:2], 3)[:, order].reshape(len(rotations), -1)
+    rows = np.concatenate([_CENTIMETRES * root, angles], axis=1)
+    lines += ['MOTION', f'Frames: {len(rows)}', f'Frame Time: {1 / fps:.8f}']
+    lines += [' '.join(f'{value:.5f}' for value in row) for row in rows]
+    return '\n'.join(lines) + '\n'
+
+
+def _joint(joints, joint, depth, order) -> list[str]:
+    """The lines of a joint and all after it; `order` gets the joints as they come."""
+    order.append(joint)
+    parent = skeleton.PARENTS[joint]
+    indent = '\t' * depth
+    place = joints[joint] - joints[parent] if joint else np.zeros(3)
+    channels = 'Zrotation Xrotation Yrotation'
+    channels = f'3 {channels}' if joint else f'6 Xposition Yposition Zposition {channels}'
+    lines = [
+        f'{indent}{"JOINT" if joint else "ROOT"} {skeleton.JOINTS[joint]}',
+        f'{indent}{{',
+        f'{indent}\t{_offset(place)}',
+        f'{indent}\tCHANNELS {channels}',
+    ]
+    children = [c for c, p in enumerate(skeleton.PARENTS) if p == joint]
+    for child in children:
+        lines += _joint(joints, child, depth + 1, order)
+    if not children:
+        lines += [f'{indent}\tEnd Site', f'{indent}\t{{']
+        lines += [f'{indent}\t\t{_offset(np.array(_TIP))}', f'{indent}\t}}']
+    return [*lines, f'{indent}}}']
+
+
+def _offset(place: np.ndarray) -> str:
+    return 'OFFSET ' + ' '.join(f'{value:.5f}' for value in _CENTIMETRES * place)

@@ -1,0 +1,43 @@
+"""The image's camera: which focal length, and where it is from."""
+
+import math
+from typing import NamedTuple
+
+from tokenhmr_jax.body import camera
+from tokenhmr_jax.inference.sources import Frame
+
+
+class Camera(NamedTuple):
+    """focal_length: pixels. source: where it is from, in words."""
+
+    focal_length: float
+    source: str
+
+
+def frame_camera(frame: Frame, focal_length: float | None, fov: float | None) -> Camera:
+    """A frame's camera: what the user says, else what EXIF says, else TokenHMR's guess.
+
+    Args:
+      frame: with its image.
+      focal_length: pixels, or None.
+      fov: field of view across the image's width, degrees, or None.
+    """
+    height, width = frame.image.shape[:2]
+    if focal_length is not None:
+        return Camera(focal_length, 'given focal length')
+    if fov is not None:
+        return Camera(width / 2 / math.tan(math.radians(fov) / 2), 'given field of view')
+    if frame.focal_length is not None:
+        return Camera(frame.focal_length, 'EXIF')
+    guess = camera.CROP_FOCAL_LENGTH / camera.CROP_SIZE * max(width, height)
+    return Camera(guess, "default, 5000/256 of the larger side: distances are not the world's")
+
+
+def check_camera(focal_length: float | None, fov: float | None) -> None:
+    """Raise ValueError unless at most one is given, and it is one of a camera."""
+    if focal_length is not None and fov is not None:
+        raise ValueError(f'focal_length={focal_length} and fov={fov}: expected one of them')
+    if focal_length is not None and not 0 < focal_length < math.inf:
+        raise ValueError(f'focal_length={focal_length}: expected pixels, above 0')
+    if fov is not None and not 0 < fov < 180:
+        raise ValueError(f'fov={fov}: expected degrees, between 0 and 180')

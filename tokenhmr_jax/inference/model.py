@@ -1,0 +1,158 @@
+"""Models to predict with, from a checkpoint alone: `tokenhmr_jax.load` and `load_tokenizer`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from tokenhmr_jax.body import camera, smpl
+from tokenhmr_jax.data import crops
+from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
+from tokenhmr_jax.models.regressor import FrozenWeights
+from tokenhmr_jax.tasks.regressor import RegressorTask
+from tokenhmr_jax.training.run import open_run
+from tokenhmr_jax.types import ImagePrediction, RegressorOutput
+
+
+def load(path: str, step: str = 'best') -> 'Model':
+    """The regressor of a run, or of converted weights, on the first device.
+
+    Args:
+      path: the workdir, here or gs://...
+      step: 'best', 'last', or its number.
+
+    Raises:
+      FileNotFoundError: if there is no checkpoint, or not its body model.
+      ValueError: if it is not a regressor's, has no such step, lacks a setting, or its body is
+        another than it was trained with.
+    """
+    run = open_run(path, step, kind='regressor')
+    return Model(run.name, run.config, run.task, run.params, run.state, run.body)
+
+
+def load_tokenizer(path: str, step: str = 'best') -> PoseTokenizer:
+    """The pose tokenizer of a run, or of converted weights, on the first device.
+
+    Arguments and errors as in `load`.
+    """
+    run = open_run(path, step, kind='tokenizer')
+    return PoseTokenizer(run.task.model, run.params, run.state.codes, run.body)
+
+
+class Model:
+    """A regressor to predict with.
+
+    name: where it is from.
+    config: the one that it was trained with.
+    params, state: its weights.
+    body: its body model.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: ml_collections.ConfigDict,
+        task: RegressorTask,
+        params: dict,
+        state: FrozenWeights,
+        body: smpl.BodyModel,
+    ):
+        self.name, self.config, self.body = name, config, body
+        self.params, self.state = params, state
+        self._bodies = jax.jit(task.bodies)
+
+    @property
+    def faces(self) -> np.ndarray:
+        """(F, 3) vertex indices of the body's triangles."""
+        return np.asarray(self.body.faces)
+
+    def predict(
+        self,
+        images: np.ndarray | Sequence[np.ndarray],
+        boxes: np.ndarray,
+        focal_length: float | Sequence[float] | None = None,
+    ) -> ImagePrediction:
+        """The bodies of the persons in boxes. Each number of boxes is compiled once.
+
+        Args:
+          images: (H, W, 3) uint8, RGB, of all boxes; or one for each box.
+          boxes: (N, 4) pixels: left, top, right, bottom.
+          focal_length: of the image's camera in pixels, one or N; TokenHMR's guess by default, 19.5
+            times the image's larger side.
+
+        Raises:
+          ValueError: if these are not of these shapes and types, or a box has no area.
+        """
+        boxes = _check_boxes(boxes)
+        images = _one_per_box(images, len(boxes))
+        center, side = self._squares(boxes)
+        size = self.config.data.crop_size
+        picture = np.stack(
+            [
+                crops.warp(image, crops.crop_matrix(c, s, size), size)
+                for image, c, s in zip(images, center, side, strict=True)
+            ]
+        )
+        output = self.predict_crops(picture)
+        image_size = np.array([image.shape[1::-1] for image in images], np.float32)
+        if focal_length is None:
+            focal_length = camera.full_focal_length(image_size)
+        focal_length = np.broadcast_to(np.asarray(focal_length, np.float32), len(boxes))
+        middle = image_size / 2
+        translation = camera.full_translation(output.camera, center, side, focal_length, middle)
+        return ImagePrediction(
+            params=output.params,
+            vertices=output.body.vertices,
+            joints=output.body.joints,
+            keypoints3d=output.keypoints3d,
+            keypoints2d=np.asarray(camera.to_full_pixels(output.keypoints2d, center, side)),
+            crop_camera=output.camera,
+            crop_translation=np.asarray(camera.crop_translation(output.camera)),
+            crop_center=center,
+            crop_side=side,
+            translation=np.asarray(translation),
+            focal_length=focal_length,
+            principal_point=middle,
+            residual_token_probs=output.token_probs,
+        )
+
+    def predict_crops(self, images: np.ndarray) -> RegressorOutput:
+        """The bodies in square crops (B, S, S, 3), RGB of 0 to 255, of the config's crop size."""
+        size = self.config.data.crop_size
+        if images.shape[1:] != (size, size, 3):
+            raise ValueError(f'crops of shape {images.shape}: expected (B, {size}, {size}, 3)')
+        return jax.device_get(self._bodies(self.params, self.state, self.body, images))
+
+    def _squares(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Centres (N, 2) and sides (N,) of the squares that the network sees, float32 pixels."""
+        aspect = self.config.data.eval_box_aspect
+        sides = [crops.grow_box(size, aspect).max() for size in boxes[:, 2:] - boxes[:, :2]]
+        return (boxes[:, :2] + boxes[:, 2:]) / 2, np.array(sides, np.float32)
+
+
+def _check_boxes(boxes: Any) -> np.ndarray:
+    boxes = np.asarray(boxes, np.float32)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
+        raise ValueError(f'boxes of shape {boxes.shape}: expected (N, 4), N at least 1')
+    wrong = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
+    if wrong.any():
+        raise ValueError(
+            f'boxes {boxes[wrong].tolist()}: expected left, top, right, bottom, finite, left < '
+            'right and top < bottom'
+        )
+    return boxes
+
+
+def _one_per_box(images: Any, count: int) -> list[np.ndarray]:
+    if isinstance(images, np.ndarray) and images.ndim == 3:
+        images = [images] * count
+    if len(images) != count:
+        raise ValueError(f'{len(images)} images for {count} boxes: expected one, or one per box')
+    for image in images:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+            raise ValueError(
+                f'an image of {image.dtype} {image.shape}: expected uint8 (H, W, 3), RGB'
+            )
+    return list(images)

@@ -1,0 +1,130 @@
+"""The pose tokenizer in use: encode a pose, change its tokens, decode them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tokenhmr_jax.body import rotations, skeleton, smpl
+from tokenhmr_jax.models import quantizer
+from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
+from tokenhmr_jax.types import BodyOutput, PoseTokens
+
+
+class PoseTokenizer:
+    """Stage 1: poses as tokens, and tokens as poses.
+
+    model: the network.
+    params: its parameters.
+    codes: (K, C) codebook.
+    body: to show poses with.
+    """
+
+    def __init__(self, model: Tokenizer, params: dict, codes: jax.Array, body: smpl.BodyModel):
+        self.model, self.params, self.codes, self.body = model, params, codes, body
+
+        # Products in full float32, which accelerators would round.
+        @jax.default_matmul_precision('highest')
+        def encode(params, codes, body_pose):
+            latents = model.apply({'params': params}, body_pose, method='encode')
+            return quantizer.nearest_codes(codes, latents)
+
+        @jax.default_matmul_precision('highest')
+        def decode(params, latents):
+            pose = model.apply({'params': params}, latents, method='decode')
+            return rotations.rotation_6d_to_matrix(pose)
+
+        self._encode, self._decode = jax.jit(encode), jax.jit(decode)
+        self._pose_body = jax.jit(smpl.pose_body)
+
+    def encode(self, body_pose: np.ndarray) -> PoseTokens:
+        """The pose tokens of rotations (N, 21, 3, 3) of joints 1 to 21, relative to their parents.
+
+        Raises:
+          ValueError: if they are not of that shape.
+        """
+        shape = (skeleton.NUM_BODY_JOINTS, 3, 3)
+        if np.ndim(body_pose) != 4 or np.shape(body_pose)[1:] != shape:
+            raise ValueError(
+                f'body_pose of shape {np.shape(body_pose)}: expected rotation matrices (N, 21, 3, '
+                '3); body/rotations.py has axis_angle_to_matrix'
+            )
+        return PoseTokens(np.asarray(self._encode(self.params, self.codes, jnp.asarray(body_pose))))
+
+    def decode(self, tokens: PoseTokens) -> np.ndarray:
+        """The rotations (N, 21, 3, 3) of pose tokens.
+
+        Raises:
+          ValueError: if these are no pose tokens, or not of this codebook.
+        """
+        return np.asarray(self._decode(self.params, self._codes_of(tokens)))
+
+    def swap(self, tokens: PoseTokens, position: int, code: int) -> PoseTokens:
+        """The same tokens but one: `code` at `position` of each pose.
+
+        Raises:
+          ValueError: as in `decode`, or if there is no such position or code.
+        """
+        indices = np.array(self._check(tokens))
+        for name, value, size in (
+            ('position', position, indices.shape[1]),
+            ('code', code, len(self.codes)),
+        ):
+            if not 0 <= value < size:
+                raise ValueError(f'{name}={value}: expected 0 to {size - 1}')
+        indices[:, position] = code
+        return PoseTokens(indices)
+
+    def interpolate(self, start: PoseTokens, end: PoseTokens, steps: int) -> np.ndarray:
+        """Rotations (steps, N, 21, 3, 3) decoded on the straight way between two poses' codes.
+
+        Raises:
+          ValueError: as in `decode`, or if the two are not as many.
+        """
+        first, last = self._codes_of(start), self._codes_of(end)
+        if first.shape != last.shape:
+            raise ValueError(f'{len(first)} and {len(last)} poses: expected as many')
+        way = jnp.linspace(0, 1, steps)[:, None, None, None]
+        codes = (1 - way) * first + way * last
+        decoded = self._decode(self.params, codes.reshape(-1, *first.shape[1:]))
+        return np.asarray(decoded).reshape(steps, len(first), *decoded.shape[1:])
+
+    def nearest_codes(self, code: int, count: int = 5) -> tuple[np.ndarray, np.ndarray]:
+        """The `count` other codes nearest to one: their indices, and their distances to it.
+
+        Raises:
+          ValueError: if there is no such code, or there are not as many others.
+        """
+        total = len(self.codes)
+        if not 0 <= code < total or not 0 < count < total:
+            raise ValueError(
+                f'code={code}, count={count}: expected 0 to {total - 1}, and 1 to {total - 1}'
+            )
+        codes = np.asarray(self.codes)
+        distance = np.linalg.norm(codes - codes[code], axis=1)
+        distance[code] = np.inf
+        order = np.argsort(distance, kind='stable')[:count]
+        return order, distance[order]
+
+    def bodies(self, body_pose: np.ndarray) -> BodyOutput:
+        """Bodies of mean shape, root at rest, in poses (N, 21, 3, 3): SMPL's axes, y up."""
+        return jax.device_get(self._pose_body(self.body, jnp.asarray(body_pose)))
+
+    def _codes_of(self, tokens: PoseTokens) -> jax.Array:
+        """(N, T, C)."""
+        return self.codes[self._check(tokens)]
+
+    def _check(self, tokens: PoseTokens) -> np.ndarray:
+        if not isinstance(tokens, PoseTokens):
+            raise ValueError(
+                f'a {type(tokens).__name__} is not pose tokens: expected PoseTokens, as encode '
+                "gives them; the regressor's residual tokens are offsets, not poses"
+            )
+        indices = np.asarray(tokens.indices)
+        width, total = num_tokens(self.model.size_mul), len(self.codes)
+        if indices.ndim != 2 or indices.shape[1] != width:
+            raise ValueError(f'tokens of shape {indices.shape}: expected (N, {width})')
+        if indices.size and (indices.min() < 0 or indices.max() >= total):
+            raise ValueError(
+                f'tokens {indices.min()} to {indices.max()}: expected 0 to {total - 1}'
+            )
+        return indices

@@ -1,0 +1,90 @@
+"""A human body built by code, in SMPL's own parametrisation and with its file keys.
+
+No licensed file is needed: the mannequin loads, poses and trains like SMPL, with the same counts,
+kinematic tree and landmark vertices, but its skin, shapes and weights are its own.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tokenhmr_jax.body.skeleton import LANDMARKS, PARENTS
+from tokenhmr_jax.mannequin import form, rig, shape, surface
+
+FLOOR = -1.15  # metres: where the feet stand, so that the pelvis is near (0, -0.2, 0)
+
+
+def mannequin_arrays() -> dict[str, np.ndarray]:
+    """The mannequin's model arrays, as an SMPL file holds them.
+
+    Metres, y up, facing +z, left is +x, T-pose, 1.70 m tall. Beta b adds `shapedirs[..., b]`:
+    size, leg length, arm length, shoulder width, girth, hip width, belly, muscle, chest, head size.
+
+    Returns:
+        v_template (6890, 3), f (13776, 3) uint32 counter-clockwise from outside, shapedirs
+        (6890, 3, 10), posedirs (6890, 3, 207), weights (6890, 24), J_regressor (24, 6890),
+        kintree_table (2, 24) uint32, J (24, 3), and beyond SMPL's file: joint_regressor_extra
+        (19, 6890), the rows of `SMPL_to_J19`, and mirror (6890,), each vertex's mirror image.
+    """
+    skin = _ordered(surface.skin())
+    faces = np.concatenate([skin.quads[:, [0, 1, 2]], skin.quads[:, [0, 2, 3]]])
+    weights = rig.skinning_weights(skin)
+    directions, moves = shape.shape_directions(skin.vertices, faces, weights)
+    joints = rig.rest_joints()
+    regress = partial(shape.regressor, skin.vertices, directions, skin.partner)
+    parents = np.array(PARENTS)
+    floor = np.array([0.0, FLOOR, 0.0])
+    return {
+        'v_template': skin.vertices + floor,
+        'f': faces.astype(np.uint32),
+        'shapedirs': directions,
+        'posedirs': rig.pose_correctives(skin.vertices, weights),
+        'weights': weights,
+        'J_regressor': regress(joints, moves),
+        'J': joints + floor,
+        'kintree_table': np.stack(
+            [np.where(parents < 0, 2**32 - 1, parents), np.arange(24)]
+        ).astype(np.uint32),
+        'joint_regressor_extra': regress(*shape.keypoint_targets(joints, moves)),
+        'mirror': skin.partner,
+    }
+
+
+def write_mannequin(path) -> None:
+    """Writes `arrays()` as an `.npz` file.
+
+    Raises:
+        ValueError: `path` does not end in .npz.
+    """
+    if Path(path).suffix != '.npz':
+        raise ValueError(f'path {str(path)!r} must end in .npz')
+    np.savez_compressed(path, **mannequin_arrays())
+
+
+def _ordered(skin):
+    """The skin with its vertices renumbered so that each landmark has SMPL's index."""
+    names = skin.names | _face_landmarks(skin)
+    order = np.full(len(skin.vertices), -1)
+    order[list(LANDMARKS.values())] = [names[name] for name in LANDMARKS]
+    order[order < 0] = np.setdiff1d(np.arange(len(order)), order)
+    new = np.argsort(order)
+    return surface.Skin(
+        skin.vertices[order],
+        new[skin.quads],
+        skin.parts[order],
+        {name: int(new[i]) for name, i in names.items()},
+        new[skin.partner[order]],
+    )
+
+
+def _face_landmarks(skin):
+    """The nose's tip and the eyes, found on the head."""
+    nose = _nearest(skin.vertices, form.NOSE)
+    left = _nearest(skin.vertices, form.EYE)
+    return {'nose': nose, 'left_eye': left, 'right_eye': int(skin.partner[left])}
+
+
+def _nearest(vertices, point):
+    distance = np.linalg.norm(vertices - np.asarray(point), axis=1)
+    return int(np.argmin(np.round(distance, 6)))

@@ -1,0 +1,110 @@
+"""Procedural human motion: poses for every part of the program without a licensed file.
+
+`generate` draws one clip of a *kind* (standing, walking, ...). Feet and hands follow paths drawn at
+random, limbs meet them by two-bone inverse kinematics, everything else wanders smoothly, and every
+joint stays within the limits of `kinematics.LIMITS`. Inside, the frame is SMPL's (y up, facing +z);
+the result is z up like AMASS, so one clip is what one AMASS file holds.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tokenhmr_jax.mannequin import kinematics
+from tokenhmr_jax.mannequin.choreography import wander
+from tokenhmr_jax.mannequin.kinematics import to_matrix
+from tokenhmr_jax.mannequin.motion_kinds import KINDS
+
+# How often each kind is drawn: people mostly stand, walk, sit and use their hands.
+SHARES = {
+    'standing': 0.22,
+    'walking': 0.2,
+    'reaching': 0.16,
+    'sitting': 0.14,
+    'crouching': 0.08,
+    'running': 0.06,
+    'lying': 0.05,
+    'jumping': 0.04,
+    'kicking': 0.03,
+    'stretching': 0.02,
+}
+
+MIRROR_X = np.array([-1.0, 1.0, 1.0])
+
+
+class Motion(NamedTuple):
+    """N frames of one body, as in AMASS: metres, z up; axis-angle in radians, float32.
+
+    global_orient (N, 3): of the pelvis in the z-up world. body_pose (N, 21, 3): joints 1 to 21.
+    transl (N, 3): where the pelvis joint is, such that the body stands on the ground z = 0 (exact
+    for the stick figure; SMPL's own transl differs by its pelvis' rest position).
+    """
+
+    global_orient: np.ndarray
+    body_pose: np.ndarray
+    transl: np.ndarray
+
+
+def draw_kind(rng: np.random.Generator) -> str:
+    """One of `KINDS`, each as often as `SHARES` says."""
+    return str(rng.choice(list(SHARES), p=list(SHARES.values())))
+
+
+def generate(rng: np.random.Generator, kind: str, num_frames: int, fps: float = 30.0) -> Motion:
+    """Draws a clip.
+
+    Args:
+      rng: numpy Generator; the clip depends on nothing else.
+      kind: one of `KINDS`.
+      num_frames: N.
+      fps: frames per second.
+
+    Returns:
+      `Motion`. Its mirror image was as likely.
+
+    Raises:
+      ValueError: unknown kind, or not at least one frame.
+    """
+    if kind not in KINDS:
+        raise ValueError(f'unknown kind of motion {kind!r}: expected one of {", ".join(KINDS)}')
+    if num_frames < 1 or fps <= 0:
+        raise ValueError(f'num_frames and fps must be positive, got {num_frames} and {fps}')
+    t = np.arange(num_frames) / fps
+    figure, flight = KINDS[kind](rng, t)
+    heading = rng.uniform(-np.pi, np.pi) + wander(rng, t, (), 0.3, 0.1)
+    motion = _to_world(figure, flight, heading)
+    return mirror(motion) if rng.random() < 0.5 else motion
+
+
+def mirror(motion: Motion) -> Motion:
+    """The mirror image across the plane x = 0 of the world; mirroring twice changes nothing."""
+    return Motion(
+        motion.global_orient * kinematics.MIRROR.astype(motion.global_orient.dtype),
+        kinematics.mirror_body(motion.body_pose),
+        motion.transl * MIRROR_X.astype(motion.transl.dtype),
+    )
+
+
+def _to_world(figure, flight, heading):
+    """Sets the body on the ground, moves it by its feet, turns it to z up and its heading."""
+    upright = to_matrix(np.array([np.pi / 2, 0, 0]))  # y up, facing +z, to z up, facing -y
+    turn = to_matrix(np.stack([0 * heading, 0 * heading, heading], -1)) @ upright
+    joints = (figure.joints() - figure.pelvis[:, None]) @ np.swapaxes(turn, -1, -2)
+    height = flight - np.min(joints[..., 2] - kinematics.FLESH, axis=1)
+    joints[..., 2] += height[:, None]
+    transl = np.concatenate([_stance_path(joints, flight), height[:, None]], -1)
+    orient = kinematics.matrix_to_vector(turn @ figure.root)
+    return Motion(*(x.astype(np.float32) for x in (orient, figure.body_pose(), transl)))
+
+
+def _stance_path(joints, flight):
+    """Horizontal path (N, 2) of the pelvis on which the foot that touches the ground stays put."""
+    lowest = np.argmin(joints[:-1, :, 2] - kinematics.FLESH, axis=1)
+    rows = np.arange(len(lowest))
+    step = joints[rows, lowest, :2] - joints[rows + 1, lowest, :2]
+    step *= np.isin(lowest, (*kinematics.GROUPS['ankle'], *kinematics.GROUPS['foot']))[:, None]
+    for axis in range(2):  # in flight the body keeps the velocity it left the ground with
+        airborne = flight[:-1] > 0
+        if airborne.any() and not airborne.all():
+            step[airborne, axis] = np.interp(rows[airborne], rows[~airborne], step[~airborne, axis])
+    return np.concatenate([np.zeros((1, 2)), np.cumsum(step, axis=0)])

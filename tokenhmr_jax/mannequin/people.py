@@ -1,0 +1,215 @@
+"""Pictures of the mannequin with all that is known about them: records of an image dataset.
+
+A *job* is a run of persons; it is a pure function of its content, in whichever process it runs.
+"""
+
+import collections
+import functools
+from collections.abc import Iterable, Iterator
+from concurrent import futures
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tokenhmr_jax.body import camera as cameras
+from tokenhmr_jax.body import keypoint_body, rotations, smpl
+from tokenhmr_jax.data import records
+from tokenhmr_jax.drawing import render
+from tokenhmr_jax.mannequin import clothes, pseudo_gt, scenes
+from tokenhmr_jax.mannequin.body import mannequin_arrays
+from tokenhmr_jax.types import SmplParams
+
+LOOKS = ('suit', 'clothed')
+# Persons in a job: skinned and fitted at once.
+JOB_SIZE = 64
+_WAITING_JOBS = 128  # enough for as many processes
+
+
+class DrawingJob(NamedTuple):
+    """Up to `JOB_SIZE` persons.
+
+    look: one of `LOOKS`. views: their cameras. image_size: (width, height) px of full images.
+    seed: the n-th person's rest is drawn with (*seed, n), n from `start`.
+    keys: their names. global_orient (N, 3): axis-angle in a z-up world. body_pose (N, 21, 3).
+    pseudo: label them with pseudo-ground-truth.
+    """
+
+    look: str
+    views: scenes.Views
+    image_size: tuple[int, int]
+    seed: tuple[int, ...]
+    start: int
+    keys: list[str]
+    global_orient: np.ndarray
+    body_pose: np.ndarray
+    pseudo: bool
+
+
+class Result(NamedTuple):
+    """Records, and `pseudo_gt.label_errors` of fitted labels; None for true ones."""
+
+    records: list[dict]
+    errors: dict[str, np.ndarray] | None
+
+
+class Studio(NamedTuple):
+    """What every job needs: the body, its reduction to keypoints, its triangles and its skin."""
+
+    body: smpl.BodyModel
+    reduced: keypoint_body.KeypointBody
+    faces: np.ndarray
+    skin: clothes.Surface
+
+
+@functools.cache
+def studio() -> Studio:
+    """The mannequin's, made once per process."""
+    arrays = mannequin_arrays()
+    body = smpl.body_from_arrays(arrays, 'mannequin')
+    faces = arrays['f'].astype(np.int64)
+    return Studio(body, keypoint_body.reduce_body(body), faces, clothes.surface(arrays))
+
+
+@jax.jit
+def _skin(body, global_orient, body_pose, betas):
+    """Vertices, pelvis and keypoints of bodies given as axis-angle."""
+    params = SmplParams(
+        rotations.axis_angle_to_matrix(global_orient),
+        rotations.axis_angle_to_matrix(body_pose),
+        betas,
+    )
+    output = smpl.forward(body, params)
+    return output.vertices, output.joints[:, 0], smpl.keypoints(body, output)
+
+
+class Person(NamedTuple):
+    """A posed and placed body. labels: global_orient, body_pose, betas of a record. vertices
+    (V, 3), points (44, 3): metres, before `placement.transl`. rng: for what else is random."""
+
+    labels: dict[str, np.ndarray]
+    vertices: np.ndarray
+    points: np.ndarray
+    placement: scenes.Placement
+    rng: np.random.Generator
+
+
+def cast(job: DrawingJob) -> list[Person]:
+    """A job's persons before their cameras, not drawn yet."""
+    body, count = studio().body, len(job.keys)
+    rngs = [np.random.default_rng((*job.seed, job.start + i)) for i in range(count)]
+    views = [scenes.draw_view(rng, job.views) for rng in rngs]
+    orient = [scenes.in_camera(v, o) for v, o in zip(views, job.global_orient, strict=True)]
+    labels = {
+        'global_orient': np.stack(orient),
+        # Hands rest.
+        'body_pose': np.pad(job.body_pose, ((0, 0), (0, 2), (0, 0))).astype(np.float32),
+        'betas': np.stack([scenes.draw_betas(rng) for rng in rngs]),
+    }
+    # One shape for all jobs: one compilation, and the same numbers in a short job.
+    bodies = _skin(body, **{name: _pad(value) for name, value in labels.items()})
+    vertices, pelvis, points = (np.asarray(x)[:count] for x in bodies)
+    return [
+        Person(
+            {name: value[i] for name, value in labels.items()},
+            vertices[i],
+            points[i],
+            scenes.place_body(vertices[i], pelvis[i], views[i], job.image_size),
+            rngs[i],
+        )
+        for i in range(count)
+    ]
+
+
+def run_job(job: DrawingJob) -> Result:
+    """Draws and labels a job's persons."""
+    drawn = [
+        _record(key, person, draw_person(person, job.look, job.image_size))
+        for key, person in zip(job.keys, cast(job), strict=True)
+    ]
+    return _with_pseudo_labels(drawn) if job.pseudo else Result(drawn, None)
+
+
+def _pad(array):
+    """Repeats the last row up to `JOB_SIZE`."""
+    return np.concatenate([array, np.repeat(array[-1:], JOB_SIZE - len(array), axis=0)])
+
+
+def draw_person(person: Person, look: str, image_size: tuple[int, int]) -> np.ndarray:
+    """The full image (H, W, 3) uint8 of a person, size in (width, height) px."""
+    rng, placement, made = person.rng, person.placement, studio()
+    stage_of = {'suit': clothes.suit_stage, 'clothed': clothes.clothed_stage}[look]
+    stage = stage_of(rng, made.skin, image_size)
+    image, _ = render.render(
+        person.vertices + placement.transl,
+        made.faces,
+        (placement.focal_length, placement.focal_length, *placement.principal_point),
+        image_size[::-1],
+        colors=stage.colors,
+        background=stage.background,
+        lights=stage.lights,
+        ambient=stage.ambient,
+    )
+    if look == 'clothed':
+        image = clothes.occlude(rng, image, placement.box_center, placement.box_size)
+        image = clothes.photograph(rng, image)
+    return image
+
+
+def _record(key, person, image):
+    points, placement = person.points, person.placement
+    ones = np.ones((len(points), 1), np.float32)
+    pixels = scenes.project_body(points, placement)
+    labels = person.labels | {
+        'focal_length': placement.focal_length,
+        'principal_point': placement.principal_point,
+        'keypoints2d': np.concatenate([pixels, ones], axis=1),
+        'keypoints3d': np.concatenate([points, ones], axis=1),
+        'transl': placement.transl,
+        'has_pose': 1,
+        'has_betas': 1,
+    }
+    return records.assemble(image, key, placement.box_center, placement.box_size, labels)
+
+
+def _with_pseudo_labels(true):
+    """The same persons with fitted labels; the camera becomes the one that the fit believes in."""
+    column = {name: _pad(np.stack([r[name] for r in true])) for name in records.SHAPES}
+    side = column['box_size'].max(axis=-1)
+    confidence = column['keypoints2d'][..., 2:]
+    seen = cameras.to_crop_units(column['keypoints2d'][..., :2], column['box_center'], side)
+    target = jnp.concatenate([seen, confidence], axis=-1)
+    fit = pseudo_gt.fit_bodies(studio().reduced, target, column['global_orient'])
+    errors = pseudo_gt.label_errors(fit, target, column)
+    labels = {
+        'global_orient': fit.global_orient,
+        'body_pose': fit.body_pose,
+        'betas': fit.betas,
+        'transl': fit.transl,
+        'keypoints3d': jnp.concatenate([fit.keypoints3d, confidence], axis=-1),
+        'focal_length': side * cameras.CROP_FOCAL_LENGTH / cameras.CROP_SIZE,
+        'principal_point': column['box_center'],
+    }
+    labels = {name: np.asarray(value, np.float32) for name, value in labels.items()}
+    fitted = [r | {name: v[i] for name, v in labels.items()} for i, r in enumerate(true)]
+    for record in fitted:
+        records.check_record(record)
+    return Result(fitted, {name: np.asarray(v)[: len(true)] for name, v in errors.items()})
+
+
+def run_jobs(jobs: Iterable[DrawingJob], pool: futures.Executor | None) -> Iterator[Result]:
+    """Runs jobs in the processes of `processes.workers` and yields their results in order.
+
+    Only some jobs are under way at a time: memory does not grow with their number.
+    """
+    if pool is None:
+        yield from map(run_job, jobs)
+        return
+    waiting = collections.deque()
+    for job in jobs:
+        waiting.append(pool.submit(run_job, job))
+        if len(waiting) > _WAITING_JOBS:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -1,0 +1,168 @@
+"""Look at the data before training: augmented crops with their labels drawn on them.
+
+    python -m tokenhmr_jax.preview --config=configs/regressor.py --out=preview.png
+
+For each dataset of the config's mixture some crops, twice each: with keypoints, and with the body
+of the augmented labels, placed by the record's own camera (or where the keypoints have it, if a
+record does not know its distance). Skeleton and body must lie on the
+person; left limbs are blue, right ones red.
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import jax
+import ml_collections
+import numpy as np
+
+from tokenhmr_jax import cli
+from tokenhmr_jax.body import camera, rotations, smpl
+from tokenhmr_jax.data import augment, crops, pipeline
+from tokenhmr_jax.drawing import draw, render
+from tokenhmr_jax.tasks.bodies import check_gendered, load_body, load_gendered
+from tokenhmr_jax.types import BodyOutput, SmplParams
+
+_TILE = 256  # pixels, at least, of a drawn crop
+_CAPTION = 24  # pixels
+_COLUMNS = 4
+
+
+def preview(config: ml_collections.ConfigDict, num: int) -> np.ndarray:
+    """A contact sheet (H, W, 3) uint8 with `num` augmented crops of each dataset.
+
+    Args:
+      config: `seed`; `body`, and the models of genders if labels are of them; and `data` with
+        `data_dir`, `mixture`, `augment`, `crop_size`, `box_aspect`.
+      num: crops per dataset.
+
+    Raises:
+      FileNotFoundError, ValueError: for data or a body model that cannot be read.
+    """
+    pipeline.check_mixture(config.data.mixture)
+    settings = augment.AugmentSettings(**config.data.augment)
+    bodies = load_body(config), *load_gendered(config)
+    tiles, labels = [], []
+    for source, name in enumerate(sorted(config.data.mixture)):
+        split = pipeline.open_split(config.data.data_dir, name)
+        order = np.random.default_rng((config.seed, source)).permutation(len(split))[:num]
+        for index in order:
+            record = split[int(index)]
+            check_gendered(config, [record['gender']], [record['key']])
+            body = bodies[int(record['gender'])]
+            rng = np.random.default_rng((config.seed, source, index))
+            drawn = augment.draw_augmentation(
+                rng, settings, record['keypoints2d'], record['box_size']
+            )
+            tile = draw_record(record, drawn, body, config.data.crop_size, config.data.box_aspect)
+            tiles.append(np.pad(tile, ((_CAPTION, 0), (0, 0), (0, 0)), constant_values=255))
+            labels.append(f'{name} {drawn.extreme_crop or ""}')
+    return render.contact_sheet(tiles, _COLUMNS, labels)
+
+
+def draw_record(
+    record: dict,
+    augmentation: augment.Augmentation,
+    body: smpl.BodyModel,
+    crop_size: int,
+    box_aspect: tuple[float, float] | None,
+) -> np.ndarray:
+    """A record's augmented crop with keypoints, and beside it with the body, RGB uint8."""
+    columns = augment.augment_crop(record, augmentation, crop_size, box_aspect)
+    zoom = -(-_TILE // crop_size)
+    image = np.minimum(columns['image'] * columns['color'], 255).astype(np.uint8)
+    image = draw.enlarge(image, zoom)
+    to_tile = zoom * augment.augmentation_matrix(record, augmentation, crop_size, box_aspect)
+    to_tile[:, 2] += (zoom - 1) / 2
+    points = columns['keypoints2d'].copy()
+    points[:, :2] = (points[:, :2] + 0.5) * crop_size * zoom + (zoom - 1) / 2
+    pictures = [draw.draw_keypoints(image, points), image]
+    if record['has_pose']:
+        focal, principal = crops.camera_in_crop(
+            to_tile, record['focal_length'], record['principal_point']
+        )
+        vertices = place_true_body(body, columns, _translation(body, record), augmentation)
+        faces = np.asarray(body.faces)
+        pictures[1] = draw.draw_mesh(image, vertices, faces, (focal, focal, *principal))
+    return draw.side_by_side(pictures)
+
+
+def _translation(body: smpl.BodyModel, record: Mapping) -> np.ndarray:
+    """Where the body is, (3,) metres in the camera; where that is not known, its best fit."""
+    if record['transl'].any():
+        return record['transl']
+    pixels = record['keypoints2d'][:, :2] - record['principal_point']
+    confidence = record['keypoints2d'][:, 2]
+    if (confidence > 0).sum() < 2:
+        return np.array([0, 0, record['focal_length'] * 2 / record['box_size'].max()])
+    points = _keypoints(body, record['global_orient'], record['body_pose'], record['betas'])
+    fitted = camera.fit_crop_translation(points, pixels, confidence, record['focal_length'], 1.0)
+    return np.asarray(fitted)
+
+
+def place_true_body(
+    body: smpl.BodyModel,
+    labels: Mapping,
+    transl: np.ndarray,
+    augmentation: augment.Augmentation,
+) -> np.ndarray:
+    """The body of augmented labels, where the turned and mirrored person is.
+
+    Args:
+      body: the model.
+      labels: `global_orient`, `body_pose` and `betas` after the augmentation.
+      transl: (3,) before it, metres, in the camera.
+      augmentation: of which flip and rotation matter.
+
+    Returns:
+      vertices (V, 3), metres, in the frame of the camera that sees the crop.
+    """
+    # SMPL turns about the pelvis, which therefore goes where the person's pelvis goes.
+    betas = labels['betas']
+    pelvis = np.asarray(body.joint_template[0] + betas @ body.joint_dirs[: len(betas), 0])
+    moved = pelvis + transl
+    moved[:2] = crops.in_plane(augmentation.rotation, augmentation.flip) @ moved[:2]
+    pose = (labels[name] for name in ('global_orient', 'body_pose', 'betas'))
+    return np.asarray(_forward(body, *pose, moved - pelvis))
+
+
+@jax.jit
+def _forward(body, global_orient, body_pose, betas, transl) -> jax.Array:
+    return _pose(body, global_orient, body_pose, betas, transl).vertices
+
+
+@jax.jit
+def _keypoints(body, global_orient, body_pose, betas) -> jax.Array:
+    return smpl.keypoints(body, _pose(body, global_orient, body_pose, betas))
+
+
+def _pose(body, global_orient, body_pose, betas, transl=None) -> BodyOutput:
+    params = SmplParams(
+        rotations.axis_angle_to_matrix(global_orient),
+        rotations.axis_angle_to_matrix(body_pose),
+        betas,
+        transl,
+    )
+    return smpl.forward(body, params)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; `arguments` are the process's own by default."""
+    flags = cli.Flags(__doc__, arguments)
+    config = flags.config()
+    out = flags.string('out', 'preview.png', 'The picture to write.')
+    num = flags.integer('num', 16, 'Crops per dataset.', lower_bound=1)
+
+    def command():
+        path = pathlib.Path(out.value)
+        if path.suffix not in ('.png', '.jpg'):
+            raise ValueError(f'--out={path}: expected a picture, .png or .jpg')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet = preview(config.value, num.value)
+        draw.write_image(path, sheet)
+        print(f'{path}: {sheet.shape[1]} x {sheet.shape[0]}')
+
+    cli.run(flags, command)
+
+
+if __name__ == '__main__':
+    main()

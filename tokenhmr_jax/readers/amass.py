@@ -1,0 +1,263 @@
+"""Finds and reads the motion files that stage 1 learns from: AMASS, MOYO, and preprocessed ones.
+
+A *source* is one motion capture collection (CMU, KIT, ...), under the name that the TokenHMR
+supplement uses; a *clip* is one file of it.
+"""
+
+import hashlib
+import math
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tokenhmr_jax.mannequin import poses
+from tokenhmr_jax.readers import pickles
+
+# Canonical name -> the other names under which folders and files go about. Case and punctuation
+# do not count.
+SPELLINGS = {
+    'ACCAD': (),
+    'BMLhandball': (),
+    'BMLmovi': (),
+    'BMLrub': ('BioMotionLab_NTroje',),
+    'CMU': (),
+    'DanceDB': (),
+    'EKUT': (),
+    'EyesJapan': ('Eyes_Japan_Dataset',),
+    'HDM05': ('MPI_HDM05',),
+    'HumanEva': (),
+    'KIT': (),
+    'MOYO': (),
+    'MPI_Limits': ('PosePrior',),
+    'MPI_Mosh': ('MoSh',),
+    'SFU': (),
+    'SSM': ('SSM_synced',),
+    'TCDHands': ('TCD_handMocap',),
+    'TotalCapture': (),
+    'Transitions': ('Transitions_mocap',),
+}
+# The published division (supplement): nothing of validation and test is trained on.
+TRAIN = (
+    'CMU', 'KIT', 'BMLrub', 'DanceDB', 'BMLmovi', 'EyesJapan', 'BMLhandball', 'TotalCapture',
+    'EKUT', 'ACCAD', 'TCDHands', 'MPI_Limits', 'MOYO',
+)  # fmt: skip
+VALIDATION = ('HumanEva', 'HDM05', 'SFU', 'MPI_Mosh')
+TEST = ('Transitions', 'SSM')
+
+_POSE_WIDTHS = (72, 156, 165)  # SMPL, SMPL-H, SMPL-X: the root, then the body's 21 joints
+_PREPROCESSED = re.compile(r'(train|val|test)_(.+)\.npz')
+
+
+def _plain(name):
+    return re.sub(r'[^a-z0-9]', '', name.lower())
+
+
+_CANONICAL = {
+    _plain(spelling): name for name, others in SPELLINGS.items() for spelling in (name, *others)
+}
+
+
+class BadClip(ValueError):
+    """A file that should hold a motion and does not; the message says why."""
+
+
+class Clip(NamedTuple):
+    """One file. kind: 'amass', 'moyo' or 'preprocessed'; part: '', 'train' or 'val'."""
+
+    source: str
+    name: str
+    path: Path
+    kind: str
+    part: str
+
+
+def canonical_name(folder: str) -> str:
+    """The source's name for a folder's name; unknown ones keep theirs, made fit for a split."""
+    return _CANONICAL.get(_plain(folder)) or re.sub(r'[^\w-]+', '_', folder)
+
+
+def find_clips(root: str | os.PathLike) -> dict[str, list[Clip]]:
+    """All motion files below a folder, by source, in the order of their names.
+
+    Each folder in `root` is a source; files that lie directly in `root` are a source named after
+    it; and a `root` that itself goes by the name of a known source is that source. Where two files
+    give the same sequence (SMPL-H and SMPL-X variants), the SMPL-H one is taken.
+
+    Raises:
+      FileNotFoundError: there is no such folder, or no motion file in it.
+    """
+    root = Path(root).expanduser().resolve()
+    if not root.is_dir():
+        raise FileNotFoundError(f'{root}: no such folder')
+    clips = {}
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        subfolders.sort()
+        for file in sorted(files):
+            clip = _clip(root, Path(folder) / file)
+            if clip is not None:
+                clips.setdefault((clip.source, clip.name), clip)
+    if not clips:
+        raise FileNotFoundError(
+            f'{root}: no motion files: expected <dataset>/<subject>/<sequence>_poses.npz or '
+            '*_stageii.npz (AMASS), MOYO/*.pkl, or {train,val,test}_<NAME>.npz'
+        )
+    by_source = {}
+    for clip in clips.values():
+        by_source.setdefault(clip.source, []).append(clip)
+    return dict(sorted(by_source.items()))
+
+
+def _clip(root, path):
+    """The clip that a file is, or None for a file that is no motion."""
+    parts = path.relative_to(root).parts
+    if _plain(root.name) in _CANONICAL or len(parts) == 1:
+        source = canonical_name(root.name)
+    else:
+        source, parts = canonical_name(parts[0]), parts[1:]
+    stem = path.stem
+    if path.name.startswith('neutral_') or path.name.endswith('_stagei.npz'):
+        return None
+    if path.suffix == '.npz' and stem.endswith(('_poses', '_stageii')):
+        kind, part = 'amass', ''
+        stem = stem.removesuffix('_poses').removesuffix('_stageii')
+    elif path.suffix == '.pkl' and source == 'MOYO':
+        kind, part = 'moyo', 'val' if 'val' in parts[:-1] else 'train'
+    elif match := _PREPROCESSED.fullmatch(path.name):
+        kind, part, source = 'preprocessed', match[1], canonical_name(match[2])
+        return Clip(source, f'{source}/{part}', path, kind, part)
+    else:
+        return None
+    return Clip(source, '/'.join([source, *parts[:-1], stem]), path, kind, part)
+
+
+def read_body_pose(clip: Clip) -> np.ndarray:
+    """(N, 21, 3) float32 axis-angle of SMPL joints 1 to 21, N > 0.
+
+    Raises:
+      BadClip: the file is truncated, lacks the poses, or holds ones of a wrong width or not finite.
+    """
+    try:
+        pose = _read_moyo(clip.path) if clip.path.suffix == '.pkl' else _read_npz(clip.path)
+    except BadClip:
+        raise
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadClip(
+            f'{clip.path}: not readable ({error})'.replace(f'({clip.path}: ', '(')
+        ) from error
+    if not len(pose):
+        raise BadClip(f'{clip.path}: no frames')
+    pose = pose.astype(np.float32)
+    if not np.isfinite(pose).all():
+        raise BadClip(f'{clip.path}: {np.sum(~np.isfinite(pose))} values are not finite')
+    return pose.reshape(-1, 21, 3)
+
+
+def _read_npz(path):
+    with np.load(path, allow_pickle=False) as file:
+        if 'pose_body' in file:
+            return _columns(path, 'pose_body', file['pose_body'], (63,), 0)
+        if 'poses' in file:
+            return _columns(path, 'poses', file['poses'], _POSE_WIDTHS, 3)
+        raise BadClip(f'{path}: neither `poses` nor `pose_body` among its keys {sorted(file)}')
+
+
+def _read_moyo(path):
+    content = pickles.load_pickle(path)
+    if not isinstance(content, dict) or 'body_pose' not in content:
+        raise BadClip(f'{path}: no `body_pose`')
+    pose = np.asarray(content['body_pose'])
+    widths = range(63, pose.shape[-1] + 1) if pose.ndim else ()
+    return _columns(path, 'body_pose', pose, widths, 0)
+
+
+def _columns(path, key, pose, widths, start):
+    if pose.ndim != 2 or pose.shape[1] not in widths or pose.dtype.kind != 'f':
+        expected = ' or '.join(map(str, widths)) or 'at least 63'
+        raise BadClip(
+            f'{path}: `{key}` is {pose.dtype} {pose.shape}, expected float (N, {expected})'
+        )
+    return pose[:, start : start + 63]
+
+
+def middle_frames(count: int, stride: int, middle: float) -> range:
+    """Every `stride`-th frame of the middle share of `count` frames."""
+    start = round(count * (1 - middle) / 2)
+    return range(start, count - start, stride)
+
+
+def family(name: str) -> str:
+    """What clips of one performance have in common: the name without takes and sides.
+
+    Mirrored copies (`walk_mirror`), takes (`walk02`) and left-right twins (`turn_left`,
+    `turn_right`) share a family.
+    """
+    words = re.split(r'[^a-z]+', name.rsplit('/', 1)[-1].lower())
+    return '_'.join(w for w in words if w and w not in ('mirror', 'mirrored', 'left', 'right'))
+
+
+def hold_out(clips: Sequence[Clip], pattern: str, fraction: float) -> set[str]:
+    """Names of the clips of one source to hold out.
+
+    Args:
+      clips: of one source.
+      pattern: a regular expression; clips whose name it matches anywhere are held out.
+      fraction: without a pattern, this share of the families, as whole ones, in the order of
+        their names' hashes (whatever the order of the files); a family that alone has more than
+        this share of the source's bytes stays.
+    """
+    if pattern:
+        return {clip.name for clip in clips if re.search(pattern, clip.name)}
+    families, sizes = {}, {}
+    for clip in clips:
+        name = family(clip.name)
+        families.setdefault(name, []).append(clip.name)
+        sizes[name] = sizes.get(name, 0) + clip.path.stat().st_size
+    small = [name for name in families if sizes[name] <= fraction * sum(sizes.values())]
+    small.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
+    chosen = small[: math.ceil(fraction * len(families))]
+    return {clip for name in chosen for clip in families[name]}
+
+
+def read_frames(clips: Sequence[Clip], stride: int) -> tuple[list[poses.Pose], list[str]]:
+    """Every stride-th frame of motion files, and what is wrong with the files that cannot be read.
+
+    Preprocessed files have no root: their people stand upright.
+    """
+    frames, skipped = [], []
+    for clip in clips:
+        try:
+            body_pose = read_body_pose(clip)
+            global_orient = _read_root(clip, len(body_pose))
+        except BadClip as error:
+            skipped.append(str(error))
+            continue
+        for i in range(0, len(body_pose), stride):
+            # Copies: a view would keep all frames of the clip in memory.
+            frames.append(
+                poses.Pose(f'{clip.name}:{i}', global_orient[i].copy(), body_pose[i].copy())
+            )
+    return frames, skipped
+
+
+def _read_root(clip, count):
+    """(N, 3) of a clip whose body poses could be read."""
+    if clip.kind == 'preprocessed':
+        return np.tile(poses.UPRIGHT, (count, 1))
+    if clip.path.suffix == '.pkl':
+        root = np.asarray(pickles.load_pickle(clip.path).get('global_orient', np.zeros((0, 3))))
+    else:
+        with np.load(clip.path, allow_pickle=False) as file:
+            names = {'root_orient', 'poses'} & set(file.files)
+            root = file['root_orient' if 'root_orient' in names else 'poses'] if names else None
+            root = np.zeros((0, 3)) if root is None else root[:, :3]
+    if root.shape != (count, 3) or not np.isfinite(root).all():
+        raise BadClip(
+            f'{clip.path}: root orientation of shape {root.shape}, expected {(count, 3)}, finite'
+        )
+    return root.astype(np.float32)

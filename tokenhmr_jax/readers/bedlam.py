@@ -1,0 +1,180 @@
+"""Persons of BEDLAM: from the official labels and pictures, and from TokenHMR's tars.
+
+Both hold the same fields for each person and frame. The labels are of the neutral SMPL model; the
+44 keypoints are made with it, and seen through the picture's true camera.
+"""
+
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from tokenhmr_jax.data import pictures, records
+from tokenhmr_jax.readers import labels, tars
+from tokenhmr_jax.readers.shards import Remark, corrupt
+
+COLUMNS = (
+    'imgname', 'center', 'scale', 'pose_cam', 'shape', 'trans_cam', 'cam_ext', 'cam_int', 'gtkps',
+)  # fmt: skip
+_CHECKED_JOINTS = 22  # SMPL and SMPL-X share them
+_MOST_OFF = 0.1  # sides of the box, from `gtkps` to where the labels put the joints
+
+
+class BedlamOptions(NamedTuple):
+    """smpl_dir: of `labels.load_keypoint_body`. store: options of `records.store_picture`."""
+
+    smpl_dir: str
+    store: Mapping[str, Any]
+
+
+def read_scene(
+    path: str | os.PathLike,
+    picture_dir: str | os.PathLike,
+    part: tuple[int, int],
+    options: BedlamOptions,
+) -> Iterator[dict | Remark]:
+    """Records of the persons in a scene of the official release.
+
+    Args:
+      path: of the scene's labels, `<scene>.npz`.
+      picture_dir: in which `imgname` is found, `<scene>/png`.
+      part: (k, n) for the k-th of n parts of the scene's pictures.
+      options: how to make records.
+
+    Raises:
+      ValueError, FileNotFoundError: for labels that cannot be read, or lack a column.
+    """
+    columns = _load(path, COLUMNS)
+    scene = pathlib.Path(path).stem
+    order = np.argsort(columns['imgname'], kind='stable')
+    names, starts = np.unique(columns['imgname'][order], return_index=True)
+    persons = np.split(order, starts[1:])
+    k, n = part
+    for i in range(k * len(names) // n, (k + 1) * len(names) // n):
+        key = f'{scene}/{pathlib.PurePath(names[i]).with_suffix("")}'
+        file = pathlib.Path(picture_dir) / names[i]
+        try:
+            picture = file.read_bytes()
+        except OSError as error:
+            yield corrupt(key, error)
+            continue
+        rows = [{name: columns[name][row] for name in COLUMNS[1:]} for row in persons[i]]
+        yield from _read_persons(key, picture, rows, options)
+
+
+def num_rows(path: str | os.PathLike) -> int:
+    """Persons in a scene's labels; raises as `read_scene`."""
+    return len(_load(path, ('scale',))['scale'])
+
+
+def _load(path, wanted) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = set(wanted) - set(file)
+            if missing:
+                raise ValueError(f'no {sorted(missing)} among {sorted(file)}')
+            columns = {name: file[name] for name in wanted}
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # zipfile, zlib and NumPy each have their own for a broken file
+        raise ValueError(f'{path}: {error}') from error
+    labels.check_rows(path, columns)
+    return columns
+
+
+def read_tar(path: str | os.PathLike, options: BedlamOptions) -> Iterator[dict | Remark]:
+    """Records of the persons in a tar of TokenHMR's, `<scene>/<number>.tar`.
+
+    Raises:
+      ValueError, FileNotFoundError: as `tars.samples`.
+    """
+    path = pathlib.Path(path)
+    for sample, parts in tars.samples(path, tars.PARTS):
+        key = f'{path.parent.name}/{path.stem}/{sample}'
+        try:
+            picture, rows = tars.split_sample(key, parts)
+        except ValueError as error:
+            yield corrupt(key, error)
+            continue
+        yield from _read_persons(key, picture, rows, options)
+
+
+def _read_persons(
+    key: str, picture: bytes, rows: Sequence[Mapping[str, Any]], options: BedlamOptions
+) -> Iterator[dict | Remark]:
+    """Records of the persons in one picture."""
+    try:
+        image = pictures.decode_picture(picture, key)
+    except ValueError as error:
+        yield corrupt(key, error)
+        return
+    for index, row in enumerate(rows):
+        name = f'{key}/{index}'
+        try:
+            box_center = labels.read_field(row, 'center', 2)
+            side = labels.PIXELS_PER_SCALE * labels.read_field(row, 'scale')
+            found = bedlam_labels(row, side, options.smpl_dir)
+            upright = turn_upright(image, found['principal_point'])
+            yield records.assemble(upright, name, box_center, (side, side), found, **options.store)
+        except ValueError as error:
+            yield corrupt(name, error)
+
+
+def bedlam_labels(row: Mapping[str, Any], side: float, smpl_dir: str) -> dict[str, np.ndarray]:
+    """Camera, keypoints, pose and shape of a person as a record has them.
+
+    Args:
+      row: the person's fields.
+      side: of the box, px.
+      smpl_dir: of `labels.load_keypoint_body`.
+
+    Raises:
+      ValueError: naming the field that is missing or misshaped; or if the body, seen through the
+        camera, is not where `gtkps` has it: these labels are of another body model.
+    """
+    pose = labels.read_field(row, 'pose_cam', 72)
+    # Some labels have an eleventh beta, which the published training leaves out too.
+    betas = labels.read_numbers(row, 'shape')
+    if betas.ndim != 1 or len(betas) < 10:
+        raise ValueError(f'`shape` is {betas.shape}, expected at least 10 numbers')
+    betas = betas[:10]
+    intrinsics = labels.read_field(row, 'cam_int', 3, 3)
+    transl = labels.read_field(row, 'trans_cam', 3) + labels.read_field(row, 'cam_ext', 4, 4)[:3, 3]
+    body = labels.load_keypoint_body(smpl_dir, 'neutral')
+    posed = labels.pose_bodies(body, pose[None, :3], pose[3:].reshape(1, 23, 3), betas[None])
+    if 'gtkps' in row:
+        _check_place(labels.read_numbers(row, 'gtkps'), posed.joints[0] + transl, intrinsics, side)
+    points = posed.keypoints3d[0]
+    return labels.camera_fields(intrinsics) | {
+        'keypoints2d': labels.with_confidence(labels.project_points(points + transl, intrinsics)),
+        'keypoints3d': labels.with_confidence(points),
+        'global_orient': pose[:3],
+        'body_pose': pose[3:].reshape(23, 3),
+        'betas': betas,
+        'transl': transl,
+        'has_pose': 1,
+        'has_betas': 1,
+    }
+
+
+def _check_place(seen, joints, intrinsics, side):
+    if seen.ndim != 2 or len(seen) < _CHECKED_JOINTS or seen.shape[1] < 2:
+        raise ValueError(f'`gtkps` is {seen.shape}, expected {_CHECKED_JOINTS} points or more')
+    projected = labels.project_points(joints[:_CHECKED_JOINTS], intrinsics)
+    off = np.abs(projected - seen[:_CHECKED_JOINTS, :2]).mean()
+    if not off <= _MOST_OFF * side:
+        raise ValueError(f'the body is {off:.0f} px from `gtkps`, in a box of {side:.0f} px')
+
+
+def turn_upright(image: np.ndarray, principal_point: np.ndarray) -> np.ndarray:
+    """The picture as its camera sees it: those of closeup scenes are stored lying on their side.
+
+    A camera whose principal point is lower than it is far to the right sees a portrait.
+    """
+    portrait = principal_point[1] > principal_point[0]
+    if portrait and image.shape[0] < image.shape[1]:
+        return cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)
+    return image

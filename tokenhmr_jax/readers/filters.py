@@ -1,0 +1,81 @@
+"""Which pseudo-ground-truth to trust: the filters of HMR2.0 and TokenHMR, each of which can be off.
+
+They act on a person's labels, fields of a record, in this order; a name says what is counted.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.readers.pose_density import is_probable, load_density
+
+# Who is dropped, and whose labels are no longer trusted.
+FEW_KEYPOINTS = 'dropped: few keypoints'
+REPROJECTION = 'dropped: reprojection loss'
+BETAS = 'not trusted: betas'
+POSE = 'not trusted: improbable pose'
+TOGETHER = 'not trusted: pose without betas, or betas without pose'
+
+_load_once = functools.cache(load_density)
+
+
+@dataclasses.dataclass(frozen=True)
+class Filters:
+    """Thresholds; None turns a filter off.
+
+    min_confidence: 2D keypoints below it lose their confidence.
+    max_beta: betas of which one is beyond it, either way, are not trusted.
+    pose_density: file of `pose_histogram`; poses improbable under it are not trusted.
+    together: pose and betas are trusted together or not at all.
+    min_keypoints: a person must have more keypoints with confidence.
+    max_reprojection_loss: that of a fit must be below it, where it is known.
+    """
+
+    min_confidence: float | None = 0.3
+    max_beta: float | None = 3.0
+    pose_density: str | None = None
+    together: bool = True
+    min_keypoints: int | None = 4
+    max_reprojection_loss: float | None = 31_000.0
+
+    def __call__(self, labels: dict, reprojection_loss: float | None) -> tuple[dict | None, list]:
+        """The labels after the filters, None for a person to drop; and which filters acted."""
+        acted = []
+        labels = labels | {'keypoints2d': self._confident(labels['keypoints2d'])}
+        has_pose, has_betas = labels['has_pose'], labels['has_betas']
+        if has_betas and not self._plausible(labels['betas']):
+            has_betas = 0
+            acted.append(BETAS)
+        if has_pose and not self._probable(labels['body_pose']):
+            has_pose = 0
+            acted.append(POSE)
+        if self.together and has_pose != has_betas:
+            has_pose = has_betas = 0
+            acted.append(TOGETHER)
+        seen = (labels['keypoints2d'][:, 2] > 0).sum()
+        if self.min_keypoints is not None and seen <= self.min_keypoints:
+            return None, [FEW_KEYPOINTS]
+        if reprojection_loss is not None and not self._fitted(reprojection_loss):
+            return None, [REPROJECTION]
+        return labels | {'has_pose': has_pose, 'has_betas': has_betas}, acted
+
+    def _confident(self, keypoints2d):
+        if self.min_confidence is None:
+            return keypoints2d
+        confidence = keypoints2d[:, 2]
+        confidence = np.where(confidence < self.min_confidence, 0, confidence)
+        return np.column_stack([keypoints2d[:, :2], confidence])
+
+    def _plausible(self, betas):
+        return self.max_beta is None or np.abs(betas).max() <= self.max_beta
+
+    def _probable(self, body_pose):
+        if self.pose_density is None:
+            return True
+        density = _load_once(self.pose_density)
+        return is_probable(density, body_pose[: skeleton.NUM_BODY_JOINTS])
+
+    def _fitted(self, reprojection_loss):
+        return self.max_reprojection_loss is None or reprojection_loss < self.max_reprojection_loss

@@ -1,0 +1,317 @@
+"""Persons of the benchmarks: 3DPW's test set, EMDB 1, and metadata files of HMR2.0 and TokenHMR.
+
+Bodies are of the SMPL model of the person's gender. 3DPW and EMDB have them in the world, with a
+camera for each frame: they are taken into the camera, and their keypoints are made and projected.
+"""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tokenhmr_jax.data import pictures, records
+from tokenhmr_jax.readers import labels, pickles
+from tokenhmr_jax.readers.shards import Remark, corrupt
+
+NOT_SEEN = 'dropped: no 2D keypoint seen'
+INVALID = 'dropped: frame or camera marked as not valid'
+_GENDERS = {'m': 'male', 'f': 'female', 'n': 'neutral'}
+
+
+class HmrEvalOptions(NamedTuple):
+    """smpl_dir: of `labels.load_keypoint_body`. box_scale: by which tight boxes grow. store: options of
+    `records.store_picture`."""
+
+    smpl_dir: str
+    box_scale: float
+    store: Mapping[str, Any]
+
+
+class Track(NamedTuple):
+    """One person through the N frames of a sequence, as the files have them.
+
+    valid, seen: (N,) bool. gender: one of `labels.GENDERS`. pose: (N, 72) and transl (N, 3), in the
+    world. betas: (10,). extrinsics: (N, 4, 4) from world to camera. intrinsics: (3, 3).
+    low, high: (N, 2) corners of the tight box, px.
+    """
+
+    valid: np.ndarray
+    seen: np.ndarray
+    gender: str
+    pose: np.ndarray
+    transl: np.ndarray
+    betas: np.ndarray
+    extrinsics: np.ndarray
+    intrinsics: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def read_3dpw(
+    path: str | os.PathLike, picture_dir: str | os.PathLike, options: HmrEvalOptions
+) -> Iterator[dict | Remark]:
+    """Records of a sequence of 3DPW.
+
+    Args:
+      path: `sequenceFiles/test/<sequence>.pkl`.
+      picture_dir: `imageFiles/<sequence>`.
+      options: how to make records.
+
+    Raises:
+      ValueError, FileNotFoundError: for a file that cannot be read, or lacks a field.
+    """
+    content = _load(path)
+    with _explaining(path):
+        count = len(content['img_frame_ids'])
+        tracks = [_track_3dpw(content, person) for person in range(len(content['poses']))]
+    files = [pathlib.Path(picture_dir) / f'image_{frame:05d}.jpg' for frame in range(count)]
+    yield from _read_tracks(f'3dpw/{pathlib.Path(path).stem}', tracks, files, options)
+
+
+def _track_3dpw(content, person) -> Track:
+    count = len(content['img_frame_ids'])
+    keypoints = _array(content['poses2d'][person], count, 3, 18)
+    confident = keypoints[:, 2:] > 0
+    low = np.where(confident, keypoints[:, :2], np.inf).min(axis=-1)
+    high = np.where(confident, keypoints[:, :2], -np.inf).max(axis=-1)
+    return Track(
+        valid=_array(content['campose_valid'][person], count) > 0,
+        seen=(high > low).all(axis=-1),
+        gender=_gender(content['genders'][person]),
+        pose=_array(content['poses'][person], count, 72),
+        transl=_array(content['trans'][person], count, 3),
+        betas=_array(np.asarray(content['betas'][person])[:10], 10),
+        extrinsics=_array(content['cam_poses'], count, 4, 4),
+        intrinsics=_array(content['cam_intrinsics'], 3, 3),
+        low=low,
+        high=high,
+    )
+
+
+def read_emdb(path: str | os.PathLike, options: HmrEvalOptions) -> Iterator[dict | Remark]:
+    """Records of a sequence of EMDB, `P<k>/<sequence>/P<k>_<sequence>_data.pkl`; good frames alone.
+
+    Raises:
+      ValueError, FileNotFoundError: for a file that cannot be read, or lacks a field.
+    """
+    path = pathlib.Path(path)
+    content = _load(path)
+    with _explaining(path):
+        name, track = content['name'], _track_emdb(content)
+    files = [path.parent / 'images' / f'{frame:05d}.jpg' for frame in range(len(track.valid))]
+    yield from _read_tracks(f'emdb/{name}', [track], files, options)
+
+
+def _track_emdb(content) -> Track:
+    count = int(content['n_frames'])
+    body, camera = content['smpl'], content['camera']
+    boxes = _array(content['bboxes']['bboxes'], count, 4)
+    shown = (boxes[:, 2:] > boxes[:, :2]).all(axis=-1)
+    shown[np.asarray(content['bboxes'].get('invalid_idxs', ()), int)] = False
+    root, others = _array(body['poses_root'], count, 3), _array(body['poses_body'], count, 69)
+    return Track(
+        valid=_array(content['good_frames_mask'], count) > 0,
+        seen=shown,
+        gender=_gender(content['gender']),
+        pose=np.concatenate([root, others], axis=1),
+        transl=_array(body['trans'], count, 3),
+        betas=_array(body['betas'], 10),
+        extrinsics=_array(camera['extrinsics'], count, 4, 4),
+        intrinsics=_array(camera['intrinsics'], 3, 3),
+        low=boxes[:, :2],
+        high=boxes[:, 2:],
+    )
+
+
+def is_emdb1(path: str | os.PathLike) -> bool:
+    """Whether a sequence belongs to the benchmark; raises as `read_emdb`."""
+    content = _load(path)
+    with _explaining(path):
+        return bool(content['emdb1'])
+
+
+def _load(path) -> dict:
+    content = pickles.load_pickle(path)
+    if not isinstance(content, dict):
+        raise ValueError(f'{path}: holds a {type(content).__name__}, expected a dictionary')
+    return content
+
+
+@contextlib.contextmanager
+def _explaining(path):
+    """What goes wrong in a structure from somebody's pickle, as an error that names the file."""
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f'{path}: no field {error}') from error
+    except (ValueError, IndexError, TypeError) as error:
+        raise ValueError(f'{path}: {error}') from error
+
+
+def _array(value, *shape) -> np.ndarray:
+    return labels.read_field({'array': value}, 'array', *shape)
+
+
+def _gender(value) -> str:
+    """'m', b'male', 'MALE'..., as files spell it."""
+    text = value.decode() if isinstance(value, bytes) else str(value)
+    if text[:1].lower() not in _GENDERS:
+        raise ValueError(f'gender {text!r}: expected male, female or neutral')
+    return _GENDERS[text[:1].lower()]
+
+
+def _read_tracks(
+    name: str, tracks: Sequence[Track], files: Sequence[pathlib.Path], options: HmrEvalOptions
+) -> Iterator[dict | Remark]:
+    """Records of the persons of a sequence, frame by frame."""
+    found = [_track_labels(track, options.smpl_dir) for track in tracks]
+    for frame, file in enumerate(files):
+        persons = []
+        for person, track in enumerate(tracks):
+            if not track.valid[frame]:
+                yield Remark(INVALID)
+            elif not track.seen[frame]:
+                yield Remark(NOT_SEEN)
+            else:
+                persons.append(person)
+        if not persons:
+            continue
+        try:
+            image = pictures.decode_picture(file.read_bytes(), str(file))
+        except (OSError, ValueError) as error:
+            yield from (corrupt(f'{name}/{file.stem}/{person}', error) for person in persons)
+            continue
+        for person in persons:
+            track = tracks[person]
+            low, high = track.low[frame], track.high[frame]
+            row = {key: value[frame] for key, value in found[person].items()}
+            row |= labels.camera_fields(track.intrinsics)
+            yield _record(
+                image, f'{name}/{file.stem}/{person}',
+                (low + high) / 2, options.box_scale * (high - low), row, options.store,
+            )  # fmt: skip
+
+
+def _record(image, key, box_center, box_size, row, store) -> dict | Remark:
+    try:
+        return records.assemble(image, key, box_center, box_size, row, **store)
+    except ValueError as error:
+        return corrupt(key, error)
+
+
+def _track_labels(track: Track, smpl_dir: str) -> dict[str, np.ndarray]:
+    """Labels of a person as records have them, a row per frame; rubbish where not valid."""
+    count = len(track.pose)
+    ones = np.ones(count)
+    body = labels.load_keypoint_body(smpl_dir, track.gender)
+    betas = np.broadcast_to(track.betas, (count, 10))
+    pose = np.nan_to_num(track.pose)
+    pelvis = labels.pose_bodies(body, pose[:1, :3], np.zeros((1, 23, 3)), betas[:1]).pelvis
+    extrinsics = np.where(track.valid[:, None, None], track.extrinsics, np.eye(4))
+    orient, transl = labels.into_camera(extrinsics, pose[:, :3], track.transl, pelvis)
+    body_pose = pose[:, 3:].reshape(count, 23, 3)
+    points = labels.pose_bodies(body, orient, body_pose, betas).keypoints3d
+    with np.errstate(divide='ignore', invalid='ignore'):
+        pixels = labels.project_points(points + transl[:, None], track.intrinsics)
+    return {
+        'keypoints2d': labels.with_confidence(pixels),
+        'keypoints3d': labels.with_confidence(points),
+        'global_orient': orient,
+        'body_pose': body_pose,
+        'betas': betas,
+        'transl': transl,
+        'gender': ones * labels.GENDERS.index(track.gender),
+        'has_pose': ones,
+        'has_betas': ones,
+    }
+
+
+def read_metadata(
+    path: str | os.PathLike,
+    picture_dir: str | os.PathLike,
+    rows: Sequence[int],
+    options: HmrEvalOptions,
+) -> Iterator[dict | Remark]:
+    """Records of some rows of a metadata file, `3dpw_test.npz` or `emdb.npz`.
+
+    Boxes are in pixels where 2D keypoints are called `body_keypoints_2d` (3DPW), and in units of
+    200 pixels where they are called `keypoints_2d` (EMDB). The camera is not there.
+
+    Raises:
+      ValueError, FileNotFoundError: for a file that cannot be read, or lacks a column.
+    """
+    columns = load_metadata(path)
+    unit = labels.PIXELS_PER_SCALE if 'keypoints_2d' in columns else 1
+    for row in rows:
+        person = {name: column[row] for name, column in columns.items()}
+        imgname = text(person['imgname'])
+        key = f'{pathlib.Path(path).stem}/{pathlib.PurePath(imgname).with_suffix("")}/{row}'
+        try:
+            box_center = labels.read_field(person, 'center', 2)
+            box_size = unit * np.broadcast_to(np.asarray(person['scale'], np.float32), 2)
+            picture = (pathlib.Path(picture_dir) / imgname).read_bytes()
+            image = pictures.decode_picture(picture, imgname)
+            found = _metadata_labels(person) | labels.camera_of_box(box_center, box_size)
+        except (OSError, ValueError) as error:
+            yield corrupt(key, error)
+            continue
+        yield _record(image, key, box_center, box_size, found, options.store)
+
+
+def _metadata_labels(person) -> dict[str, np.ndarray]:
+    pose = labels.read_optional(person, 'body_pose', 72)
+    keypoints3d = labels.read_optional(person, 'body_keypoints_3d', 25, 4)
+    # Neck to ankles are other points than the 2D ones of the same name.
+    keypoints3d[1:15, 3] = 0
+    return {
+        'keypoints2d': labels.clean_confidence(
+            _both(person, 'body_keypoints_2d', 'extra_keypoints_2d', 3)
+        ),
+        'keypoints3d': labels.clean_confidence(
+            np.concatenate([keypoints3d, labels.read_optional(person, 'extra_keypoints_3d', 19, 4)])
+        ),
+        'global_orient': pose[:3],
+        'body_pose': pose[3:].reshape(23, 3),
+        'betas': labels.read_optional(person, 'betas', 10),
+        'gender': labels.GENDERS.index(_gender(person.get('gender', 'neutral'))),
+        'has_pose': float(labels.read_optional(person, 'has_body_pose') > 0),
+        'has_betas': float(labels.read_optional(person, 'has_betas') > 0),
+    }
+
+
+def _both(person, body, extra, width) -> np.ndarray:
+    """The 44 keypoints of two columns."""
+    each = (
+        labels.read_optional(person, body, 25, width),
+        labels.read_optional(person, extra, 19, width),
+    )
+    return np.concatenate(each)
+
+
+def load_metadata(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The columns of a metadata file; raises as `read_metadata`."""
+    wanted = (
+        'imgname', 'center', 'scale', 'body_pose', 'has_body_pose', 'betas', 'has_betas', 'gender',
+        'keypoints_2d', 'body_keypoints_2d', 'extra_keypoints_2d', 'body_keypoints_3d',
+        'extra_keypoints_3d',
+    )  # fmt: skip
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            columns = {name: file[name] for name in wanted if name in file}
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # zipfile, zlib and NumPy each have their own for a broken file
+        raise ValueError(f'{path}: {error}') from error
+    missing = {'imgname', 'center', 'scale'} - set(columns)
+    if missing:
+        raise ValueError(f'{path}: lacks {sorted(missing)}')
+    labels.check_rows(path, columns)
+    return columns
+
+
+def text(value) -> str:
+    """A name out of a column of texts or of bytes."""
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,311 @@
+"""Reads pickles of plain data without ever running what they ask for.
+
+A pickle is a program: `pickle.load` calls whatever function the file names. The unpickler here
+knows a short list of exact names, each bound to code of this file or to a plain container, and
+refuses every other name. It reads
+
+- NumPy arrays, scalars and dtypes, as NumPy 1 and 2 and as Python 2 and 3 spell them;
+- SciPy's CSC, CSR and COO matrices, rebuilt (and validated) by SciPy;
+- chumpy values (the official SMPL files), which become NumPy arrays without chumpy;
+- joblib's files, plain or compressed, whose array bytes lie between the pickle's own.
+"""
+
+import bz2
+import collections
+import io
+import lzma
+import math
+import os
+import pickle
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+
+class Refused(ValueError):
+    """A pickle asks for a name or a step that plain data does not need."""
+
+
+# A compressed file is unpacked to so many bytes at most, or to so many times its size: what grows
+# by more is no data, but made to fill the memory.
+_MOST_UNPACKED = 2**28
+_MOST_GROWTH = 100
+
+
+def load_pickle(path: str | os.PathLike, encoding: str = 'latin1') -> Any:
+    """Reads a pickle or joblib file of plain data.
+
+    Args:
+      path: the file.
+      encoding: how Python 2's `str` is decoded; 'latin1' suits the files of this field.
+
+    Returns:
+      The object, made of plain containers, NumPy arrays and SciPy sparse matrices.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is no pickle, is truncated, or names anything else (the message says what).
+    """
+    path = Path(path)
+    with path.open('rb') as file:
+        return _guarded(file, str(path), encoding)
+
+
+def parse_pickle(data: bytes, name: str = 'pickle', encoding: str = 'latin1') -> Any:
+    """Reads a pickle from bytes; `name` stands for the file in error messages. See `load_pickle`."""
+    return _guarded(io.BytesIO(data), name, encoding)
+
+
+def _guarded(file, name, encoding):
+    try:
+        return _Unpickler(_decompressed(file), encoding=encoding).load()
+    except Refused as error:
+        raise ValueError(f'{name}: {error}') from None
+    except RecursionError:
+        raise ValueError(f'{name}: nested too deeply') from None
+    except Exception as error:  # a malformed stream can fail in any way
+        raise ValueError(
+            f'{name}: not a readable pickle, or truncated ({type(error).__name__}: {error})'
+        ) from error
+
+
+def _decompressed(file):
+    """joblib compresses the stream as a whole; its first bytes tell how."""
+    magic = file.read(6)
+    file.seek(0)
+    if magic.startswith((b'\x1f\x8b', b'\x78')):
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: gzip or zlib, as the header says
+    elif magic.startswith(b'BZh'):
+        unpacker = bz2.BZ2Decompressor()
+    elif magic.startswith((b'\xfd7zXZ', b'\x5d\x00')):
+        unpacker = lzma.LZMADecompressor()
+    else:
+        return file
+    packed = file.read()
+    most = max(_MOST_UNPACKED, _MOST_GROWTH * len(packed))
+    data = unpacker.decompress(packed, most)
+    if not unpacker.eof:
+        raise EOFError(f'compressed, and without an end within {most} unpacked bytes')
+    return io.BytesIO(data)
+
+
+class _ArrayType:
+    """Stands for `numpy.ndarray`, which pickles of arrays only name; nothing can be made of it."""
+
+    def __new__(cls, *_):
+        raise Refused('refused: it calls numpy.ndarray')
+
+
+def _dtype(name, _align=False, _copy=True):
+    dtype = np.dtype(name) if isinstance(name, (str, bytes)) else None
+    if dtype is None or dtype.names or dtype.subdtype:
+        raise Refused(f'refused: NumPy dtype {name!r}, which is no plain one')
+    # A copy: BUILD may set its byte order.
+    return np.dtype(dtype, copy=True)
+
+
+def _empty_array(_subtype, _shape, _typecode):
+    """`numpy.core.multiarray._reconstruct`: an array for BUILD to fill."""
+    return np.ndarray((0,), np.int8)
+
+
+def _array_from_buffer(data, dtype, shape, order, axis_order=None):
+    """`numpy.core.numeric._frombuffer`, how protocol 5 writes an array whose memory has no gaps.
+
+    NumPy 2.4 gives the order of the axes in memory where it is neither C's nor Fortran's.
+    """
+    if axis_order is not None:
+        return np.frombuffer(data, dtype).reshape(shape).transpose(axis_order).copy(order)
+    return np.frombuffer(data, dtype).reshape(shape, order=order).copy(order)
+
+
+def _scalar(dtype, data=b''):
+    if dtype.hasobject:
+        raise Refused('an object inside a NumPy scalar is refused')
+    if isinstance(data, str):
+        data = data.encode('latin1')
+    return np.frombuffer(data, dtype, count=1)[0]
+
+
+def _encode(text, encoding):
+    """`_codecs.encode`: how protocol 2 writes bytes from Python 3."""
+    if encoding != 'latin1':
+        raise Refused(f'_codecs.encode to {encoding!r} is refused')
+    return text.encode('latin1')
+
+
+def _no_bytes():
+    """`bytes()`: how protocols 0 to 2 write empty bytes. (`bytes(n)` would allocate at will.)"""
+    return b''
+
+
+def _new_instance(cls, base, _state):
+    """`copy_reg._reconstructor`: how protocols 0 and 1 make an instance."""
+    if base is not object or not (isinstance(cls, type) and issubclass(cls, _StandIn)):
+        raise Refused(f'copy_reg._reconstructor of {cls} is refused')
+    return cls()
+
+
+class _StandIn:
+    """Takes the place of a foreign object until BUILD brings its state; see `_Unpickler`."""
+
+    def value(self, state, unpickler):
+        """The plain value of the foreign object whose attributes are `state`."""
+        raise NotImplementedError
+
+
+class _Ch(_StandIn):
+    """`chumpy.ch.Ch`: a leaf, whose value is its `x`."""
+
+    def value(self, state, unpickler):
+        return np.asarray(state['x'])
+
+
+class _Select(_StandIn):
+    """`chumpy.reordering.Select`: elements `idxs` of the flattened `a`, in `preferred_shape`."""
+
+    def value(self, state, unpickler):
+        selected = np.asarray(state['a']).ravel()[np.asarray(state['idxs'])]
+        return selected.reshape(state.get('preferred_shape', selected.shape))
+
+
+class _Sparse(_StandIn):
+    """A SciPy sparse matrix; the constructor and `check_format` validate its indices.
+
+    They are copies: the pickle may remember its own, and change them afterwards.
+    """
+
+    rebuilt = None
+
+    def value(self, state, unpickler):
+        shape = tuple(state['_shape'])
+        if self.rebuilt.__name__.startswith('coo'):
+            index = state['coords'] if 'coords' in state else (state['row'], state['col'])
+            return self.rebuilt((state['data'], tuple(index)), shape=shape, copy=True)
+        compressed = state['data'], state['indices'], state['indptr']
+        matrix = self.rebuilt(compressed, shape=shape, copy=True)
+        matrix.check_format(full_check=True)
+        return matrix
+
+
+class _JoblibArray(_StandIn):
+    """`joblib.numpy_pickle.NumpyArrayWrapper`: the array's bytes follow in the file itself.
+
+    Since joblib 1.2 one byte comes first, the number of padding bytes after it.
+    """
+
+    def value(self, state, unpickler):
+        file, dtype, shape = unpickler.file, state['dtype'], tuple(state['shape'])
+        if dtype.hasobject:
+            return _Unpickler(file, encoding=unpickler.encoding).load()
+        if state.get('numpy_array_alignment_bytes') is not None:
+            _read_exactly(file, _read_exactly(file, 1)[0])
+        data = _read_exactly(file, math.prod(shape) * dtype.itemsize)
+        array = np.frombuffer(data, dtype).copy()
+        if state['order'] == 'F':
+            return array.reshape(shape[::-1]).T
+        return array.reshape(shape)
+
+
+def _read_exactly(file, size):
+    data = file.read(size)
+    if len(data) != size:
+        raise EOFError(f'expected {size} more bytes, found {len(data)}')
+    return data
+
+
+def _allowed():
+    """(module, name) -> what the pickle gets for it. Names are matched as a whole, dots and all."""
+    allowed = {
+        ('collections', 'OrderedDict'): collections.OrderedDict,
+        ('_codecs', 'encode'): _encode,
+        ('numpy', 'ndarray'): _ArrayType,
+        ('numpy', 'dtype'): _dtype,
+        ('chumpy.ch', 'Ch'): _Ch,
+        ('chumpy', 'Ch'): _Ch,
+        ('chumpy.reordering', 'Select'): _Select,
+        ('joblib.numpy_pickle', 'NumpyArrayWrapper'): _JoblibArray,
+    }
+    for core in ('numpy.core', 'numpy._core'):
+        allowed[core + '.multiarray', '_reconstruct'] = _empty_array
+        allowed[core + '.multiarray', 'scalar'] = _scalar
+        allowed[core + '.numeric', '_frombuffer'] = _array_from_buffer
+    for module in ('builtins', '__builtin__'):
+        for plain in (set, frozenset, complex, object):
+            allowed[module, plain.__name__] = plain
+        allowed[module, 'bytes'] = _no_bytes
+    for module in ('copyreg', 'copy_reg'):
+        allowed[module, '_reconstructor'] = _new_instance
+    for layout in ('csc', 'csr', 'coo'):
+        for kind in ('matrix', 'array'):
+            name = f'{layout}_{kind}'
+            stand_in = type(name, (_Sparse,), {'rebuilt': getattr(sparse, name)})
+            for module in (f'scipy.sparse.{layout}', f'scipy.sparse._{layout}'):
+                allowed[module, name] = stand_in
+    return allowed
+
+
+# The pure Python unpickler: it takes no read-ahead, so the bytes that joblib leaves between two
+# opcodes are where the file handle is, and its opcodes can be replaced.
+class _Unpickler(pickle._Unpickler):
+    ALLOWED = _allowed()
+    dispatch = pickle._Unpickler.dispatch.copy()
+    for _opcode in (pickle.EXT1, pickle.EXT2, pickle.EXT4):  # names by number, from a registry
+        del dispatch[_opcode[0]]
+
+    def __init__(self, file, encoding):
+        super().__init__(file, encoding=encoding)
+        self.file = file
+
+    def find_class(self, module, name):
+        try:
+            return self.ALLOWED[module, name]
+        except KeyError:
+            raise Refused(f'refused: it names {module}.{name}, which is not plain data') from None
+
+    def load_build(self):
+        state = self.stack.pop()
+        instance = self.stack[-1]
+        if isinstance(instance, _StandIn):
+            self._replace(instance, instance.value(state, self))
+        elif type(instance) is np.ndarray:
+            self._check_array_state(state)
+            instance.__setstate__(state)
+        elif isinstance(instance, np.dtype):
+            self._check_dtype_state(instance, state)
+            instance.__setstate__(state)
+        else:
+            raise Refused(f'refused: it sets the state of a {type(instance).__name__}')
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+    def _replace(self, stand_in, value):
+        self.stack[-1] = value
+        for key, remembered in self.memo.items():
+            if remembered is stand_in:
+                self.memo[key] = value
+
+    @staticmethod
+    def _check_array_state(state):
+        """NumPy takes as many objects from the list as the shape says, even from behind its end."""
+        _, shape, dtype, _, data = state
+        if dtype.hasobject and not isinstance(data, list):
+            raise Refused('refused: an array of objects given as bytes')
+        if any(not isinstance(n, int) or n < 0 for n in shape):
+            raise Refused(f'refused: an array of shape {shape}')
+        expected = math.prod(shape) * (1 if dtype.hasobject else dtype.itemsize)
+        if len(data) != expected:
+            raise Refused(f'refused: an array {shape} of {dtype} from {len(data)} of {expected}')
+
+    @staticmethod
+    def _check_dtype_state(dtype, state):
+        """Only byte order may change: invented flags let bytes pass for pointers to objects."""
+        if len(state) != 8:
+            raise Refused(f'refused: NumPy dtype {dtype} with metadata')
+        own = dtype.__reduce__()[2]
+        flags_known = state[7] == own[7] or (state[7] == 0 and not dtype.hasobject)
+        if tuple(state[2:7]) != tuple(own[2:7]) or not flags_known:
+            raise Refused(f'refused: {state} is not the state of dtype {dtype}')

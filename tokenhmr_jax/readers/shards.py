@@ -1,0 +1,374 @@
+"""Image datasets written by many processes: each shard aside and then renamed, last the manifest.
+
+A builder lists *units*: files, or parts of files, that are read from front to back. Consecutive
+units make a shard, which depends on them alone, whoever writes it. Beside each shard stands what it
+holds; a run that was interrupted keeps the shards that are there, and writes the others.
+"""
+
+import abc
+import collections
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+import os
+import pathlib
+import shlex
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
+from typing import Any, NamedTuple
+
+import tensorflow_datasets as tfds
+import tqdm
+from array_record.python import array_record_module
+
+from tokenhmr_jax.data import records
+from tokenhmr_jax.readers import prepare, processes
+
+# Kinds of remarks that count as failures: of a person, and of a unit, whose rest is lost.
+CORRUPT, BROKEN = 'corrupt records', 'broken files'
+_NAMED = 200  # failures named per shard; all are counted
+_EARLY = 0.1  # of the shards tell whether it is worth to go on
+
+
+class Remark(NamedTuple):
+    """What a reader has to say other than a record.
+
+    kind: under which it is counted: CORRUPT, BROKEN, or what a filter did.
+    about: which person or file, and why; '' where counting is enough.
+    """
+
+    kind: str
+    about: str = ''
+
+
+def corrupt(name: str, error: Exception) -> Remark:
+    """The remark that an error makes a record corrupt, naming it once."""
+    about = str(error)
+    return Remark(CORRUPT, about if about.startswith(name) else f'{name}: {about}')
+
+
+class Unit(NamedTuple):
+    """Something to read.
+
+    name: unique in the dataset. source: under which its records are counted.
+    read: yields records and remarks; it travels to other processes.
+    """
+
+    name: str
+    source: str
+    read: Callable[[], Iterator[dict | Remark]]
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildSettings:
+    """What every image dataset asks; each is a flag of the command.
+
+    Raises:
+      ValueError: naming the setting that makes no sense.
+    """
+
+    manual_dir: str = prepare.setting('', 'folder of the downloaded files', path_or='')
+    resolution: int = prepare.setting(256, 'of the network, px; pictures keep twice that')
+    quality: int = prepare.setting(90, 'of the JPEGs')
+    num_shards: int = prepare.setting(128, 'files per split, at most')
+    num_processes: int = prepare.setting(0, 'that write; 0 for one per core', how=True)
+    max_bad_fraction: float = prepare.setting(0.02, 'of records, and of files, to fail', how=True)
+    beam: str = prepare.setting(
+        '', 'run on Apache Beam, with these options: --runner=...', how=True
+    )
+
+    def __post_init__(self):
+        for name, least in (
+            ('resolution', 16), ('quality', 1), ('num_shards', 1), ('num_processes', 0),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise ValueError(f'{name}={getattr(self, name)}: expected at least {least}')
+        if not 0 <= self.max_bad_fraction < 1:
+            raise ValueError(f'max_bad_fraction={self.max_bad_fraction}: expected in [0, 1)')
+        if self.quality > 100:
+            raise ValueError(f'quality={self.quality}: expected at most 100')
+        if not pathlib.Path(self.manual_dir).expanduser().is_dir() or not self.manual_dir:
+            raise FileNotFoundError(f'manual_dir={self.manual_dir!r}: no such folder')
+
+    @property
+    def folder(self) -> pathlib.Path:
+        return pathlib.Path(self.manual_dir).expanduser()
+
+    @property
+    def store(self) -> dict[str, int]:
+        """Options of `records.store_picture`."""
+        return {'resolution': self.resolution, 'quality': self.quality}
+
+
+class ShardJob(NamedTuple):
+    """A shard to write. path: of the file when it is whole. settings: what decides on content."""
+
+    path: str
+    units: Sequence[Unit]
+    settings: Mapping[str, Any]
+    features: tfds.features.FeaturesDict
+
+
+def write_shard(job: ShardJob, count: Callable[[], None] = lambda: None) -> dict:
+    """Writes a shard and, beside it, the report on it. `count` is called for each record.
+
+    Returns:
+      the report: `units` (names) and `settings` as given; `records`, `bytes`; `sources` and
+      `remarks`, how many of each; `failures`, a text for each of the first ones.
+    """
+    sources, remarks = collections.Counter(), collections.Counter()
+    failures = []
+    with _aside(job.path) as aside:
+        writer = array_record_module.ArrayRecordWriter(str(aside), 'group_size:1,uncompressed')
+        for unit in job.units:
+            for item in _read(unit):
+                if isinstance(item, Remark):
+                    remarks[item.kind] += 1
+                    if item.kind in (CORRUPT, BROKEN) and len(failures) < _NAMED:
+                        failures.append(item.about)
+                else:
+                    writer.write(job.features.serialize_example(item))
+                    sources[unit.source] += 1
+                    count()
+        writer.close()
+    report = {
+        'units': [unit.name for unit in job.units],
+        'settings': dict(job.settings),
+        'records': sources.total(),
+        'bytes': os.path.getsize(job.path),
+        'sources': dict(sources),
+        'remarks': dict(remarks),
+        'failures': failures,
+    }
+    with _aside(_report_path(job)) as aside:
+        aside.write_text(json.dumps(report))
+    return report
+
+
+def _read(unit: Unit) -> Iterator[dict | Remark]:
+    """A unit's records and remarks; where it cannot be read on, a remark on that."""
+    try:
+        yield from unit.read()
+    except (ValueError, OSError) as error:
+        yield Remark(BROKEN, f'{unit.name}: {error}')
+
+
+@contextlib.contextmanager
+def _aside(path: str) -> Iterator[pathlib.Path]:
+    """A path to write to, which takes its place when all went well: no file is half written."""
+    aside = pathlib.Path(f'{path}.{os.getpid()}.aside')
+    try:
+        yield aside
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _report_path(job: ShardJob) -> str:
+    return f'{job.path}.json'
+
+
+def _finished(job: ShardJob, max_bad_fraction: float) -> dict | None:
+    """The report on a shard that an earlier run wrote, if the shard need not be written again.
+
+    It is where a unit could not be read, or too many records are corrupt: the files may have been
+    mended since. A few corrupt records are what the files are like.
+    """
+    try:
+        report = json.loads(pathlib.Path(_report_path(job)).read_text())
+        size = os.path.getsize(job.path)
+    except (OSError, ValueError):
+        return None
+    same = (
+        report['units'] == [unit.name for unit in job.units]
+        and report['settings'] == dict(job.settings)
+        and report['bytes'] == size
+    )
+    corrupt = report['remarks'].get(CORRUPT, 0)
+    too_many = corrupt > max_bad_fraction * (report['records'] + corrupt)
+    return report if same and not too_many and BROKEN not in report['remarks'] else None
+
+
+def write_dataset(jobs: Sequence[ShardJob], settings: BuildSettings) -> list[dict]:
+    """Writes the shards that are not there yet; the reports on all, in order.
+
+    Raises:
+      ValueError: more than `max_bad_fraction` of the records or of the units failed. What is
+        written stays, for a run with other files or another limit.
+    """
+    limit = settings.max_bad_fraction
+    reports = {job.path: report for job in jobs if (report := _finished(job, limit))}
+    missing = [job for job in jobs if job.path not in reports]
+    if reports:
+        print(f'going on: {len(reports)} of {len(jobs)} shards are there', flush=True)
+    num_units = sum(len(job.units) for job in jobs)
+    run = _write_on_beam if settings.beam else _write_here
+    for job, report in run(missing, settings):
+        reports[job.path] = report
+        if len(reports) >= _EARLY * len(jobs):
+            _check_failures(reports.values(), num_units, limit)
+    return [reports[job.path] for job in jobs]
+
+
+def total(reports: Iterable[dict], what: str) -> collections.Counter:
+    """Sums of `sources` or `remarks` of reports."""
+    return sum((collections.Counter(report[what]) for report in reports), collections.Counter())
+
+
+def _check_failures(reports, num_units, max_bad_fraction):
+    remarks = total(reports, 'remarks')
+    records = sum(report['records'] for report in reports)
+    for kind, of in ((BROKEN, num_units), (CORRUPT, records + remarks[CORRUPT])):
+        if remarks[kind] > max_bad_fraction * of:
+            failures = [failure for report in reports for failure in report['failures']]
+            raise ValueError(
+                f'{remarks[kind]} {kind}, more than max_bad_fraction={max_bad_fraction} of {of}: '
+                + '; '.join(failures[:10])
+            )
+
+
+def _write_here(
+    jobs: Sequence[ShardJob], settings: BuildSettings
+) -> Iterator[tuple[ShardJob, dict]]:
+    """Writes shards in processes of this machine, and shows how many persons a second."""
+    counter = multiprocessing.get_context('spawn').Value('q', 0)
+    with (
+        processes.workers(settings.num_processes, _share, counter) as pool,
+        tqdm.tqdm(unit='person', desc='preparing') as bar,
+    ):
+        if pool is None:
+            for job in jobs:
+                yield job, write_shard(job, bar.update)
+            return
+        waiting = {pool.submit(_write_and_count, job): job for job in jobs}
+        while waiting:
+            done, _ = futures.wait(waiting, timeout=0.5, return_when=futures.FIRST_COMPLETED)
+            bar.update(counter.value - bar.n)
+            bar.set_postfix_str(f'{len(waiting)} shards to go', refresh=False)
+            for future in done:
+                yield waiting.pop(future), future.result()
+
+
+_written = None  # of a worker process: what all of them have written, since they began
+
+
+def _share(counter):
+    global _written
+    _written = counter
+
+
+def _count():
+    with _written.get_lock():
+        _written.value += 1
+
+
+def _write_and_count(job):
+    return write_shard(job, _count)
+
+
+def _write_on_beam(
+    jobs: Sequence[ShardJob], settings: BuildSettings
+) -> Iterator[tuple[ShardJob, dict]]:
+    """Writes shards on a cluster that sees the same folders."""
+    try:
+        import apache_beam as beam
+    except ImportError:
+        raise ValueError('beam: needs the extra, pip install tokenhmr_jax[beam]') from None
+    options = beam.options.pipeline_options.PipelineOptions(shlex.split(settings.beam))
+    with beam.Pipeline(options=options) as pipeline:
+        _ = pipeline | beam.Create(jobs) | beam.Reshuffle() | beam.Map(write_shard)
+    for job in jobs:
+        yield job, json.loads(pathlib.Path(_report_path(job)).read_text())
+
+
+class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=True):
+    """A dataset of image records. A subclass has `name`, `pkg_dir_path`, `VERSION` and `units`."""
+
+    def __init__(self, *, settings: BuildSettings, **kwargs):
+        self._settings = settings
+        self._units = {}
+        self._skipped = []
+        self._counts = {}
+        super().__init__(**kwargs)
+
+    @abc.abstractmethod
+    def units(self) -> dict[str, list[Unit]]:
+        """The units of each split, from the settings alone.
+
+        Raises:
+          FileNotFoundError, ValueError: for settings or folders that make no dataset.
+        """
+
+    def _info(self):
+        return self.dataset_info_from_configs(
+            features=records.features(),
+            metadata=tfds.core.MetadataDict(
+                settings=prepare.deciding_fields(self._settings),
+                counts=self._counts,
+                skipped=self._skipped,
+            ),
+        )
+
+    def download_and_prepare(self, **kwargs):
+        """As TFDS does; a bad `manual_dir` raises before anything is written."""
+        if not self.is_prepared():
+            self._units = self.units()
+        super().download_and_prepare(**kwargs)
+
+    def _download_and_prepare(self, dl_manager, download_config=None):
+        """Writes shards beside the dataset's folder, then moves them into it."""
+        del dl_manager, download_config
+        partial = self.data_path.parent / f'partial_{self.version}'
+        partial.mkdir(parents=True, exist_ok=True)
+        jobs = {
+            split: list(self._jobs(split, units, partial)) for split, units in self._units.items()
+        }
+        flat = [job for each in jobs.values() for job in each]
+        _tidy(partial, flat)
+        reports = dict(
+            zip((job.path for job in flat), write_dataset(flat, self._settings), strict=True)
+        )
+        split_infos = []
+        for split, each in jobs.items():
+            ours = [reports[job.path] for job in each]
+            self._describe(split, ours)
+            split_infos.append(
+                tfds.core.SplitInfo(
+                    name=split,
+                    shard_lengths=[report['records'] for report in ours],
+                    num_bytes=sum(report['bytes'] for report in ours),
+                    filename_template=self._get_filename_template(split),
+                )
+            )
+        for job in flat:
+            shutil.move(job.path, self.data_path)
+        shutil.rmtree(partial)
+        self.info.set_splits(tfds.core.SplitDict(split_infos))
+
+    def _jobs(self, split, units, folder):
+        """Consecutive units, as even as their number allows, under the names of TFDS."""
+        count = min(self._settings.num_shards, len(units))
+        template = self._get_filename_template(split)
+        settings = prepare.deciding_fields(self._settings)
+        for shard in range(count):
+            path = template.sharded_filepath(shard_index=shard, num_shards=count)
+            ours = units[shard * len(units) // count : (shard + 1) * len(units) // count]
+            yield ShardJob(str(folder / path.name), ours, settings, self.info.features)
+
+    def _describe(self, split, reports):
+        """Say in the dataset's metadata what the split holds, and what it does not."""
+        sources, remarks = total(reports, 'sources'), total(reports, 'remarks')
+        self._counts[split] = {'sources': sources, 'remarks': remarks}
+        self._skipped += [failure for report in reports for failure in report['failures']]
+        if not sources:
+            raise ValueError(f'{split}: no record; {dict(remarks)}; {self._skipped[:10]}')
+
+
+def _tidy(folder: pathlib.Path, jobs: Sequence[ShardJob]) -> None:
+    """Remove what a run with other settings, or one that was killed, left there."""
+    ours = {path for job in jobs for path in (job.path, _report_path(job))}
+    for path in folder.iterdir():
+        if str(path) not in ours:
+            path.unlink()

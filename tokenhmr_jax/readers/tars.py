@@ -1,0 +1,96 @@
+"""Samples of WebDataset tars, read where they lie: nothing is extracted, and no member is trusted.
+
+A sample is a run of members that share their name up to the first dot: `a/b.jpg` and `a/b.data.pyd`
+are the parts `jpg` and `data.pyd` of the sample `a/b`.
+"""
+
+import os
+import tarfile
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import PurePosixPath
+
+from tokenhmr_jax.readers.pickles import parse_pickle
+
+# Bytes of one part: a picture, or the labels of all persons in it.
+MAX_BYTES = 64 * 2**20
+# Of a sample of 4D-Humans' and TokenHMR's tars.
+PARTS = ('jpg', 'jpeg', 'png', 'data.pyd')
+
+
+def samples(
+    path: str | os.PathLike, parts: Collection[str]
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Reads a tar from front to back, one sample in memory at a time.
+
+    Args:
+      path: of a plain, uncompressed tar.
+      parts: which parts of the samples to read; others are passed over.
+
+    Yields:
+      the name of a sample, and those of its parts that were asked for.
+
+    Raises:
+      ValueError: naming the file, for what is no tar, is truncated or broken in the middle, or has
+        a member with an absolute path or one that leads upwards, that is no plain file, or of more
+        than `MAX_BYTES`. The samples before it have been yielded.
+      FileNotFoundError: there is no such file.
+    """
+    current, found = None, {}
+    try:
+        # 'r:' is a tar without compression: what it holds is no larger than itself.
+        with tarfile.open(path, 'r:') as tar:
+            for member in tar:
+                if member.isdir():
+                    continue
+                sample, part = _split_name(member)
+                if sample != current:
+                    if found:
+                        yield current, found
+                    current, found = sample, {}
+                if part in parts:
+                    found[part] = _read(tar, member)
+            if found:
+                yield current, found
+            _check_end(tar)
+    except (ValueError, tarfile.TarError, EOFError) as error:
+        raise ValueError(f'{path}: {error}') from error
+
+
+def _split_name(member: tarfile.TarInfo) -> tuple[str, str]:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or '..' in path.parts:
+        raise ValueError(f'refused: the member {member.name!r} leads out of the archive')
+    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+        raise ValueError(f'refused: the member {member.name!r} is no plain file')
+    stem, _, part = path.name.partition('.')
+    return str(path.with_name(stem)) if stem else member.name, part
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.size > MAX_BYTES:
+        raise ValueError(
+            f'refused: the member {member.name!r} has {member.size} bytes, at most {MAX_BYTES}'
+        )
+    return tar.extractfile(member).read()
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """A tar ends with empty blocks; tarfile takes a broken header in the middle for its end."""
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise ValueError(f'truncated or broken at byte {tar.offset}')
+
+
+def split_sample(name: str, parts: Mapping[str, bytes]) -> tuple[bytes, list[dict]]:
+    """The picture's file of a sample, and its persons.
+
+    Raises:
+      ValueError: naming the sample, if a part is missing, or the persons are something else.
+    """
+    picture = next((parts[p] for p in ('jpg', 'jpeg', 'png') if p in parts), None)
+    if picture is None or 'data.pyd' not in parts:
+        raise ValueError(f'{name}: has {sorted(parts)}, expected a picture and data.pyd')
+    persons = parse_pickle(parts['data.pyd'], f'{name}.data.pyd')
+    if not isinstance(persons, list) or not all(isinstance(p, dict) for p in persons):
+        raise ValueError(f'{name}.data.pyd: expected a list of dictionaries, one for each person')
+    return picture, persons

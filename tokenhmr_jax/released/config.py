@@ -1,0 +1,137 @@
+"""Sizes of converted weights go into a config, checked against what their file says of itself."""
+
+import ml_collections
+
+from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.config import lookup_setting
+from tokenhmr_jax.models.tokenizer import num_tokens
+from tokenhmr_jax.released.files import TorchFile
+from tokenhmr_jax.released.sizes import (
+    Shapes,
+    backbone_sizes,
+    check_stored_sizes,
+    decoder_sizes,
+    mixer_sizes,
+    tokenizer_sizes,
+    weight_shapes,
+)
+
+_HEAD = 'MODEL.SMPL_HEAD'
+_DECODER = f'{_HEAD}.TRANSFORMER_DECODER'
+
+
+def set_tokenizer_sizes(model: ml_collections.ConfigDict, file: TorchFile, found: Shapes) -> int:
+    """Put stage 1's sizes into a config.
+
+    Args:
+      model: sizes of a `Tokenizer`; what no tensor tells stays, unless the file tells it.
+      file: what the weights are from.
+      found: their shapes.
+
+    Returns:
+      the number of codes.
+
+    Raises:
+      ValueError: if weights, or weights and the file's own config, contradict each other.
+    """
+    sizes, num_codes = tokenizer_sizes(found)
+    stored = {
+        'CODE_DIM': sizes['code_dim'],
+        'NB_CODE': num_codes,
+        'WIDTH': sizes['width'],
+        'DEPTH': sizes['depth'],
+        'TOKEN_SIZE_MUL': sizes['size_mul'],
+        'TOKEN_SIZE_DIV': sizes['size_div'],
+        'DOWN_T': 1,
+        'NB_JOINTS': skeleton.NUM_BODY_JOINTS,
+        'ROT_TYPE': 'rot6d',
+    }
+    stored = {f'ARCH.{name}': value for name, value in stored.items()}
+    check_stored_sizes(file.config, stored, file.path)
+    rate = lookup_setting(file.config, 'ARCH.DILATION_RATE')
+    model.update(sizes, dtype='float32')
+    if rate is not None:
+        model.dilation_rate = rate
+    return num_codes
+
+
+def set_regressor_sizes(config: ml_collections.ConfigDict, file: TorchFile, found: Shapes) -> None:
+    """Put the sizes of backbone and head into a config, and say which head it is.
+
+    Arguments and errors as in `set_tokenizer_sizes`, but of the whole config, and the shapes without the
+    tokenizer's. The numbers of heads, which no tensor tells, are the config's or the file's.
+    """
+    parts = ('backbone.', 'smpl_head.')
+    backbone, head = (
+        {k.removeprefix(part): v for k, v in found.items() if k.startswith(part)} for part in parts
+    )
+    _set_backbone(config, file, backbone)
+    _set_decoder(config, file, head)
+    tokens = 'decpose.class_pred_layer.weight' in head
+    config.model.head = 'tokens' if tokens else 'direct'
+    config.model.rotation_6d = 'rows' if tokens else 'columns'
+    stored = {
+        f'{_HEAD}.TYPE': 'token' if tokens else 'transformer_decoder',
+        f'{_HEAD}.JOINT_REP': '6d',
+        f'{_HEAD}.TRANSFORMER_INPUT': 'zero',
+        f'{_HEAD}.IEF_ITERS': 1,
+    }
+    if tokens:
+        mixer, num, codes = mixer_sizes(head)
+        config.model.mixer.update(mixer, dtype='float32')
+        stored[f'{_HEAD}.PREDICT_HAND'] = True
+        stored[f'{_HEAD}.TOKENIZER.TOKEN_NUM'] = num
+        stored[f'{_HEAD}.TOKENIZER.TOKEN_CLASS_NUM'] = codes
+    check_stored_sizes(file.config, stored, file.path)
+
+
+def check_tokenizer_fits(
+    config: ml_collections.ConfigDict, head: TorchFile, tokenizer: TorchFile
+) -> None:
+    """Raise ValueError unless stage 1 in the config is the one that a head was trained with."""
+    _, num, codes = mixer_sizes(weight_shapes(head.tensors, 'smpl_head.'))
+    stage1 = config.tokenizer
+    found = num_tokens(stage1.model.size_mul), stage1.num_codes
+    if found != (num, codes):
+        raise ValueError(
+            f'{tokenizer.path} has {found[0]} tokens of {found[1]} codes, {head.path} expects '
+            f'{num} of {codes}: another tokenizer'
+        )
+    stored = {f'{_HEAD}.TOKENIZER.TOKEN_CODE_DIM': stage1.model.code_dim}
+    check_stored_sizes(head.config, stored, head.path)
+
+
+def _set_backbone(config, file, found) -> None:
+    sizes, crop_size = backbone_sizes(found)
+    # Block by block: nothing needs to be stacked here, and inference is faster without a loop.
+    config.model.backbone.update(sizes, scan=False, remat='', dtype='float32')
+    config.data.crop_size = crop_size
+    _check_heads(file, 'backbone', sizes['width'], config.model.backbone.heads)
+    stored = {'MODEL.IMAGE_SIZE': crop_size, 'MODEL.BACKBONE.TYPE': 'vit'}
+    check_stored_sizes(file.config, stored, file.path)
+
+
+def _set_decoder(config, file, found) -> None:
+    sizes = decoder_sizes(found)
+    inner = sizes.pop('inner')
+    heads = lookup_setting(file.config, f'{_DECODER}.heads') or config.model.decoder.heads
+    _check_heads(file, 'decoder', inner, heads)
+    sizes |= {'heads': heads, 'head_dim': inner // heads}
+    config.model.decoder.update(sizes, dtype='float32')
+    stored = {
+        'depth': sizes['depth'],
+        'mlp_dim': sizes['mlp_dim'],
+        'dim_head': sizes['head_dim'],
+        'context_dim': config.model.backbone.width,
+        'norm': 'layer',
+    }
+    stored = {f'{_DECODER}.{name}': value for name, value in stored.items()}
+    check_stored_sizes(file.config, stored, file.path)
+
+
+def _check_heads(file: TorchFile, part: str, channels: int, heads: int) -> None:
+    if channels % heads:
+        raise ValueError(
+            f"{file.path}: the {part}'s {channels} channels do not divide into {heads} heads: "
+            f'expected another --config.model.{part}.heads'
+        )

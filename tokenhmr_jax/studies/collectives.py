@@ -1,0 +1,102 @@
+"""What devices send one another in a compiled program, read from its text."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+_KINDS = 'all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast'
+_COMPUTATION = re.compile(r'^(ENTRY )?%?([\w.-]+) .*\{$')
+# `%name = shapes kind(operands), attributes`; of a pair that starts and ends, the start.
+_COLLECTIVE = re.compile(rf'^\s+(?:ROOT )?%?[\w.-]+ = (.+?) ({_KINDS})(-start)?\(')
+_CALLED = re.compile(r'(?:body|calls|to_apply|true_computation|false_computation)=%?([\w.-]+)')
+_BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_CONDITION = re.compile(r' while\(.*condition=%?([\w.-]+)')
+_CONSTANT = re.compile(r' constant\((\d+)\)')
+_ARRAY = re.compile(r'\b([a-z]+\d*)\[([\d,]*)\]')
+_BITS = re.compile(r'\d+')
+
+
+class Collective(NamedTuple):
+    """One collective operation.
+
+    kind: such as 'all-gather'.
+    size: bytes of its result on one device.
+    times: how often a run of the program does it.
+    """
+
+    kind: str
+    size: int
+    times: int
+
+
+def find_collectives(text: str) -> list[Collective]:
+    """The collectives of a program, from `compiled.as_text()`.
+
+    What stands in a loop counts as often as the compiler says that it runs, or as its condition
+    does, that a counter is less than a constant; otherwise once.
+    """
+    computations, entry = _computations(text)
+    return list(_walk(computations, entry, 1))
+
+
+def totals(found: list[Collective]) -> dict[str, tuple[int, int]]:
+    """By kind: how many a run does, and the bytes of their results together."""
+    table = {}
+    for kind, size, times in found:
+        number, total = table.get(kind, (0, 0))
+        table[kind] = number + times, total + times * size
+    return table
+
+
+def _computations(text: str) -> tuple[dict[str, list[str]], str]:
+    """The lines of each computation, and the name of the one that the program begins with."""
+    computations, entry, lines = {}, '', []
+    for line in text.splitlines():
+        if head := _COMPUTATION.match(line):
+            lines = computations[head[2]] = []
+            entry = head[2] if head[1] else entry
+        else:
+            lines.append(line)
+    return computations, entry
+
+
+def _walk(computations: dict[str, list[str]], name: str, times: int) -> Iterator[Collective]:
+    for line in computations[name]:
+        if found := _COLLECTIVE.match(line):
+            shapes, kind, start = found.groups()
+            paired = start and kind in ('all-gather', 'collective-permute')
+            yield Collective(kind, _bytes(shapes, paired), times)
+            continue
+        inner = times * _trips(computations, line)
+        called = _CALLED.findall(line)
+        if branches := _BRANCHES.search(line):
+            called += re.findall(r'[\w.-]+', branches[1])
+        for each in called:
+            yield from _walk(computations, each, inner)
+
+
+def _trips(computations: dict[str, list[str]], line: str) -> int:
+    """How often a loop runs; 1 for what is no loop."""
+    condition = _CONDITION.search(line)
+    if not condition:
+        return 1
+    if known := _TRIPS.search(line):
+        return int(known[1])
+    asked = '\n'.join(computations[condition[1]])
+    limits = _CONSTANT.findall(asked)
+    return int(limits[0]) if len(limits) == 1 and 'direction=LT' in asked else 1
+
+
+def _bytes(shapes: str, paired: bool) -> int:
+    """Bytes of arrays such as 'bf16[8,128]{1,0}'; of operands paired with results, the results'."""
+    sizes = [_size(kind, dims) for kind, dims in _ARRAY.findall(shapes) if dims or not paired]
+    return sum(sizes[len(sizes) // 2 :] if paired else sizes)
+
+
+def _size(kind: str, dims: str) -> int:
+    bits = _BITS.search(kind)
+    count = int(np.prod([int(n) for n in dims.split(',') if n]))
+    return count * max(1, int(bits[0]) // 8 if bits else 1)

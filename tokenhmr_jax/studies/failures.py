@@ -1,0 +1,195 @@
+"""Where a regressor fails, by kind, and what it looks like (TokenHMR, supplement, section 4).
+
+    python -m tokenhmr_jax.studies.failures --checkpoint=runs/regressor
+
+The kinds, each without those before it:
+
+- orientation ambiguity: the body is turned by more than 90 degrees from the true one;
+- depth ambiguity: the 2D error is below the median, and a limb that leads 10 cm or more towards the
+  camera leads as far away from it in the answer, or the other way round;
+- foreshortening: a limb lies within 15 degrees of the camera's axis, and is hardly seen.
+
+Writes `failures.md`, how frequent they are and how large the errors are, and `failures.jpg`, the
+worst of each. Any image dataset with true labels will do, such as that of the mannequin.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from etils import epath
+
+from tokenhmr_jax import cli
+from tokenhmr_jax.body import rotations, skeleton
+from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.drawing import draw
+from tokenhmr_jax.drawing.tables import format_number, markdown_table
+from tokenhmr_jax.tasks import regressor_report
+from tokenhmr_jax.tasks.regressor import true_params
+from tokenhmr_jax.training.run import Trained, open_run
+from tokenhmr_jax.types import ImageBatch
+
+KINDS = ('orientation', 'depth', 'foreshortening', 'none of these')
+_TURNED, _ALONG_AXIS = 90.0, 15.0  # degrees
+_LEADS = 0.1  # metres
+
+_LIMBS = [
+    (skeleton.JOINTS.index(f'{side}_{a}'), skeleton.JOINTS.index(f'{side}_{b}'))
+    for side in ('left', 'right')
+    for a, b in (('shoulder', 'elbow'), ('elbow', 'wrist'), ('hip', 'knee'), ('knee', 'ankle'))
+]
+
+
+class Answers(NamedTuple):
+    """A regressor's answers to N records.
+
+    limbs, limbs_gt: (N, 8, 3) metres, from joint to joint, in the axes of the crop's camera.
+    turned: (N,) degrees between the global orientation and the true one.
+    mpjpe_mm, keypoints2d_px: (N,) as of an evaluation.
+    """
+
+    limbs: np.ndarray
+    limbs_gt: np.ndarray
+    turned: np.ndarray
+    mpjpe_mm: np.ndarray
+    keypoints2d_px: np.ndarray
+
+
+def answers(run: Trained, records: pipeline.Records) -> Answers:
+    """Those of a trained regressor to a split, or to `eval.limit` of its records."""
+    task, config = run.task, run.config
+    starts, ends = np.array(_LIMBS).T
+
+    @jax.jit
+    def answer(params, state, frozen, batch: ImageBatch) -> Answers:
+        output = task.predict(params, state, frozen, batch)
+        errors = task.metrics(output, frozen, batch)
+        bodies = regressor_report.predict_bodies(task, params, state, frozen, batch)
+        joints, joints_gt = bodies.predicted.joints, bodies.true.joints
+        true_orient = true_params(batch.global_orient, batch.body_pose, batch.betas).global_orient
+        angle = rotations.geodesic_angle(output.params.global_orient, true_orient)
+        return Answers(
+            limbs=joints[:, ends] - joints[:, starts],
+            limbs_gt=joints_gt[:, ends] - joints_gt[:, starts],
+            turned=180 / np.pi * angle,
+            mpjpe_mm=errors['mpjpe_mm'],
+            keypoints2d_px=errors['keypoints2d_px'],
+        )
+
+    found = []
+    for columns, valid in pipeline.eval_batches(
+        records,
+        batch_size=config.eval.batch_size,
+        num_threads=config.data.num_threads,
+        transform=task.eval_transform,
+        limit=config.eval.limit,
+    ):
+        batch = answer(run.params, run.state, run.frozen, task.batch(columns))
+        found.append(jax.tree.map(lambda x, v=valid: np.asarray(x)[v], batch))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+
+
+def failure_kinds(found: Answers) -> np.ndarray:
+    """Index into `KINDS` (N,) of each record."""
+    depth, depth_gt = found.limbs[..., 2], found.limbs_gt[..., 2]
+    flipped = (np.minimum(np.abs(depth), np.abs(depth_gt)) >= _LEADS) & (depth * depth_gt < 0)
+    seen_well = found.keypoints2d_px <= np.median(found.keypoints2d_px)
+    length = np.linalg.norm(found.limbs_gt, axis=-1)
+    along = np.abs(depth_gt) >= np.cos(np.deg2rad(_ALONG_AXIS)) * length
+    conditions = [found.turned > _TURNED, seen_well & flipped.any(axis=1), along.any(axis=1)]
+    return np.select(conditions, range(len(conditions)), default=len(conditions))
+
+
+def failure_table(found: Answers, kind: np.ndarray) -> str:
+    """How frequent each kind is, and its errors, in Markdown."""
+    rows = {name: kind == i for i, name in enumerate(KINDS)} | {'all': np.ones(len(kind), bool)}
+    lines = []
+    for name, member in rows.items():
+        values = [
+            x[member].mean() if member.any() else None
+            for x in (found.mpjpe_mm, found.keypoints2d_px, found.turned, _limb_angles(found))
+        ]
+        lines.append([name, f'{100 * member.mean():.1f}%', *map(format_number, values)])
+    header = ['kind', 'records', 'MPJPE, mm', '2D error, px of 256', 'turned by, degrees',
+              'limbs turned by, degrees']  # fmt: skip
+    return markdown_table(header, lines)
+
+
+def _limb_angles(found: Answers) -> np.ndarray:
+    """Mean angle (N,), degrees, between a record's limbs and the true ones."""
+    product = np.sum(found.limbs * found.limbs_gt, axis=-1)
+    lengths = np.linalg.norm(found.limbs, axis=-1) * np.linalg.norm(found.limbs_gt, axis=-1)
+    return np.degrees(np.arccos(np.clip(product / lengths, -1, 1))).mean(axis=-1)
+
+
+def worst(found: Answers, kind: np.ndarray, count: int) -> list[int]:
+    """Positions of the `count` records of each kind of failure with the largest MPJPE."""
+    chosen = []
+    for i in range(len(KINDS) - 1):
+        members = np.flatnonzero(kind == i)
+        chosen += members[np.argsort(-found.mpjpe_mm[members])][:count].tolist()
+    return chosen
+
+
+def gallery(
+    run: Trained, records: pipeline.Records, chosen: Sequence[int], titles: Sequence[str]
+) -> np.ndarray:
+    """A contact sheet (H, W, 3) uint8, RGB, of records: see `regressor_report.draw_examples`."""
+    batch = run.task.batch(pipeline.take([records], chosen, run.task.eval_transform))
+    bodies = jax.jit(lambda *arguments: regressor_report.predict_bodies(run.task, *arguments))
+    shown = jax.device_get(bodies(run.params, run.state, run.frozen, batch))
+    return regressor_report.draw_examples(np.asarray(run.frozen.body.faces), batch, shown, titles)
+
+
+def report_failures(
+    run: Trained, records: pipeline.Records, count: int
+) -> tuple[str, np.ndarray | None]:
+    """The table, and a picture of `count` of each kind; None if there is no failure.
+
+    Raises:
+      ValueError: if the run is not a regressor's.
+    """
+    run.config.eval.limit = None  # positions are those of records
+    found = answers(run, records)
+    kind = failure_kinds(found)
+    chosen = worst(found, kind, count)
+    titles = [f'{KINDS[kind[i]]}, {found.keypoints2d_px[i]:.0f} px,' for i in chosen]
+    picture = gallery(run, records, chosen, titles) if chosen else None
+    return failure_table(found, kind), picture
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; `arguments` are the process's own by default."""
+    flags = cli.Flags(__doc__, arguments)
+    checkpoint = flags.string('checkpoint', None, "A regressor's workdir.", required=True)
+    step = flags.string('step', 'best', "Which step: 'best', 'last', or its number.")
+    data_dir = flags.string('data_dir', None, 'Prepared data, if it was moved.')
+    split = flags.string('split', None, "Of it. Default: the validation's first.")
+    count = flags.integer('count', 4, 'Pictures of each kind.')
+    out = flags.string('out', None, "Folder to write to. Default: the run's evaluation.")
+
+    def command():
+        if count.value < 1:
+            raise ValueError(f'count={count.value}: expected at least 1')
+        loaded = open_run(checkpoint.value, step.value, kind='regressor')
+        data = loaded.config.data
+        name = split.value or data.validation[0]
+        records = pipeline.open_split(data_dir.value or data.data_dir, name)
+        lines, picture = report_failures(loaded, records, count.value)
+        folder = epath.Path(out.value or epath.Path(checkpoint.value) / 'evaluation')
+        folder.mkdir(parents=True, exist_ok=True)
+        text = (
+            f'{checkpoint.value}, step {loaded.step}, {len(records)} records of {name}\n\n{lines}'
+        )
+        (folder / 'failures.md').write_text(text + '\n')
+        print(text)
+        if picture is not None:
+            draw.write_image(folder / 'failures.jpg', picture)
+            print(f'\npicture: {folder / "failures.jpg"}')
+
+    cli.run(flags, command)
+
+
+if __name__ == '__main__':
+    main()

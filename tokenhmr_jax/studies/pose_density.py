@@ -1,0 +1,54 @@
+"""Density of each joint's rotation in motion capture, for the filter of `datasets/pseudo_gt`.
+
+    python -m tokenhmr_jax.studies.pose_density --data_dir=DATA --split=amass/CMU \
+        --split=amass/KIT --out=pose_density.npy
+
+counts the poses of prepared `amass` splits.
+"""
+
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import tqdm
+
+from tokenhmr_jax import cli
+from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.readers.pose_density import count_poses, smooth_density
+
+_CHUNK = 20_000  # poses
+
+
+def _read(data_dir: str, splits: list[str]) -> Iterable[np.ndarray]:
+    """The poses of prepared splits, some thousands at a time."""
+    opened = [pipeline.open_split(data_dir, name) for name in splits]
+    with tqdm.tqdm(total=sum(map(len, opened)), unit='pose') as bar:
+        for records in opened:
+            for start in range(0, len(records), _CHUNK):
+                chunk = records.read(range(start, min(start + _CHUNK, len(records))))
+                bar.update(len(chunk))
+                yield np.stack([record['body_pose'] for record in chunk])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; `arguments` are the process's own by default."""
+    flags = cli.Flags(__doc__, arguments)
+    data_dir = flags.string('data_dir', None, 'Prepared data.', required=True)
+    split = flags.strings('split', None, "Such as 'amass/CMU'; repeatable.", required=True)
+    out = flags.string('out', 'pose_density.npy', 'The file to write, 84 MB.')
+
+    def command():
+        path = pathlib.Path(out.value)
+        if path.suffix != '.npy':
+            raise ValueError(f'--out={path}: expected a name that ends in .npy')
+        path.parent.mkdir(parents=True, exist_ok=True)  # what cannot be written is told now
+        counts = count_poses(_read(data_dir.value, split.value))
+        with cli.whole_file(path) as partial, partial.open('wb') as file:
+            np.save(file, smooth_density(counts))
+        print(f'{path}: {int(counts[0].sum())} poses of {", ".join(split.value)}')
+
+    cli.run(flags, command)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,221 @@
+"""Derive thresholds for TALS from data (TokenHMR, supplement, section 2.2).
+
+    python -m tokenhmr_jax.studies.thresholds --data_dir=DATA --split=mannequin/suit_heldout \\
+        --checkpoint=WORKDIR --out=thresholds.csv
+
+The 2D thresholds are the mean L1 errors of *true* bodies seen by the crop camera that fits each of
+them best: what the made-up focal length alone does to a perfect body. They need records whose 2D
+keypoints are true projections of their 3D ones. The angles are those between a trained network's
+predictions and the true rotations, on average; without a checkpoint, those of another table are
+kept. Train with the result by `--config.tals.thresholds=thresholds.csv`.
+"""
+
+import functools
+import itertools
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tokenhmr_jax import cli
+from tokenhmr_jax.body import camera, rotations, skeleton
+from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.objectives import tals
+from tokenhmr_jax.tasks import regressor
+from tokenhmr_jax.training.run import Trained, open_run
+from tokenhmr_jax.types import ImageBatch
+
+# Fewer points than this do not hold a camera.
+_MIN_POINTS = 12
+_CHUNK = 256
+
+
+def crop_camera_errors(keypoints3d: jax.Array, keypoints2d: jax.Array) -> jax.Array:
+    """L1 errors (B, 44) in crop units of true bodies under the crop camera that fits each best.
+
+    Args:
+      keypoints3d: (B, 44, 4) metres, axes of the camera, any origin; confidence.
+      keypoints2d: (B, 44, 3) crop units, as the true camera sees them; confidence.
+    """
+    points, seen = keypoints3d[..., :3], keypoints2d[..., :2]
+    counted = counted_keypoints(keypoints3d, keypoints2d)
+    translation = camera.fit_crop_translation(points, seen, counted.astype(points.dtype))
+    return jnp.sum(jnp.abs(camera.project_crop(points, translation) - seen), axis=-1)
+
+
+def counted_keypoints(keypoints3d: jax.Array, keypoints2d: jax.Array) -> jax.Array:
+    """Which keypoints (B, 44) are known in 3D and in 2D: both confidences above 0."""
+    return (keypoints3d[..., 3] > 0) & (keypoints2d[..., 2] > 0)
+
+
+def keypoint_thresholds(
+    bodies: Iterable[tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, int]:
+    """The mean of `crop_camera_errors` over bodies.
+
+    Args:
+      bodies: pairs of its arguments. Bodies with fewer than 12 known keypoints are left out.
+
+    Returns:
+      (44,) crop units, and how many bodies counted.
+
+    Raises:
+      ValueError: if a keypoint is known of no body, or an error is not finite.
+    """
+    errors_of = jax.jit(crop_camera_errors)
+    total, count, used = np.zeros(44), np.zeros(44), 0
+    for keypoints3d, keypoints2d in bodies:
+        known = np.asarray(counted_keypoints(keypoints3d, keypoints2d))
+        known &= (known.sum(axis=1) >= _MIN_POINTS)[:, None]
+        errors = np.asarray(errors_of(keypoints3d, keypoints2d), np.float64)
+        total += np.where(known, errors, 0).sum(axis=0)
+        count += known.sum(axis=0)
+        used += int(known.any(axis=1).sum())
+    unknown = [name for name, n in zip(skeleton.KEYPOINTS, count, strict=True) if n == 0]
+    if unknown:
+        raise ValueError(f'no body shows the keypoints {unknown}: no threshold follows for them')
+    if not np.isfinite(total).all():
+        raise ValueError('keypoints that are not finite, or coincide: no threshold follows')
+    return total / count, used
+
+
+def angle_thresholds(rotation_pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Mean angle (24,), radians, between predicted and true rotations.
+
+    Args:
+      rotation_pairs: batches of (B, 24, 3, 3) predicted and true, the root's first, without
+        padding.
+
+    Raises:
+      ValueError: if there is none.
+    """
+    angles_of = jax.jit(rotations.geodesic_angle)
+    total, count = np.zeros(skeleton.NUM_JOINTS), 0
+    for predicted, true in rotation_pairs:
+        total += np.asarray(angles_of(predicted, true), np.float64).sum(axis=0)
+        count += len(true)
+    if not count:
+        raise ValueError('no predictions to take angles from')
+    return total / count
+
+
+def predictions_of(
+    run: Trained, records: pipeline.Records, limit: int | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What `angle_thresholds` takes, from a regressor's predictions: of poses that are known.
+
+    Args:
+      run: a trained regressor.
+      records: of an image dataset; each is cropped as in an evaluation.
+      limit: how many at most, spread evenly; None for all.
+    """
+    for columns, valid in pipeline.eval_batches(
+        records,
+        batch_size=run.config.eval.batch_size,
+        num_threads=run.config.data.num_threads,
+        transform=run.task.eval_transform,
+        limit=limit,
+    ):
+        batch = run.task.batch(columns)
+        pair = _rotations(run.task, run.params, run.state, run.frozen, batch)
+        known = valid & (batch.has_pose > 0)
+        yield tuple(np.asarray(each)[known] for each in pair)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _rotations(task, params, state, frozen, batch: ImageBatch) -> tuple[jax.Array, jax.Array]:
+    """Predicted and true rotations (B, 24, 3, 3)."""
+    predicted = task.predict(params, state, frozen, batch).params
+    true = regressor.true_params(batch.global_orient, batch.body_pose, batch.betas)
+    return regressor.all_rotations(predicted), regressor.all_rotations(true)
+
+
+def bodies_of(
+    records: pipeline.Records, limit: int | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What `keypoint_thresholds` takes, from image records: each cropped to its box's larger side.
+
+    Args:
+      records: with `keypoints2d` in full-image pixels, `keypoints3d`, `box_center`, `box_size`.
+      limit: how many at most, spread evenly; None for all.
+    """
+    count = len(records) if limit is None else min(limit, len(records))
+    positions = (i * len(records) // count for i in range(count))
+    fields = ('keypoints3d', 'keypoints2d', 'box_center', 'box_size')
+    while chunk := [records[i] for i in itertools.islice(positions, _CHUNK)]:
+        columns = {f: np.stack([np.asarray(r[f], np.float32) for r in chunk]) for f in fields}
+        side = columns['box_size'].max(axis=-1)
+        keypoints2d = columns['keypoints2d'].copy()
+        keypoints2d[..., :2] = camera.to_crop_units(
+            keypoints2d[..., :2], columns['box_center'], side
+        )
+        yield columns['keypoints3d'], keypoints2d
+
+
+def derive_thresholds(
+    data_dir: str,
+    names: Sequence[str],
+    *,
+    angles: str = 'release',
+    checkpoint: str | None = None,
+    step: str = 'best',
+    limit: int | None = None,
+) -> tuple[tals.Thresholds, int]:
+    """Thresholds from prepared splits, and of how many bodies. For the arguments see the flags.
+
+    Raises:
+      FileNotFoundError, ValueError: for a table, a split or a checkpoint that is not there, or is
+        not a regressor's; and as `keypoint_thresholds` and `angle_thresholds`.
+    """
+    splits = [pipeline.open_split(data_dir, name) for name in names]
+    if checkpoint is None:
+        values = tals.load_thresholds(angles).angles
+    else:
+        run = open_run(checkpoint, step, kind='regressor')
+        values = angle_thresholds(
+            itertools.chain.from_iterable(predictions_of(run, s, limit) for s in splits)
+        )
+    keypoints2d, count = keypoint_thresholds(
+        itertools.chain.from_iterable(bodies_of(s, limit) for s in splits)
+    )
+    return tals.Thresholds(keypoints2d, values), count
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; `arguments` are the process's own by default."""
+    flags = cli.Flags(__doc__, arguments)
+    data_dir = flags.string('data_dir', None, 'Where prepared datasets lie.', required=True)
+    split = flags.strings('split', None, 'With true labels; repeatable.', required=True)
+    out = flags.string('out', None, 'The table to write, a CSV file.', required=True)
+    limit = flags.integer('limit', None, 'Records per split at most.', lower_bound=1)
+    angles = flags.string('angles', None, "Table to take angles from. Default: 'release'.")
+    checkpoint = flags.string(
+        'checkpoint', None, "Workdir of the regressor whose predictions' angles to take instead."
+    )
+    step = flags.string('step', 'best', "Of it: 'best', 'last', or its number.")
+
+    def command():
+        if angles.value and checkpoint.value:
+            raise ValueError('--angles and --checkpoint: expected one of them')
+        pathlib.Path(out.value).parent.mkdir(parents=True, exist_ok=True)
+        thresholds, count = derive_thresholds(
+            data_dir.value,
+            split.value,
+            angles=angles.value or 'release',
+            checkpoint=checkpoint.value,
+            step=step.value,
+            limit=limit.value,
+        )
+        tals.write_thresholds(thresholds, out.value)
+        degrees = np.degrees(thresholds.angles).mean()
+        source = f'predictions of {checkpoint.value}' if checkpoint.value else angles.value
+        print(f'{out.value}: of {count} bodies. 2D: mean {thresholds.keypoints2d.mean():.4f} of')
+        print(f'the crop. Angles, of {source or "release"}: mean {degrees:.1f} degrees')
+
+    cli.run(flags, command)
+
+
+if __name__ == '__main__':
+    main()

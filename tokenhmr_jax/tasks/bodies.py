@@ -1,0 +1,85 @@
+"""The body models that a config names."""
+
+from collections.abc import Iterable
+
+import ml_collections
+import numpy as np
+from etils import epath
+
+from tokenhmr_jax.body import smpl
+from tokenhmr_jax.mannequin.body import mannequin_arrays
+from tokenhmr_jax.readers import smpl_files
+
+# Settings that name the models of men and women, in the order of a record's `gender`, 1 and 2.
+GENDERED = ('body_male', 'body_female')
+
+
+def load_body(config: ml_collections.ConfigDict, name: str = 'body') -> smpl.BodyModel:
+    """The body model that the setting `name` of a config names: 'mannequin', or the path of an SMPL
+    or SMPL-H file, and where the config has one, that of a regressor for the extra keypoints.
+
+    Raises:
+      FileNotFoundError, ValueError: as `smpl_files.load_body_file`.
+    """
+    return smpl.body_from_arrays(body_arrays(config, name), config[name])
+
+
+def check_body_files(config: ml_collections.ConfigDict) -> None:
+    """Raises FileNotFoundError, with the setting's name, for a neutral body that is not there."""
+    if config.body == 'mannequin':
+        return
+    for name in ('body', 'extra_regressor'):
+        if name in config and config[name] and not epath.Path(config[name]).exists():
+            raise FileNotFoundError(f'{name}={config[name]!r}: no such file')
+
+
+def has_gendered(config: ml_collections.ConfigDict) -> bool:
+    """Whether there are files of both genders' models."""
+    paths = _gendered(config).values()
+    there = [path == 'mannequin' or epath.Path(path).is_file() for path in paths]
+    return len(there) == len(GENDERED) and all(there)
+
+
+def load_gendered(config: ml_collections.ConfigDict) -> tuple[smpl.BodyModel, ...]:
+    """SMPL's models of men and of women; nothing unless there are files for both.
+
+    Bodies are predicted with the neutral model. These two are what the labels of some data, the
+    benchmarks above all, are of: `check_gendered`.
+
+    Raises:
+      ValueError: for a file that is not such a model.
+    """
+    return tuple(load_body(config, name) for name in GENDERED) if has_gendered(config) else ()
+
+
+def check_gendered(
+    config: ml_collections.ConfigDict, genders: Iterable[float], keys: Iterable[str | bytes]
+) -> None:
+    """Raise ValueError if labels are of a model that is not there, naming the first of them.
+
+    Args:
+      config: of `load_gendered`.
+      genders: of records; 0 is neutral.
+      keys: of the same records.
+    """
+    genders = np.asarray(genders)
+    if not genders.any() or has_gendered(config):
+        return
+    key = list(keys)[int(genders.argmax())]
+    key = key.decode() if isinstance(key, bytes) else key
+    raise ValueError(
+        f"{key}: its labels are of SMPL's model of a gender: expected the files of both at "
+        f'config.{" and config.".join(GENDERED)}, got {_gendered(config)}'
+    )
+
+
+def _gendered(config) -> dict[str, str]:
+    return {name: config[name] for name in GENDERED if name in config}
+
+
+def body_arrays(config: ml_collections.ConfigDict, name: str) -> dict:
+    """The arrays of the body model that a setting names, for `smpl.body_from_arrays`."""
+    if config[name] == 'mannequin':
+        return mannequin_arrays()
+    regressor = config.extra_regressor if 'extra_regressor' in config else ''
+    return smpl_files.read_body_arrays(config[name], regressor or None)

@@ -1,0 +1,145 @@
+"""Evaluation: metrics over whole splits, and a few examples to watch in training."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax.sharding import Mesh
+
+from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.tasks import Task
+from tokenhmr_jax.training import sharding
+
+
+class Evaluator:
+    """Runs a task over prepared splits, every example exactly once.
+
+    Args:
+      task: what to evaluate.
+      mesh: the devices.
+      frozen: of the task, on the mesh.
+      config: `eval.batch_size`, `eval.limit` (examples per split, None for all) and
+        `data.num_threads`.
+    """
+
+    def __init__(self, task: Task, mesh: Mesh, frozen: Any, config: ml_collections.ConfigDict):
+        self._task = task
+        self._mesh = mesh
+        self._frozen = frozen
+        self._read = functools.partial(
+            pipeline.eval_batches,
+            batch_size=config.eval.batch_size,
+            limit=config.eval.limit,
+            num_threads=config.data.num_threads,
+            transform=task.eval_transform,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+        def run(params, state, frozen, batch, valid):
+            values = task.metrics(task.predict(params, state, frozen, batch), frozen, batch)
+            add = functools.partial(jnp.tensordot, axes=1, precision=jax.lax.Precision.HIGHEST)
+            sums = {k: add(valid.astype(v.dtype), v) for k, v in values.items()}
+            return sums, values['mpjpe_mm'], valid
+
+        self._run = jax.jit(run, out_shardings=sharding.replicated(mesh))
+
+    def __call__(
+        self,
+        params: Any,
+        state: Any,
+        splits: Sequence[pipeline.Records],
+        stop: Callable[[], bool] = lambda: False,
+    ) -> dict[str, float] | None:
+        """Means over all examples of all the splits together; None if told to `stop` before."""
+        measured = []
+        for split in splits:
+            measured.append(self.measure(params, state, split, stop))
+            if measured[-1] is None:
+                return None
+        means, errors = zip(*measured, strict=True)
+        return self._task.summarize(pooled(means, [len(e) for e in errors]))
+
+    def measure(
+        self,
+        params: Any,
+        state: Any,
+        records: pipeline.Records,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
+        """The means of the metrics over a split's examples, and the MPJPE (N,), mm, of each.
+
+        None if told to `stop`, which is asked before each batch.
+
+        Raises:
+          ValueError: naming a record that has no pose to be judged by.
+        """
+        totals, errors = None, []
+        for columns, valid in self._read(records):
+            if stop():
+                return None
+            _check_poses(columns, valid)
+            batch = sharding.put_batch((self._task.batch(columns), valid), self._mesh)
+            sums, *error = self._run(params, state, self._frozen, *batch)
+            totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
+            errors.append(error)
+        totals, errors = jax.device_get((totals, errors))
+        errors = np.concatenate([error[valid] for error, valid in errors])
+        return {name: total / len(errors) for name, total in totals.items()}, errors
+
+
+def _check_poses(columns: Mapping[str, np.ndarray], valid: np.ndarray) -> None:
+    lacking = valid & (columns.get('has_pose', np.ones_like(valid)) == 0)
+    if lacking.any():
+        key = columns['key'][lacking.argmax()].decode()
+        raise ValueError(f'{key}: no pose that is to be trusted, which errors could be measured by')
+
+
+class Examples:
+    """A few examples of the validation, always the same, drawn with what the task makes of them.
+
+    Args:
+      task, mesh, frozen: as of an `Evaluator`.
+      splits: to take them from, evenly spread.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        mesh: Mesh,
+        frozen: Any,
+        splits: Sequence[pipeline.Records],
+    ):
+        self._report = task.report
+        self._frozen = frozen
+        total = sum(map(len, splits))
+        chosen = np.linspace(0, total - 1, min(self._report.num_examples, total)).astype(int)
+        self._batch = task.batch(pipeline.take(splits, chosen, task.eval_transform))
+        bodies = functools.partial(self._report.bodies, task)
+        self._bodies = jax.jit(bodies, out_shardings=sharding.replicated(mesh))
+
+    def __call__(self, params: Any, state: Any) -> np.ndarray | None:
+        """The picture (H, W, 3) uint8, RGB.
+
+        All processes compute it, and the first one draws it; None for the others, and where a
+        body is not finite: a picture must not end a run.
+        """
+        bodies = self._bodies(params, state, self._frozen, self._batch)
+        if jax.process_index() > 0:
+            return None
+        bodies = jax.device_get(bodies)
+        if not all(np.isfinite(x).all() for x in jax.tree.leaves(bodies)):
+            return None
+        return self._report.sheet(np.asarray(self._frozen.body.faces), self._batch, bodies)
+
+
+def pooled(means: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> dict[str, Any]:
+    """Means over the examples of several splits, from each split's means and count."""
+    return {
+        name: np.average([each[name] for each in means], axis=0, weights=counts)
+        for name in means[0]
+    }

@@ -1,0 +1,45 @@
+"""Copies of the files that a config names, in the run's folder.
+
+A run is complete without the files that it was started with: what it has trained evaluates and
+predicts wherever its folder is.
+"""
+
+import ml_collections
+from etils import epath
+
+from tokenhmr_jax.cli import whole_file
+from tokenhmr_jax.objectives import tals
+from tokenhmr_jax.readers import smpl_files
+from tokenhmr_jax.tasks.bodies import GENDERED, body_arrays, has_gendered
+
+_THRESHOLDS = 'thresholds.csv'
+
+
+def keep_files(workdir: str, config: ml_collections.ConfigDict) -> None:
+    """Copies a config's body models and its own table of thresholds. The mannequin needs no copy."""
+    folder = epath.Path(workdir)
+    for name in ('body', *(GENDERED if has_gendered(config) else ())):
+        if config[name] != 'mannequin':
+            with whole_file(folder / f'{name}.npz') as file:
+                smpl_files.write_body_arrays(file, body_arrays(config, name))
+    if 'tals' not in config:
+        return
+    if config.tals.thresholds in tals.SHIPPED:
+        (folder / _THRESHOLDS).unlink(missing_ok=True)
+    else:
+        table = epath.Path(config.tals.thresholds).read_text()
+        with whole_file(folder / _THRESHOLDS) as file:
+            file.write_text(table)
+
+
+def use_kept_files(workdir: str, config: ml_collections.ConfigDict) -> None:
+    """Lets a config name the copies in a run's folder, where they are there."""
+    folder = epath.Path(workdir)
+    for name in ('body', *GENDERED):
+        copy = folder / f'{name}.npz'
+        if name in config and copy.exists():
+            config[name] = str(copy)
+            if 'extra_regressor' in config:
+                config.extra_regressor = ''
+    if 'tals' in config and (folder / _THRESHOLDS).exists():
+        config.tals.thresholds = str(folder / _THRESHOLDS)

@@ -1,0 +1,105 @@
+"""The mesh of devices, and how arrays lie on it.
+
+Two axes: `data`, and `fsdp`, whose devices hold one copy of the parameters and of the optimizer's
+state between them. Batches are split over both. With fsdp=1, the default, every device holds all
+parameters; more devices share them where a network does not fit otherwise, and gather each layer's
+when they need it (Zhao et al., "PyTorch FSDP", VLDB 2023).
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+# Which arrays of a training state are split over `fsdp`, and along which axis: the first pattern
+# that an array's path contains decides. The optimizer's moments have the paths of their parameters.
+# All else lies whole on every device, as do arrays whose axis the devices do not divide.
+RULES = (
+    (r'/state/', None),  # codebook, frozen tokenizer
+    # A twelfth of the backbone: the compiler would rather send the images' features around.
+    (r'/head/', None),
+    (r'/backbone/.*/kernel$', -1),
+    (r'/(encoder|decoder)/.*/kernel$', -1),
+)
+_BATCH = PartitionSpec(('data', 'fsdp'))
+
+
+def make_mesh(devices: Sequence[jax.Device] | None = None, fsdp: int = 1) -> Mesh:
+    """Devices, all of all hosts if not given, as a mesh (`data`, `fsdp`).
+
+    Each host's devices stand together, and so does its share of a batch.
+
+    Raises:
+      ValueError: if the devices do not divide into groups of `fsdp`.
+    """
+    devices = devices or jax.devices()
+    if fsdp < 1 or len(devices) % fsdp:
+        raise ValueError(
+            f'mesh.fsdp={fsdp} does not divide {len(devices)} devices: expected a divisor'
+        )
+    ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
+    return Mesh(np.asarray(ordered).reshape(-1, fsdp), ('data', 'fsdp'))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device holds the whole array: body model, metrics."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Arrays split over all devices along their first axis."""
+    return NamedSharding(mesh, _BATCH)
+
+
+def by_rules(shapes: Any, mesh: Mesh) -> Any:
+    """Where the arrays of a training state lie: a tree like `shapes` of shardings, by `RULES`."""
+
+    def place(path, array):
+        name = '/' + jax.tree_util.keystr(path, simple=True, separator='/')
+        spec = [None] * array.ndim
+        axis = next((axis for pattern, axis in RULES if re.search(pattern, name)), None)
+        size = mesh.shape['fsdp']
+        if axis is not None and size > 1 and array.shape[axis] % size == 0:
+            spec[axis] = 'fsdp'
+        return NamedSharding(mesh, PartitionSpec(*spec) if any(spec) else PartitionSpec())
+
+    return jax.tree_util.tree_map_with_path(place, shapes)
+
+
+def place_by_rules(shapes: Any, mesh: Mesh) -> Any:
+    """The shapes of a training state, each with its place by `RULES`."""
+    return jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+        shapes,
+        by_rules(shapes, mesh),
+    )
+
+
+def check_batch_size(batch_size: int, mesh: Mesh, name: str, parts: int = 1) -> None:
+    """Raise ValueError if a global batch, in so many parts, does not divide over the devices."""
+    if batch_size % (mesh.devices.size * parts):
+        each = f' in {parts} parts (accumulation_steps)' if parts > 1 else ''
+        raise ValueError(
+            f'{name}={batch_size}{each} does not divide over {mesh.devices.size} devices: '
+            'expected a multiple'
+        )
+
+
+def put_batch(tree: Any, mesh: Mesh) -> Any:
+    """This host's share of a batch, NumPy arrays, as global arrays split along the first axis."""
+    place = lambda x: jax.make_array_from_process_local_data(batch_sharding(mesh), x)  # noqa: E731
+    return jax.tree.map(place, tree)
+
+
+def split_batch(tree: Any, mesh: Mesh, parts: int) -> Any:
+    """A batch (B, ...) as (parts, B / parts, ...), every row on the device where it is."""
+    place = NamedSharding(mesh, PartitionSpec(None, *_BATCH))
+
+    def split(x):
+        x = x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1)
+        return jax.lax.with_sharding_constraint(x, place)
+
+    return jax.tree.map(split, tree)
