@@ -125,6 +125,36 @@ def prepared(tmp_path_factory) -> pathlib.Path:
     return made_once(tmp_path_factory, 'prepared', make)
 
 
+# Settings of a regressor whose training takes seconds.
+REGRESSOR_SIZES = {
+    'num_steps': 6,
+    'batch_size': 8,
+    'tokenizer.num_codes': TINY['codebook.num_codes'],
+    'tokenizer.model.width': TINY['model.width'],
+    'tokenizer.model.code_dim': TINY['model.code_dim'],
+    'tokenizer.model.size_mul': TINY['model.size_mul'],
+    'model.backbone.width': 16,
+    'model.backbone.depth': 1,
+    'model.backbone.heads': 2,
+    'model.decoder.width': 16,
+    'model.decoder.depth': 1,
+    'model.decoder.heads': 2,
+    'model.decoder.head_dim': 8,
+    'model.decoder.mlp_dim': 16,
+    'model.mixer.width': 8,
+    'model.mixer.depth': 1,
+    'data.crop_size': 32,
+    'model.backbone.patch_size': 8,
+    'tals.enabled': True,
+    'eval.every': 6,
+    'eval.batch_size': 8,
+    'eval.baseline_records': 16,
+    'eval.gallery': 1,
+    'log_every': 2,
+    'checkpoint_every': 3,
+}
+
+
 # A regressor that is compiled in no time.
 SMALL_REGRESSOR = {
     'data.crop_size': 64,

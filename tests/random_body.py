@@ -34,3 +34,27 @@ def _random_regressor(rng: np.random.Generator, rows: int) -> np.ndarray:
         chosen = rng.choice(NUM_VERTICES, 20, replace=False)
         row[chosen] = rng.random(20)
     return regressor / regressor.sum(axis=1, keepdims=True)
+
+
+def smplh_arrays():
+    """SMPL-H's counts: 52 joints, 459 correctives, the hands' mean poses."""
+    rng = np.random.default_rng(0)
+    hands = [20, 22, 23, 20, 25, 26, 20, 28, 29, 20, 31, 32, 20, 34, 35]
+    parents = [
+        2**32 - 1,
+        *skeleton.PARENTS[1:22],
+        *hands,
+        *(21 if p == 20 else p + 15 for p in hands),
+    ]
+    weights = rng.random((6890, 52)) ** 8
+    small = random_smpl(1)
+    return small | {
+        'posedirs': rng.normal(0, 0.002, (6890, 3, 459)),
+        'weights': weights / weights.sum(1, keepdims=True),
+        'J_regressor': np.concatenate(
+            [small['J_regressor'], small['J_regressor'], small['J_regressor'][:4]]
+        ),
+        'kintree_table': np.array([parents, range(52)], np.uint32),
+        'hands_meanl': rng.normal(size=45),
+        'hands_meanr': rng.normal(size=45),
+    }

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
+from tokenhmr_jax import export
 from tokenhmr_jax.checkpoints.store import Checkpoints
-from tokenhmr_jax.config import clear_errors
 from tokenhmr_jax.convert import convert_weights
 from tokenhmr_jax.export import export_run
 from tokenhmr_jax.released.files import read_checkpoint
@@ -51,11 +51,9 @@ def test_the_originals_tensors_come_back(converted, contents, tmp_path):
 
 def test_without_pytorch_one_line_says_so(converted, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'torch', None)
-    with (
-        pytest.raises(SystemExit, match=r'error: PyTorch checkpoints need PyTorch: pip install'),
-        clear_errors(),
-    ):
-        export_run(str(converted / 'tokenizer'), str(tmp_path / 'out'))
+    arguments = [f'--checkpoint={converted / "tokenizer"}', f'--out={tmp_path / "out"}']
+    with pytest.raises(SystemExit, match=r'error: PyTorch checkpoints need PyTorch: pip install'):
+        export.main(arguments)
     assert not (tmp_path / 'out').exists()
 
 

@@ -158,7 +158,7 @@ def test_a_batch_that_is_not_finite_changes_nothing_but_the_step(on_one):
 
 def test_hands_of_the_release_put_a_floor_under_the_mesh_loss(prepared, tmp_path):
     """With SMPL-H's mean hands on one side only, a perfect pose still has an error."""
-    from test_smpl import smplh_arrays
+    from random_body import smplh_arrays
 
     np.savez(tmp_path / 'SMPLH_NEUTRAL.npz', **smplh_arrays())
     pose = np.tile(np.eye(3, dtype=np.float32), (1, 21, 1, 1))

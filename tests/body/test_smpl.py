@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
-from random_body import random_smpl
+from random_body import random_smpl, smplh_arrays
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import rotations, skeleton, smpl
@@ -127,30 +127,6 @@ def test_twins_are_an_involution_and_exchange_sides():
     assert skeleton.KEYPOINTS[skeleton.KEYPOINT_TWINS[4]] == 'OP LWrist'
     assert skeleton.KEYPOINTS[skeleton.KEYPOINT_TWINS[38]] == 'LSP Head Top'
     assert (np.arange(44) != skeleton.KEYPOINT_TWINS).sum() == 22 + 12
-
-
-def smplh_arrays():
-    """SMPL-H's counts: 52 joints, 459 correctives, the hands' mean poses."""
-    rng = np.random.default_rng(0)
-    hands = [20, 22, 23, 20, 25, 26, 20, 28, 29, 20, 31, 32, 20, 34, 35]
-    parents = [
-        2**32 - 1,
-        *skeleton.PARENTS[1:22],
-        *hands,
-        *(21 if p == 20 else p + 15 for p in hands),
-    ]
-    weights = rng.random((6890, 52)) ** 8
-    small = random_smpl(1)
-    return small | {
-        'posedirs': rng.normal(0, 0.002, (6890, 3, 459)),
-        'weights': weights / weights.sum(1, keepdims=True),
-        'J_regressor': np.concatenate(
-            [small['J_regressor'], small['J_regressor'], small['J_regressor'][:4]]
-        ),
-        'kintree_table': np.array([parents, range(52)], np.uint32),
-        'hands_meanl': rng.normal(size=45),
-        'hands_meanr': rng.normal(size=45),
-    }
 
 
 def test_smplh_with_resting_hands_is_smplh_with_identity_hands(tmp_path, rng):

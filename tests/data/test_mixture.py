@@ -15,10 +15,9 @@ import ml_collections
 import numpy as np
 import pytest
 import real_formats
-import test_bedlam
-import test_hmr_eval
-from conftest import ROOT, quickstart_config
-from test_regressor_task import SIZES
+from bedlam_files import LANDSCAPE, make_scene, write_official
+from benchmark_files import make_world, write_3dpw
+from conftest import REGRESSOR_SIZES, ROOT, quickstart_config
 
 from tokenhmr_jax import evaluate, train
 from tokenhmr_jax.body import skeleton
@@ -27,7 +26,7 @@ from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.readers import prepare
 
 MIXTURE = {'bedlam/train': 0.5, 'pseudo_gt/mpii/train': 0.25, 'pseudo_gt/aic/train': 0.25}
-SETTINGS = SIZES | {
+SETTINGS = REGRESSOR_SIZES | {
     'num_steps': 4,
     'checkpoint_every': 2,
     'eval.every': 4,
@@ -44,14 +43,14 @@ def data(mannequin, tmp_path_factory) -> pathlib.Path:
     """Three prepared datasets, of 4, 6 and 6 persons, a benchmark, and the body models."""
     folder = tmp_path_factory.mktemp('mixture')
     rng = np.random.default_rng(0)
-    scene = test_bedlam.make_scene(mannequin, rng, test_bedlam.LANDSCAPE)
-    test_bedlam.write_official(folder / 'BEDLAM', 'a_6fps', scene)
+    scene = make_scene(mannequin, rng, LANDSCAPE)
+    write_official(folder / 'BEDLAM', 'a_6fps', scene)
     for name in ('mpii-train', 'aic-train-vitpose'):
         for tar in range(2):
             real_formats.write_tar(folder / f'tars/{name}/{tar:06d}.tar', tar_samples(rng))
     (folder / 'data').mkdir()
     real_formats.write_smpl(folder / 'data')
-    test_hmr_eval.write_3dpw(folder / '3DPW', test_hmr_eval.make_world(folder / 'data'))
+    write_3dpw(folder / '3DPW', make_world(folder / 'data'))
     build = functools.partial(prepare_dataset, folder / 'data')
     bodies = {'smpl_dir': str(folder / 'data')}
     build('bedlam', manual_dir=str(folder / 'BEDLAM'), **bodies)

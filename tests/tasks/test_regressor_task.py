@@ -8,7 +8,7 @@ import image_records
 import jax
 import numpy as np
 import pytest
-from conftest import TINY, command, quickstart_config
+from conftest import REGRESSOR_SIZES, command, quickstart_config
 from scipy.spatial.transform import Rotation
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -23,33 +23,6 @@ from tokenhmr_jax.tasks import make_task, regressor
 from tokenhmr_jax.training import sharding
 from tokenhmr_jax.training.run import open_run
 
-SIZES = {
-    'num_steps': 6,
-    'batch_size': 8,
-    'tokenizer.num_codes': TINY['codebook.num_codes'],
-    'tokenizer.model.width': TINY['model.width'],
-    'tokenizer.model.code_dim': TINY['model.code_dim'],
-    'tokenizer.model.size_mul': TINY['model.size_mul'],
-    'model.backbone.width': 16,
-    'model.backbone.depth': 1,
-    'model.backbone.heads': 2,
-    'model.decoder.width': 16,
-    'model.decoder.depth': 1,
-    'model.decoder.heads': 2,
-    'model.decoder.head_dim': 8,
-    'model.decoder.mlp_dim': 16,
-    'model.mixer.width': 8,
-    'model.mixer.depth': 1,
-    'data.crop_size': 32,
-    'model.backbone.patch_size': 8,
-    'tals.enabled': True,
-    'eval.every': 6,
-    'eval.batch_size': 8,
-    'eval.baseline_records': 16,
-    'eval.gallery': 1,
-    'log_every': 2,
-    'checkpoint_every': 3,
-}
 MIXTURE = {'mannequin/suit': 0.5, 'mannequin/suit_pseudo': 0.5}
 
 
@@ -73,8 +46,8 @@ def write_mocap(folder):
 
 
 def arguments(images, tokenizer, workdir, **overrides) -> list[str]:
-    settings = SIZES | {'data.data_dir': images, 'tokenizer.checkpoint': tokenizer}
-    settings |= {'adversarial.weight': 0.01, 'adversarial.mocap': images / 'mocap.npz'} | overrides
+    settings = REGRESSOR_SIZES | {'data.data_dir': images, 'tokenizer.checkpoint': tokenizer}
+    settings |= overrides
     return [
         '-m', 'tokenhmr_jax.train', '--config=configs/regressor.py:variant=quickstart',
         f'--workdir={workdir}', f'--config.data.mixture={MIXTURE}',
@@ -87,7 +60,6 @@ def run(images, trained, tmp_path_factory) -> pathlib.Path:
     """The workdir of a tiny regressor, trained on true and on fitted labels."""
     workdir = tmp_path_factory.mktemp('regressor') / 'run'
     command(*arguments(images, trained, workdir, **{'tals.scale': 1e9}))
-    (images / 'mocap.npz').unlink()  # of training alone
     return workdir
 
 
@@ -336,5 +308,5 @@ def test_a_tokens_decoder_may_give_the_pose_itself_and_the_direct_head_an_offset
 
 
 def regressor_config(trained, **overrides):
-    settings = SIZES | {'tokenizer.checkpoint': str(trained)} | overrides
+    settings = REGRESSOR_SIZES | {'tokenizer.checkpoint': str(trained)} | overrides
     return quickstart_config('regressor', settings)
