@@ -64,6 +64,7 @@ $(VENV)/libtpu: $(VENV)/$(EXTRAS)
 lint: $(VENV)/$(EXTRAS)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
 
 # One stamp per set of extras; a changed setup.py installs again.
 $(VENV)/quickstart: setup.py

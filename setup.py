@@ -28,6 +28,7 @@ setup(
         'flax>=0.11,<0.14',
         'grain>=0.2.12,<0.4',
         'jax>=0.8',
+        'jaxtyping>=0.3',
         'ml-collections>=1.0',
         'numpy>=1.26',
         'opencv-python-headless>=4.11,<5',
@@ -38,26 +39,29 @@ setup(
         'tensorboard>=2.18',
         'tensorflow-datasets>=4.9.9',
         'tqdm>=4.66',
+        'trimesh>=4.5',
     ],
     extras_require={
         'tpu': ['jax[tpu]>=0.8'],
         'cuda': ['jax[cuda12]>=0.8'],
-        # bvhio, pygltflib and trimesh read what is written; scikit-image has a photograph.
+        # bvhio and pygltflib read what is written; scikit-image has a photograph.
         'test': [
+            'beartype>=0.20',
             'bvhio>=1.5',
+            'import-linter>=2.9',
             'ipykernel>=6.29',
             'matplotlib>=3.8',
             'nbclient>=0.10',
+            'pandas>=2.2',
             'pygltflib>=1.16',
             'pytest>=8',
             'pytest-xdist>=3.7',
             'ruff>=0.9',
             'scikit-image>=0.24',
             'scikit-learn>=1.5',
-            'trimesh>=4.5',
         ],
         # Plots of runs and of the pose space.
-        'report': ['matplotlib>=3.8', 'scikit-learn>=1.5'],
+        'report': ['matplotlib>=3.8', 'pandas>=2.2', 'scikit-learn>=1.5'],
         # Preparing datasets on a cluster. TFDS' own extra pins an old Beam.
         'beam': ['apache-beam>=2.60'],
         # Reading PyTorch checkpoints; 2.10 for its fixes of weights_only loading.

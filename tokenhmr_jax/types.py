@@ -6,6 +6,9 @@ import jax
 import numpy as np
 from flax import struct
 
+# Of either library: what runs inside jit is also called with plain arrays.
+Array = jax.Array | np.ndarray
+
 
 @struct.dataclass
 class SmplParams:
