@@ -8,8 +8,11 @@ its accidents included; `quickstart`, small, on procedural motion, for a laptop.
 """
 
 import ml_collections
+from ml_collections.config_dict import placeholder
 
-from tokenhmr_jax.config import parse_arg
+from tokenhmr_jax.config import choose_variant, import_beside
+
+common = import_beside(__file__, 'common')
 
 SUPPLEMENT_MIXTURE = {
     'amass/CMU': 0.14,
@@ -45,44 +48,25 @@ VALIDATION = ('amass/HumanEva', 'amass/HDM05', 'amass/SFU', 'amass/MPI_Mosh')
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The config of `arg`, 'variant=supplement|release|quickstart'."""
-    variant = parse_arg(arg, variant='supplement')['variant']
-    variants = {'supplement': supplement, 'release': release, 'quickstart': quickstart}
-    if variant not in variants:
-        raise ValueError(f'variant={variant!r}: expected one of {list(variants)}')
-    return variants[variant]()
+    return choose_variant(arg, supplement, release, quickstart)
 
 
 def supplement() -> ml_collections.ConfigDict:
-    config = ml_collections.ConfigDict()
-    config.task = 'tokenizer'
-    config.seed = 0
+    """The published method."""
+    config = common.base('tokenizer')
     config.num_steps = 150_000
     config.batch_size = 256
-    # How many parts of a batch to compute one after the other, where its memory is too much.
-    config.accumulation_steps = 1
-    # Of how many devices each group shares one copy of parameters and optimizer state.
-    config.mesh = ml_collections.ConfigDict()
-    config.mesh.fsdp = 1
 
-    # 2048 codes of 256 numbers, 160 tokens.
-    config.model = ml_collections.ConfigDict()
-    config.model.width = 512
-    config.model.code_dim = 256
-    config.model.size_mul = 4
-    config.model.size_div = 4
-    config.model.depth = 2
-    config.model.dilation_rate = 3
-    config.model.dtype = 'float32'
-
+    config.model = common.tokenizer_sizes()
     config.codebook = ml_collections.ConfigDict()
-    config.codebook.num_codes = 2048
+    config.codebook.num_codes = common.NUM_CODES
     config.codebook.decay = 0.99
     # 'first' takes the seeds of unused codes from the batch's first few poses, as the release does.
     config.codebook.seeding = 'spread'
     # False, as in the release, seeds a code anew at every step until its decayed count recovers.
     config.codebook.reset_on_reseed = True
     # The step from which the codebook no longer learns; None for never.
-    config.codebook.freeze_step = ml_collections.config_dict.placeholder(int)
+    config.codebook.freeze_step = placeholder(int)
 
     config.body = '/data/smplh/SMPLH_NEUTRAL.npz'
     # 'mean' gives ground-truth bodies SMPL-H's mean hands where the prediction's are flat, as the
@@ -98,40 +82,13 @@ def supplement() -> ml_collections.ConfigDict:
     config.loss_weights.vertices = 100.0
     config.loss_weights.commitment = 1.0
 
-    config.optimizer = ml_collections.ConfigDict()
     config.optimizer.learning_rate = 2e-4
-    # The rate of kernels trained by Muon instead of AdamW, which then do not decay; None for AdamW
-    # throughout.
-    config.optimizer.muon_learning_rate = ml_collections.config_dict.placeholder(float)
-    # Of Newton and Schulz, in each of its steps: fewer cost less and are less exact.
-    config.optimizer.muon_iterations = 5
-    config.optimizer.schedule = 'constant'
-    config.optimizer.warmup_steps = 0
-    config.optimizer.b1 = 0.9
     config.optimizer.b2 = 0.99
     config.optimizer.weight_decay = 1e-5
-    config.optimizer.clip_norm = ml_collections.config_dict.placeholder(float)
-
-    config.data = ml_collections.ConfigDict()
-    config.data.data_dir = '/data/tfds'
     config.data.mixture = ml_collections.ConfigDict(SUPPLEMENT_MIXTURE)
     config.data.validation = VALIDATION
-    config.data.num_threads = 8
-    # Corrupt records are named and left out; a larger share of them stops the run.
-    config.data.max_bad_fraction = 0.01
-
-    config.eval = ml_collections.ConfigDict()
-    config.eval.every = 2500
-    config.eval.batch_size = 256
-    # Examples per split in the evaluations during training; None for all.
-    config.eval.limit = ml_collections.config_dict.placeholder(int)
-    config.eval.best_metric = 'mpjpe_mm'
-    # Among how many training poses the nearest one is sought.
+    # Training poses among which the baseline finds the nearest one.
     config.eval.baseline_poses = 20_000
-
-    config.log_every = 50
-    config.checkpoint_every = 2500
-    config.max_skipped_steps = 10
     return config
 
 
@@ -156,14 +113,8 @@ def quickstart() -> ml_collections.ConfigDict:
     config = supplement()
     config.num_steps = 9000
     config.batch_size = 16
-    # 80 tokens a pose: a batch has 5 of them per code, and at least 4 are needed, or re-seeding
-    # only moves codes about.
-    config.model.width = 64
-    config.model.code_dim = 8
-    config.model.size_mul = 3
-    config.model.size_div = 2
-    config.model.depth = 1
-    config.codebook.num_codes = 256
+    config.model.update(common.SMALL_TOKENIZER)
+    config.codebook.num_codes = common.SMALL_NUM_CODES
     config.body = 'mannequin'
     # At this size rotations and joints teach the mesh better than its own term does, and skinning
     # every vertex would take longer than the network: a hundred are for the metrics.
@@ -174,12 +125,8 @@ def quickstart() -> ml_collections.ConfigDict:
     config.optimizer.muon_learning_rate = 1e-2
     config.optimizer.schedule = 'cosine'
     config.optimizer.warmup_steps = 100
-    config.data.data_dir = 'runs/quickstart/data'
-    config.data.mixture = ml_collections.ConfigDict({'amass/procedural': 1.0})
-    config.data.validation = ('amass/procedural_heldout',)
-    config.data.num_threads = 2
+    common.use_small_data(config, 'amass/procedural')
     config.eval.every = 2000
-    config.eval.limit = 512
     config.log_every = 100
     config.checkpoint_every = 2000
     return config

@@ -2,8 +2,11 @@
 
 import contextlib
 import enum
+import importlib.util
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import pathlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import ml_collections
@@ -11,36 +14,43 @@ from flax import traverse_util
 
 
 class Decides(enum.Flag):
-    """What a setting decides.
+    """The part of a run that a setting decides.
 
-    RESULT: what comes out of a run.
-    COST: how fast and in how much memory it is computed, and nothing of what comes out.
-    ARCHITECTURE: the arrays of the network, or what is computed with them.
-    OPTIMIZER: whether the optimizer holds further arrays: it does where the setting is set.
+    RESULT: its outcome.
+    COST: its speed and memory, and nothing of its outcome.
+    ARCHITECTURE: the network's arrays, or their use.
+    UNSEEN: the use of the network's arrays, which their shapes do not tell.
+    OPTIMIZER: further arrays of the optimizer, which are there if the setting is set.
     """
 
     RESULT = enum.auto()
     COST = enum.auto()
     ARCHITECTURE = enum.auto()
+    UNSEEN = enum.auto()
     OPTIMIZER = enum.auto()
 
 
-# By dotted name: of the setting, or of the nearest group that it stands in. All others: RESULT.
+# By dotted name of the setting, or of the nearest group around it. All others: RESULT.
 DECIDES = {
     'task': Decides.ARCHITECTURE,
     'model': Decides.ARCHITECTURE,
+    'model.head': Decides.ARCHITECTURE | Decides.UNSEEN,
+    'model.rotation_6d': Decides.ARCHITECTURE | Decides.UNSEEN,
     'model.dtype': Decides.RESULT,
     'model.body_mean': Decides.RESULT,
+    'model.backbone.heads': Decides.ARCHITECTURE | Decides.UNSEEN,
     'model.backbone.position_scale': Decides.RESULT,
     'model.backbone.drop_path': Decides.RESULT,
     'model.backbone.drop_mode': Decides.RESULT,
     'model.backbone.remat': Decides.COST,
     'model.backbone.scan': Decides.ARCHITECTURE | Decides.COST,  # blocks stacked or apart
     'model.backbone.dtype': Decides.RESULT,
+    'model.decoder.heads': Decides.ARCHITECTURE | Decides.UNSEEN,
     'model.decoder.dtype': Decides.RESULT,
     'model.mixer.dtype': Decides.RESULT,
     'codebook.num_codes': Decides.ARCHITECTURE,
     'tokenizer.model': Decides.ARCHITECTURE,
+    'tokenizer.model.dilation_rate': Decides.ARCHITECTURE | Decides.UNSEEN,
     'tokenizer.model.dtype': Decides.RESULT,
     'tokenizer.num_codes': Decides.ARCHITECTURE,
     'optimizer.clip_norm': Decides.OPTIMIZER,
@@ -53,19 +63,19 @@ DECIDES = {
     'data.num_threads': Decides.COST,
     'eval.batch_size': Decides.COST,
 }
-# Settings that older checkpoints have, and that nothing reads any more.
+# Settings of older checkpoints that nothing reads any more.
 _REMOVED = ('adversarial', 'model.backbone.drop_groups')
 
 
 def parse_arg(arg: str | None, **defaults: str) -> dict[str, str]:
-    """Parse the argument of a config file, as in `configs/tokenizer.py:variant=release`.
+    """Parses the argument of a config file, as in `configs/tokenizer.py:variant=release`.
 
     Args:
       arg: 'name=value,name=value', or nothing.
-      defaults: the names there are, with their default values.
+      defaults: all names, with their default values.
 
     Raises:
-      ValueError: for a name that is not among the defaults, or no `name=value`.
+      ValueError: for another name, or no `name=value`.
     """
     parsed = dict(defaults)
     for part in filter(None, (arg or '').split(',')):
@@ -76,16 +86,48 @@ def parse_arg(arg: str | None, **defaults: str) -> dict[str, str]:
     return parsed
 
 
+def choose_variant(
+    arg: str | None, *variants: Callable[[], ml_collections.ConfigDict]
+) -> ml_collections.ConfigDict:
+    """The config of a variant; the first one by default.
+
+    Args:
+      arg: argument of the config file, 'variant=NAME' or nothing.
+      variants: functions that make a config, whose names are the variants'.
+
+    Raises:
+      ValueError: for another argument or another name.
+    """
+    functions = {each.__name__: each for each in variants}
+    variant = parse_arg(arg, variant=next(iter(functions)))['variant']
+    if variant not in functions:
+        raise ValueError(f'variant={variant!r}: expected one of {list(functions)}')
+    return functions[variant]()
+
+
+def import_beside(file: str, name: str) -> ModuleType:
+    """The module `name` in the folder of a config file, whatever the working directory is."""
+    spec = importlib.util.spec_from_file_location(name, pathlib.Path(file).with_name(f'{name}.py'))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def config_to_json(config: ml_collections.ConfigDict) -> dict:
     """The config as plain containers, equal to what `config_from_json` reads back."""
     return json.loads(config.to_json())
 
 
 def config_from_json(tree: dict) -> ml_collections.ConfigDict:
-    """A config from the plain containers that a checkpoint, maybe an old one, holds."""
+    """A config from plain containers."""
+    return ml_collections.ConfigDict(tree, convert_dict=True)
+
+
+def without_removed_settings(tree: dict) -> dict:
+    """A stored config, plain containers, without settings that nothing reads any more."""
     for name in _REMOVED:
         tree = _without(tree, name.split('.'))
-    return ml_collections.ConfigDict(tree, convert_dict=True)
+    return tree
 
 
 def _without(tree: dict, path: Sequence[str]) -> dict:
@@ -96,12 +138,12 @@ def _without(tree: dict, path: Sequence[str]) -> dict:
 
 
 def settings_deciding(tree: dict, what: Decides) -> dict[str, Any]:
-    """The settings of a config, plain containers, that decide one thing, by dotted name."""
+    """Settings of a config, plain containers, that decide something, by dotted name."""
     return {name: value for name, value in _flat(tree).items() if _decides(name) & what}
 
 
 def settings_of_result(tree: dict) -> dict[str, Any]:
-    """All settings but those that decide on cost alone, by dotted name: equal, runs are the same."""
+    """All settings but those of cost, by dotted name. Runs that agree in them are the same run."""
     return {name: v for name, v in _flat(tree).items() if not _decides(name) & Decides.COST}
 
 
@@ -118,14 +160,14 @@ def _decides(name: str) -> Decides:
 
 
 def lookup_setting(tree: Any, name: str) -> Any:
-    """The value under a dotted name, or None."""
+    """The value under a dotted name; None if there is none."""
     for part in name.split('.'):
         tree = tree.get(part) if isinstance(tree, Mapping) else None
     return tree
 
 
 def check_choice(config: ml_collections.ConfigDict, name: str, choices: Collection[str]) -> None:
-    """Raise ValueError unless the setting of a dotted name is one of some values."""
+    """Raises ValueError unless a setting, by its dotted name, has one of some values."""
     value = lookup_setting(config.to_dict(), name)
     if value not in choices:
         raise ValueError(f'{name}={value!r}: expected one of {list(choices)}')
@@ -133,23 +175,23 @@ def check_choice(config: ml_collections.ConfigDict, name: str, choices: Collecti
 
 @contextlib.contextmanager
 def missing_settings_named(where: str) -> Iterator[None]:
-    """A setting that is read but not there becomes a ValueError; `where` names the config."""
+    """Turns the lack of a setting that the code reads into a ValueError; `where` names the config."""
     try:
         yield
     except AttributeError as error:
         missing = error.args[0] if error.args else None
         if not isinstance(missing, KeyError):  # as a ConfigDict raises it
             raise
-        name = missing.args[0].splitlines()[0]  # a guess at what was meant may follow
+        name = missing.args[0].splitlines()[0]  # a guess at the right name may follow
         raise ValueError(
-            f'{where} has no setting {name}, which this version reads: expected it as in configs/; '
-            "a checkpoint's settings are the JSON file config/metadata of its step; who changes it "
-            'removes checksums.json there'
+            f'{where} has no setting {name}, which this version reads: expected it as in configs/. '
+            "A checkpoint's settings are the JSON file config/metadata of its step; if you change "
+            'it, remove checksums.json there'
         ) from error
 
 
 def config_differences(a: dict, b: dict, prefix: str = '') -> list[str]:
-    """Dotted names of the values in which two configs, as plain containers, differ."""
+    """Differences of two configs, plain containers: 'NAME (OLD -> NEW)'."""
     found = []
     for key in sorted(a.keys() | b.keys()):
         ours, theirs = a.get(key), b.get(key)
