@@ -1,7 +1,7 @@
 """The contract between a stage and what trains, evaluates and shows it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import ml_collections
@@ -10,6 +10,7 @@ import numpy as np
 from tokenhmr_jax.data import pipeline
 
 
+@runtime_checkable
 class Task(Protocol):
     """All that depends on the stage.
 
