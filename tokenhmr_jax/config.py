@@ -175,7 +175,7 @@ def check_choice(config: ml_collections.ConfigDict, name: str, choices: Collecti
 
 @contextlib.contextmanager
 def missing_settings_named(where: str) -> Iterator[None]:
-    """Turns the lack of a setting that the code reads into a ValueError; `where` names the config."""
+    """Turns the lack of a setting into a ValueError; `where` names the config."""
     try:
         yield
     except AttributeError as error:

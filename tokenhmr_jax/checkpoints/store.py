@@ -19,6 +19,7 @@ from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 
+from tokenhmr_jax.config import without_removed_settings
 from tokenhmr_jax.checkpoints import checksums
 from tokenhmr_jax.types import TrainState
 
@@ -193,8 +194,9 @@ class Checkpoints:
         )
 
     def read_config(self, step: int) -> dict:
-        """What `describe_run` gave when this step was saved."""
-        return self._restore(step, config=ocp.args.JsonRestore())['config']
+        """The `describe_run` that a step was saved with, without settings that are gone."""
+        description = self._restore(step, config=ocp.args.JsonRestore())['config']
+        return description | {'config': without_removed_settings(description['config'])}
 
     def restore_model(self, step: int, params: Any, state: Any) -> tuple[Any, Any]:
         """Parameters and state, placed as the arrays or shapes given say."""

@@ -15,8 +15,9 @@ GENDERED = ('body_male', 'body_female')
 
 
 def load_body(config: ml_collections.ConfigDict, name: str = 'body') -> smpl.BodyModel:
-    """The body model that the setting `name` of a config names: 'mannequin', or the path of an SMPL
-    or SMPL-H file, and where the config has one, that of a regressor for the extra keypoints.
+    """The body model of a setting: 'mannequin', or the path of an SMPL or SMPL-H file.
+
+    Its regressor of the extra keypoints comes from `config.extra_regressor`, where that is set.
 
     Raises:
       FileNotFoundError, ValueError: as `smpl_files.load_body_file`.
@@ -34,17 +35,16 @@ def check_body_files(config: ml_collections.ConfigDict) -> None:
 
 
 def has_gendered(config: ml_collections.ConfigDict) -> bool:
-    """Whether there are files of both genders' models."""
+    """Whether the files of both genders' models are there."""
     paths = _gendered(config).values()
     there = [path == 'mannequin' or epath.Path(path).is_file() for path in paths]
     return len(there) == len(GENDERED) and all(there)
 
 
 def load_gendered(config: ml_collections.ConfigDict) -> tuple[smpl.BodyModel, ...]:
-    """SMPL's models of men and of women; nothing unless there are files for both.
+    """SMPL's models of men and of women; none unless both files are there.
 
-    Bodies are predicted with the neutral model. These two are what the labels of some data, the
-    benchmarks above all, are of: `check_gendered`.
+    Bodies are predicted with the neutral model. Labels of the benchmarks are of these two.
 
     Raises:
       ValueError: for a file that is not such a model.
@@ -55,10 +55,10 @@ def load_gendered(config: ml_collections.ConfigDict) -> tuple[smpl.BodyModel, ..
 def check_gendered(
     config: ml_collections.ConfigDict, genders: Iterable[float], keys: Iterable[str | bytes]
 ) -> None:
-    """Raise ValueError if labels are of a model that is not there, naming the first of them.
+    """Raises ValueError for the first record with a gender whose body model is missing.
 
     Args:
-      config: of `load_gendered`.
+      config: `body_male` and `body_female`.
       genders: of records; 0 is neutral.
       keys: of the same records.
     """

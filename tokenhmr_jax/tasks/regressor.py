@@ -1,4 +1,4 @@
-"""Stage 2: from the picture of a person to a body, judged by keypoints, rotations and shape."""
+"""Stage 2: from the crop of a person to a body, with losses on keypoints, rotations and shape."""
 
 import dataclasses
 import functools
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from etils import epath
+from jaxtyping import Num
 
 from tokenhmr_jax.body import camera, keypoint_body, skeleton, smpl
 from tokenhmr_jax.config import check_choice
@@ -34,20 +35,20 @@ from tokenhmr_jax.tasks.start import (
     start_from_tokenizer,
     with_mean_body,
 )
-from tokenhmr_jax.types import ImageBatch, RegressorOutput, SmplParams
+from tokenhmr_jax.types import Array, ImageBatch, RegressorOutput, SmplParams
 
 # Mean bodies that need no file.
 _MEANS = ('rest', 'none')
-# Which scores may decide what step is best: the lower, the better.
+# Scores of which the lowest may decide the best step.
 _ERRORS = ('mpjpe_mm', 'pa_mpjpe_mm', 'pve_mm', 'keypoints2d_px')
 
 
 @dataclasses.dataclass(frozen=True)
 class RegressorTask:
-    """The regressor's losses and metrics. `config` is that of configs/regressor.py.
+    """The regressor's losses and metrics; `config` as in configs/regressor.py.
 
-    The state beside the parameters is the `FrozenWeights`: stage 1's decoder and codebook travel in
-    the checkpoint, and no gradient or optimizer touches them.
+    The state beside the parameters is `FrozenWeights`: stage 1's decoder and codebook travel in the
+    checkpoint, and no gradient or optimizer touches them.
     """
 
     config: ml_collections.FrozenConfigDict
@@ -55,7 +56,7 @@ class RegressorTask:
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict) -> 'RegressorTask':
-        """Raises ValueError where the config's values do not go together."""
+        """Raises ValueError for values of the config that do not go together."""
         losses.check_distance(config.tals.distance, 'tals.distance')
         check_choice(config, 'eval.convention', metrics.CONVENTIONS)
         check_choice(config, 'eval.best_metric', _ERRORS)
@@ -72,14 +73,14 @@ class RegressorTask:
         return cls(config, _regressor(config.model, config.tokenizer))
 
     def check_inputs(self, records: Sequence[dict]) -> None:
-        """Looks for all that a run reads.
+        """Checks all files that a run reads.
 
         Args:
           records: one of each split.
 
         Raises:
-          FileNotFoundError, ValueError: for a file, a checkpoint, or a gender's body that is not
-            there or does not fit.
+          FileNotFoundError, ValueError: for a file, a checkpoint, or a gender's body that is
+            missing or does not fit.
         """
         config = self.config
         genders = [record.get('gender', 0) for record in records]
@@ -117,7 +118,7 @@ class RegressorTask:
 
     @property
     def train_transform(self) -> Callable[[dict, np.random.Generator], dict]:
-        """From a record to an augmented crop."""
+        """Turns a record into an augmented crop."""
         data = self.config.data
         return functools.partial(
             augment.random_crop,
@@ -128,7 +129,7 @@ class RegressorTask:
 
     @property
     def eval_transform(self) -> Callable[[dict], dict]:
-        """From a record to its plain crop, of the box grown as the network's input is shaped."""
+        """Turns a record into a plain crop, of the box grown to the network's proportion."""
         data = self.config.data
         return functools.partial(
             augment.augment_crop,
@@ -142,11 +143,7 @@ class RegressorTask:
         return has_gendered(self.config)  # not for every batch: files may be far away
 
     def batch(self, columns: dict[str, np.ndarray]) -> ImageBatch:
-        """What goes to the devices of a batch of crops.
-
-        Raises:
-          ValueError: as `check_gendered`.
-        """
+        """The part of a batch of crops that goes to the devices; errors as `check_gendered`."""
         if not self._has_gendered:
             check_gendered(self.config, columns['gender'], columns['key'])
         names = [field.name for field in dataclasses.fields(ImageBatch) if field.name != 'source']
@@ -175,7 +172,7 @@ class RegressorTask:
         )
 
     def init(self, rng: jax.Array) -> tuple[dict, FrozenWeights]:
-        """Fresh parameters; the frozen weights as `warm_start` will fill them."""
+        """Fresh parameters, and frozen weights for `warm_start` to fill."""
         size = self.config.data.crop_size
         params = self.model.init(rng, jnp.zeros((1, size, size, 3), jnp.uint8))
         mean = upright_mean()
@@ -190,12 +187,10 @@ class RegressorTask:
         return params, FrozenWeights(**mean, tokenizer=weights, codes=codes)
 
     def warm_start(self, params: dict, state: FrozenWeights) -> tuple[dict, FrozenWeights]:
-        """Put what a run begins with into its fresh parameters and frozen weights.
-
-        These are the weights that `config.warm_start` names, and stage 1's.
+        """Fills in the weights that `config.warm_start` names, and stage 1's.
 
         Raises:
-          FileNotFoundError, ValueError: if a checkpoint is not there, or of other sizes.
+          FileNotFoundError, ValueError: for a checkpoint that is missing or of other sizes.
         """
         start, tokenizer = self.config.warm_start, self.config.tokenizer
         if self.config.model.body_mean not in _MEANS:
@@ -215,7 +210,7 @@ class RegressorTask:
         rng: jax.Array,
         step: jax.Array,
     ) -> tuple[jax.Array, tuple[FrozenWeights, dict[str, jax.Array]]]:
-        """The weighted loss of a batch, the frozen weights as they were, and what to log."""
+        """The weighted loss of a batch, the frozen weights as they were, and scalars to log."""
         del step
         config = self.config
         image = augment.jitter(batch.image, batch.color)
@@ -260,7 +255,7 @@ class RegressorTask:
         return loss, (state, logs)
 
     def _weights(self, below, frozen: Frozen, batch: ImageBatch, has_betas) -> dict[str, jax.Array]:
-        """What counts of the errors, by term: with TALS or without."""
+        """Per-element loss weights, with or without TALS."""
         if not self.config.tals.enabled:
             return losses.label_weights(batch.has_pose, has_betas)
         return tals.tals_weights(
@@ -279,9 +274,13 @@ class RegressorTask:
         return self.bodies(params, state, frozen.body, batch.image)
 
     def bodies(
-        self, params: dict, state: FrozenWeights, model: smpl.BodyModel, image: jax.Array
+        self,
+        params: dict,
+        state: FrozenWeights,
+        model: smpl.BodyModel,
+        image: Num[Array, 'B S S 3'],
     ) -> RegressorOutput:
-        """The bodies, of a body model, in crops (B, S, S, 3) uint8, RGB."""
+        """The bodies in RGB crops, by a body model."""
         prediction = self.model.apply(params, state, image)
         body = smpl.forward(model, prediction.params)
         keypoints3d = smpl.keypoints(model, body)
@@ -298,8 +297,7 @@ class RegressorTask:
     def metrics(
         self, output: RegressorOutput, frozen: Frozen, batch: ImageBatch
     ) -> dict[str, jax.Array]:
-        """Per example: the errors of `metrics.body_errors`, and that of the 2D keypoints, px of
-        256."""
+        """Errors per example: of `metrics.body_errors`, and of 2D keypoints in pixels of 256."""
         errors = label_errors(self.config.eval.convention, frozen, output.body, batch)
         offset = metrics.distances(output.keypoints2d, batch.keypoints2d[..., :2])
         confidence = batch.keypoints2d[..., 2]
@@ -307,7 +305,7 @@ class RegressorTask:
         return errors | {'keypoints2d_px': camera.CROP_SIZE * jnp.sum(share * offset, axis=-1)}
 
     def summarize(self, means: dict[str, np.ndarray]) -> dict[str, float]:
-        """Scalars to report from the metrics' means over examples; `joint_mm` by joint."""
+        """Scalars to report, from the metrics' means over examples; `joint_mm` by joint."""
         joints = metrics.CONVENTIONS[self.config.eval.convention]
         per_joint = zip(joints, means['joint_mm'], strict=True)
         scalars = {name: float(value) for name, value in means.items() if name != 'joint_mm'}

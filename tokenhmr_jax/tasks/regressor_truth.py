@@ -3,34 +3,35 @@
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Bool, Float
 
 from tokenhmr_jax.body import keypoint_body, rotations, smpl
 from tokenhmr_jax.objectives import metrics, tals
-from tokenhmr_jax.types import BodyOutput, ImageBatch, SmplParams
+from tokenhmr_jax.types import Array, BodyOutput, ImageBatch, SmplParams
 
 
 @struct.dataclass
 class Frozen:
-    """What a step reads and training never changes.
+    """The inputs of a step that nothing moves.
 
     body: SMPL, with the regressor of the extra keypoints.
-    gendered: SMPL's models of men and women, which labels may be of; or nothing.
-    keypoint_body: the same, reduced to what the losses look at.
+    gendered: SMPL's models of men and women, for labels of them; may be empty.
+    keypoint_body: `body` reduced to its keypoints, which the losses need.
     thresholds: of TALS.
-    is_ground_truth: (S,) bool, of each source of the mixture in alphabetical order.
+    is_ground_truth: for each source of the mixture, in alphabetical order.
     """
 
     body: smpl.BodyModel
     gendered: tuple[smpl.BodyModel, ...]
     keypoint_body: keypoint_body.KeypointBody
     thresholds: tals.Thresholds
-    is_ground_truth: jax.Array
+    is_ground_truth: Bool[Array, ' S']
 
 
 def label_errors(
     convention: str, frozen: Frozen, body: BodyOutput, batch: ImageBatch
 ) -> dict[str, jax.Array]:
-    """`metrics.body_errors` of bodies against those of a batch's labels."""
+    """Errors of bodies against a batch's labels; see `metrics.body_errors`."""
     ours = measured_points(convention, frozen, body)
     theirs = measured_points(convention, frozen, true_body(frozen, batch))
     return metrics.body_errors(ours[0], theirs[0], ours[1], theirs[1])
@@ -38,8 +39,8 @@ def label_errors(
 
 def measured_points(
     convention: str, frozen: Frozen, body: BodyOutput
-) -> tuple[jax.Array, jax.Array]:
-    """`metrics.evaluation_points` of bodies, by the neutral model's regressors."""
+) -> tuple[Float[Array, 'B N 3'], Float[Array, 'B V 3']]:
+    """Points and vertices that a convention compares; see `metrics.evaluation_points`."""
     keypoints3d = smpl.keypoints(frozen.body, body)
     regressor = frozen.body.joint_regressor
     return metrics.evaluation_points(convention, keypoints3d, body.vertices, regressor)
@@ -52,12 +53,12 @@ def true_body(frozen: Frozen, batch: ImageBatch) -> BodyOutput:
 
 def pose_labels(
     frozen: Frozen,
-    global_orient: jax.Array,
-    body_pose: jax.Array,
-    betas: jax.Array,
-    gender: jax.Array,
+    global_orient: Float[Array, 'B 3'],
+    body_pose: Float[Array, 'B 23 3'],
+    betas: Float[Array, 'B 10'],
+    gender: Float[Array, ' B'],
 ) -> BodyOutput:
-    """The bodies of labels, each of the SMPL model that `gender` (B,) says; see `ImageBatch`.
+    """The bodies of labels, each of its gender's SMPL model; see `ImageBatch`.
 
     All are of the neutral model where `frozen.gendered` is empty.
     """
@@ -73,8 +74,12 @@ def pose_labels(
     return found
 
 
-def true_params(global_orient: jax.Array, body_pose: jax.Array, betas: jax.Array) -> SmplParams:
-    """Labels, (B, 3) and (B, 23, 3) axis-angle and betas (B, 10), as bodies."""
+def true_params(
+    global_orient: Float[Array, 'B 3'],
+    body_pose: Float[Array, 'B 23 3'],
+    betas: Float[Array, 'B 10'],
+) -> SmplParams:
+    """Parameters of labels, which are axis-angle."""
     return SmplParams(
         rotations.axis_angle_to_matrix(global_orient),
         rotations.axis_angle_to_matrix(body_pose),
@@ -82,6 +87,6 @@ def true_params(global_orient: jax.Array, body_pose: jax.Array, betas: jax.Array
     )
 
 
-def all_rotations(params: SmplParams) -> jax.Array:
-    """The 24 rotations (B, 24, 3, 3), the root's first."""
+def all_rotations(params: SmplParams) -> Float[Array, 'B 24 3 3']:
+    """All 24 rotations, the root's first."""
     return jnp.concatenate([params.global_orient[:, None], params.body_pose], axis=1)

@@ -1,4 +1,4 @@
-"""What the regressor's training begins with: weights of other runs, or converted ones."""
+"""Weights that the regressor's training starts from: of other runs, or converted ones."""
 
 from typing import Any
 
@@ -7,31 +7,23 @@ import jax.numpy as jnp
 import ml_collections
 
 from tokenhmr_jax.checkpoints.store import Checkpoints
-from tokenhmr_jax.config import lookup_setting
+from tokenhmr_jax.config import Decides, settings_deciding
 from tokenhmr_jax.models import vit
 from tokenhmr_jax.models.regressor import FrozenWeights, load_mean
 from tokenhmr_jax.released.names import check_shapes
 
 _PARTS = (('backbone',), ('backbone', 'head'))
-# What shapes do not tell, and which part it belongs to.
-_UNSEEN = {
-    'model.backbone.heads': 'backbone',
-    'model.decoder.heads': 'head',
-    'model.head': 'head',
-    'model.rotation_6d': 'head',
-    'tokenizer.model.dilation_rate': 'head',
-}
 
 
 def start_from_regressor(
     params: dict, state: FrozenWeights, config: ml_collections.FrozenConfigDict
 ) -> tuple[dict, FrozenWeights]:
-    """Fresh parameters and frozen weights with parts of those of `config.warm_start`.
+    """Fills fresh parameters and frozen weights with the parts that `config.warm_start` names.
 
     The head brings the mean body that its output is an offset from, and its stage 1.
 
     Raises:
-      FileNotFoundError, ValueError: if there is no such checkpoint, or it does not fit the config.
+      FileNotFoundError, ValueError: for a checkpoint that is missing or does not fit the config.
     """
     start = config.warm_start
     where = _check_regressor(config)
@@ -49,14 +41,14 @@ def start_from_regressor(
 def start_from_tokenizer(
     state: FrozenWeights, tokenizer: ml_collections.FrozenConfigDict
 ) -> FrozenWeights:
-    """Frozen weights with stage 1's network and codebook.
+    """Fills fresh frozen weights with stage 1's network and codebook.
 
     Args:
-      state: fresh.
-      tokenizer: `checkpoint`, the workdir of a tokenizer; `step`; and the sizes that it must have.
+      state: the frozen weights.
+      tokenizer: `config.tokenizer`: workdir and step, and the sizes that it must have.
 
     Raises:
-      FileNotFoundError, ValueError: if there is no such tokenizer, or of other sizes.
+      FileNotFoundError, ValueError: for a tokenizer that is missing or of other sizes.
     """
     where = _check_tokenizer(tokenizer)
     model = _read_model(tokenizer.checkpoint, tokenizer.step)
@@ -70,14 +62,14 @@ def with_mean_body(state: FrozenWeights, path: str) -> FrozenWeights:
 
 
 def needs_tokenizer(config: ml_collections.FrozenConfigDict) -> bool:
-    """Whether stage 1 comes from `config.tokenizer`: some head needs it, and none brings it."""
+    """Whether stage 1 comes from `config.tokenizer`, and not with the head or not at all."""
     start = config.warm_start
     brought = start.checkpoint and 'head' in start.parts and not config.tokenizer.checkpoint
     return config.model.head == 'tokens' and not brought
 
 
 def check_start(config: ml_collections.ConfigDict) -> None:
-    """Look for what a run is to begin with, as far as a look at configs tells.
+    """Checks the checkpoints that a run starts from, by their configs alone.
 
     Raises:
       FileNotFoundError, ValueError: as `start_from_regressor` and `start_from_tokenizer`.
@@ -89,21 +81,22 @@ def check_start(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_regressor(config: ml_collections.ConfigDict) -> str:
-    """Name of the checkpoint that training starts from; ValueError if it does not fit."""
+    """The name of the checkpoint that training starts from; ValueError if it does not fit."""
     start = config.warm_start
     if tuple(start.parts) not in _PARTS:
         raise ValueError(f'warm_start.parts={start.parts}: expected one of {_PARTS}')
     tasks = ('regressor',) if 'head' in start.parts else ('regressor', 'backbone')
     stored, where = _stored_config(start.checkpoint, start.step, tasks)
-    for name, part in _UNSEEN.items():
-        ours, theirs = (lookup_setting(each, name) for each in (config.to_dict(), stored))
-        if part in start.parts and theirs is not None and ours != theirs:
-            raise ValueError(f'{where}: its {name} is {theirs!r}, this run has {ours!r}')
+    ours = settings_deciding(config.to_dict(), Decides.UNSEEN)
+    for name, theirs in settings_deciding(stored, Decides.UNSEEN).items():
+        part = 'backbone' if name.startswith('model.backbone.') else 'head'
+        if part in start.parts and theirs != ours[name]:
+            raise ValueError(f'{where}: its {name} is {theirs!r}, this run has {ours[name]!r}')
     return where
 
 
 def _check_tokenizer(tokenizer: ml_collections.ConfigDict) -> str:
-    """Name of stage 1's checkpoint; ValueError if it does not fit."""
+    """The name of stage 1's checkpoint; ValueError if it does not fit."""
     if not tokenizer.checkpoint:
         raise ValueError('tokenizer.checkpoint is empty: expected the workdir of a tokenizer')
     stored, where = _stored_config(tokenizer.checkpoint, tokenizer.step, ('tokenizer',))
@@ -115,7 +108,7 @@ def _check_tokenizer(tokenizer: ml_collections.ConfigDict) -> str:
 
 
 def _stored_config(workdir: str, step: str, tasks: tuple[str, ...]) -> tuple[dict, str]:
-    """Config of a checkpoint of one of these tasks, and its name."""
+    """The config and the name of a checkpoint; ValueError if it is of another task."""
     with Checkpoints(workdir, create=False) as saved:
         number = saved.find(step)
         where = f'{workdir}, step {number}'
@@ -146,7 +139,7 @@ def _replace(state: FrozenWeights, found: dict, where: str) -> FrozenWeights:
 
 
 def _fill(fresh: Any, found: Any, where: str) -> Any:
-    """The arrays found, of the type and at the place of the fresh ones."""
+    """The arrays found, with the types and shardings of the fresh ones."""
     check_shapes(found, fresh, where)
 
     def place(ours, theirs):

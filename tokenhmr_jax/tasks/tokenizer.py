@@ -1,4 +1,4 @@
-"""Stage 1: a pose through tokens and back, judged by its rotations, joints and skin."""
+"""Stage 1: a pose through tokens and back, with losses on rotations, joints and vertices."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from flax import struct
+from jaxtyping import Float
 
 from tokenhmr_jax.body import rotations, skeleton, smpl
 from tokenhmr_jax.config import check_choice
@@ -16,40 +17,40 @@ from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
 from tokenhmr_jax.objectives import losses, metrics
 from tokenhmr_jax.tasks.bodies import check_body_files, load_body
 from tokenhmr_jax.tasks.tokenizer_report import TokenizerReport
-from tokenhmr_jax.types import BodyOutput, PoseBatch, TokenizerOutput
+from tokenhmr_jax.types import Array, BodyOutput, PoseBatch, TokenizerOutput
 
 # The root is the body model's joint 0 and at rest; the tokenizer's joints are 1 to 21.
 _BODY = slice(1, 22)
-# Which scores may decide what step is best: the lower, the better.
+# Scores of which the lowest may decide the best step.
 _ERRORS = ('mpjpe_mm', 'pve_mm')
 
 
 @struct.dataclass
 class Frozen:
-    """What a step reads and training never changes.
+    """The inputs of a step that nothing moves.
 
     body: SMPL or SMPL-H.
-    loss_body: the same, with the vertices of the mesh loss only.
-    vertex_weights: (V,) how much each of those counts.
-    hands: (30, 3, 3) pose of the hands of ground-truth bodies, or None for flat hands.
+    loss_body: `body` with the vertices of the mesh loss only.
+    vertex_weights: of these vertices in the mesh loss.
+    hands: pose of the hands of ground-truth bodies; None for flat hands.
     """
 
     body: smpl.BodyModel
     loss_body: smpl.BodyModel
-    vertex_weights: jax.Array
-    hands: jax.Array | None
+    vertex_weights: Float[Array, ' V']
+    hands: Float[Array, '30 3 3'] | None
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerTask:
-    """The tokenizer's losses and metrics. `config` is that of configs/tokenizer.py."""
+    """The tokenizer's losses and metrics; `config` as in configs/tokenizer.py."""
 
     config: ml_collections.FrozenConfigDict
     model: Tokenizer
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict) -> 'TokenizerTask':
-        """Raises ValueError where the config's values do not go together."""
+        """Raises ValueError for values of the config that do not go together."""
         tokens = config.batch_size * num_tokens(config.model.size_mul)
         parts, codes = config.accumulation_steps, config.codebook.num_codes
         # The codebook moves with each part of a batch.
@@ -72,11 +73,11 @@ class TokenizerTask:
         return TokenizerReport(self)
 
     def frozen(self) -> Frozen:
-        """Load the body model.
+        """Loads the body model.
 
         Raises:
-          FileNotFoundError, ValueError: as `smpl_files.load_body_file`; or if the hands' mean pose is asked for
-            and the body model has none.
+          FileNotFoundError, ValueError: as `load_body`; or for a body without mean hands where they
+            are asked for.
         """
         body = load_body(self.config)
         hands = None
@@ -110,7 +111,7 @@ class TokenizerTask:
         return None
 
     def batch(self, columns: dict[str, np.ndarray]) -> PoseBatch:
-        """What goes to the devices of a batch of records."""
+        """The part of a batch of records that goes to the devices."""
         return PoseBatch(body_pose=columns['body_pose'])
 
     def batch_shapes(self) -> PoseBatch:
@@ -137,7 +138,7 @@ class TokenizerTask:
         rng: jax.Array,
         step: jax.Array,
     ) -> tuple[jax.Array, tuple[quantizer.Codebook, dict[str, jax.Array]]]:
-        """The weighted loss of a batch, the codebook after it, and what to log."""
+        """The weighted loss of a batch, the codebook after it, and scalars to log."""
         pose = rotations.axis_angle_to_matrix(batch.body_pose)
         latents = self._apply(params, pose, 'encode')
         flat = jax.lax.stop_gradient(latents).reshape(-1, latents.shape[-1])
@@ -180,7 +181,7 @@ class TokenizerTask:
     def predict(
         self, params: dict, codebook: quantizer.Codebook, frozen: Frozen, batch: PoseBatch
     ) -> TokenizerOutput:
-        """Encode, quantise and decode poses; other than in training, in full float32."""
+        """Encodes, quantises and decodes poses, in full float32."""
         with jax.default_matmul_precision('highest'):
             latents = self._apply(params, rotations.axis_angle_to_matrix(batch.body_pose), 'encode')
             quantized, tokens, _ = quantizer.quantize(codebook.codes, latents)
@@ -190,7 +191,7 @@ class TokenizerTask:
     def metrics(
         self, output: TokenizerOutput, frozen: Frozen, batch: PoseBatch
     ) -> dict[str, jax.Array]:
-        """Per example: errors (B,) in mm and how many tokens fall on each code (B, K)."""
+        """Per example: errors (B,) in mm, and the number of tokens on each code (B, K)."""
         pose = rotations.axis_angle_to_matrix(batch.body_pose)
         truth = self._body(frozen.body, pose, frozen.hands)
         count = jax.vmap(lambda t: quantizer.code_counts(t, self.config.codebook.num_codes))

@@ -19,9 +19,9 @@ class Evaluator:
     """Runs a task over prepared splits, every example exactly once.
 
     Args:
-      task: what to evaluate.
+      task: the stage.
       mesh: the devices.
-      frozen: of the task, on the mesh.
+      frozen: the task's, on the mesh.
       config: `eval.batch_size`, `eval.limit` (examples per split, None for all) and
         `data.num_threads`.
     """
@@ -55,7 +55,7 @@ class Evaluator:
         splits: Sequence[pipeline.Records],
         stop: Callable[[], bool] = lambda: False,
     ) -> dict[str, float] | None:
-        """Means over all examples of all the splits together; None if told to `stop` before."""
+        """Means over all examples of all splits together; None if `stop` says so before the end."""
         measured = []
         for split in splits:
             measured.append(self.measure(params, state, split, stop))
@@ -71,12 +71,12 @@ class Evaluator:
         records: pipeline.Records,
         stop: Callable[[], bool] = lambda: False,
     ) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
-        """The means of the metrics over a split's examples, and the MPJPE (N,), mm, of each.
+        """Means of the metrics over a split's examples, and the MPJPE (N,) of each, mm.
 
-        None if told to `stop`, which is asked before each batch.
+        None if `stop`, which is asked before each batch, says so.
 
         Raises:
-          ValueError: naming a record that has no pose to be judged by.
+          ValueError: for a record without a trusted pose to compare with.
         """
         totals, errors = None, []
         for columns, valid in self._read(records):
@@ -96,14 +96,14 @@ def _check_poses(columns: Mapping[str, np.ndarray], valid: np.ndarray) -> None:
     lacking = valid & (columns.get('has_pose', np.ones_like(valid)) == 0)
     if lacking.any():
         key = columns['key'][lacking.argmax()].decode()
-        raise ValueError(f'{key}: no pose that is to be trusted, which errors could be measured by')
+        raise ValueError(f'{key}: no trusted pose, which errors could be measured against')
 
 
 class Examples:
-    """A few examples of the validation, always the same, drawn with what the task makes of them.
+    """A few validation examples, always the same, drawn with their predictions.
 
     Args:
-      task, mesh, frozen: as of an `Evaluator`.
+      task, mesh, frozen: as for `Evaluator`.
       splits: to take them from, evenly spread.
     """
 
@@ -125,8 +125,8 @@ class Examples:
     def __call__(self, params: Any, state: Any) -> np.ndarray | None:
         """The picture (H, W, 3) uint8, RGB.
 
-        All processes compute it, and the first one draws it; None for the others, and where a
-        body is not finite: a picture must not end a run.
+        All processes compute the bodies, and the first one draws them. None for the others, and if
+        a body is not finite: a picture must not end a run.
         """
         bodies = self._bodies(params, state, self._frozen, self._batch)
         if jax.process_index() > 0:

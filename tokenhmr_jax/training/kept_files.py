@@ -16,7 +16,7 @@ _THRESHOLDS = 'thresholds.csv'
 
 
 def keep_files(workdir: str, config: ml_collections.ConfigDict) -> None:
-    """Copies a config's body models and its own table of thresholds. The mannequin needs no copy."""
+    """Copies a config's body models and its own thresholds. The mannequin needs no copy."""
     folder = epath.Path(workdir)
     for name in ('body', *(GENDERED if has_gendered(config) else ())):
         if config[name] != 'mannequin':

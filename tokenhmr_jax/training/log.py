@@ -1,7 +1,6 @@
-"""What a run says of itself: a progress bar, TensorBoard, `metrics.jsonl`, and pictures."""
+"""Progress bar, TensorBoard, `metrics.jsonl` and pictures of a run."""
 
 import json
-import os
 import pathlib
 import time
 from typing import Any
@@ -17,14 +16,16 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tqdm import tqdm
 
+from tokenhmr_jax.cli import whole_file
+
 
 class MetricWriter:
-    """Writes the scalars and pictures of one run; of its processes, the first one does.
+    """Writes the scalars and pictures of a run, from the first of its processes.
 
     Args:
       workdir: the run's folder.
-      start: the step the run goes on from. Lines of later steps, written by an earlier life of
-        the run that did not save them, are dropped.
+      start: the step that the run goes on from. Lines of later steps, which an earlier process
+        wrote and did not save, are dropped.
     """
 
     def __init__(self, workdir: str, start: int):
@@ -47,13 +48,13 @@ class MetricWriter:
             self._tensorboard.close()
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        """One line of JSON, and one point per scalar."""
+        """Writes one line of JSON, and one point per scalar."""
         self._line(step, scalars)
         values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
         self._event(step, values)
 
     def write_picture(self, step: int, picture: np.ndarray) -> None:
-        """A picture (H, W, 3) uint8, RGB: `examples/STEP.png`, and the same in TensorBoard."""
+        """Writes a picture, RGB, to `examples/STEP.png` and to TensorBoard."""
         png = cv2.imencode('.png', picture[..., ::-1])[1].tobytes()
         self._pictures.mkdir(exist_ok=True)
         (self._pictures / f'{step}.png').write_bytes(png)
@@ -64,7 +65,7 @@ class MetricWriter:
         self._event(step, [Summary.Value(tag='eval/examples', image=image)])
 
     def write_skipped(self, step: int, keys: list[str]) -> None:
-        """One line of JSON with the keys of a batch that was skipped."""
+        """Writes one line of JSON with the record keys of a skipped batch."""
         self._line(step, {'skipped_keys': keys})
 
     def _line(self, step: int, values: dict) -> None:
@@ -79,7 +80,7 @@ class MetricWriter:
 
 
 def _drop_after(path: pathlib.Path, step: int) -> None:
-    """Keep the lines up to a step; a line that a killed process left half-written goes too."""
+    """Keeps the lines up to a step, without one that a killed process left half-written."""
     kept = []
     for line in path.read_text().splitlines(keepends=True):
         try:
@@ -88,23 +89,20 @@ def _drop_after(path: pathlib.Path, step: int) -> None:
             keep = False
         if keep:
             kept.append(line)
-    aside = path.with_suffix('.jsonl.new')
-    aside.write_text(''.join(kept))
-    os.replace(aside, path)
+    with whole_file(path) as file:
+        file.write_text(''.join(kept))
 
 
 class Progress:
     """Means of the training metrics over windows of steps, and the progress bar.
 
-    A window is fetched from the device only after the step that follows it has been sent off, so
-    the device never waits for the host.
+    A window is fetched from the device only after the next step is dispatched, so that the device
+    never waits for the host.
 
     Args:
-      writer: where the means go.
+      writer: of the means.
       start: steps done before.
-      config: `num_steps`, `batch_size`; `log_every`, the steps in a window; and
-        `max_skipped_steps`, how many batches in a row may have a loss or gradient that is not
-        finite.
+      config: `num_steps`, `batch_size`, `log_every` (steps in a window), `max_skipped_steps`.
     """
 
     def __init__(self, writer: MetricWriter, start: int, config: ml_collections.ConfigDict):
@@ -130,7 +128,7 @@ class Progress:
         self._bar.close()
 
     def add(self, step: int, keys: np.ndarray, logs: dict[str, jax.Array]) -> None:
-        """Take the metrics of a step, still on the device, and the keys of its records."""
+        """Takes the metrics of a step, still on the device, and the keys of its records."""
         self._waiting.append((step, keys, logs))
         self._bar.update()
         if len(self._waiting) > self._every:
@@ -138,13 +136,13 @@ class Progress:
             self._waiting = self._waiting[-1:]
 
     def flush(self) -> None:
-        """Report all that has been taken, and wait for it."""
+        """Reports all metrics taken so far, and waits for them."""
         if self._waiting:
             self._report(self._waiting)
         self._waiting = []
 
     def show(self, step: int, scores: dict[str, float], picture: np.ndarray | None) -> None:
-        """Write an evaluation's scores and its picture, if there is one; print the main scores."""
+        """Writes an evaluation's scores and its picture, if any; prints the main scores."""
         self._writer.write(step, {f'eval/{name}': value for name, value in scores.items()})
         if picture is not None:
             self._writer.write_picture(step, picture)
@@ -189,7 +187,7 @@ class Progress:
 
 
 def _of_all_processes(keys: np.ndarray) -> list[str]:
-    """Keys of records, beside those that the other processes hold: all of them must ask."""
+    """Keys of the records of all processes, all of which must call it."""
     width = max(multihost_utils.process_allgather(np.array([max(map(len, keys))])).ravel())
     rows = np.array([np.frombuffer(key.ljust(width, b'\0'), np.uint8) for key in keys])
     gathered = multihost_utils.process_allgather(rows, tiled=True)
@@ -197,6 +195,6 @@ def _of_all_processes(keys: np.ndarray) -> list[str]:
 
 
 def _mean(values: list[np.ndarray]) -> float:
-    """Mean of the values that are numbers; NaN if none is."""
+    """Mean of the values that are not NaN; NaN if there is none."""
     known = [v for v in values if not np.isnan(v)]
     return float(np.mean(known)) if known else float('nan')

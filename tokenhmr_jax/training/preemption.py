@@ -20,15 +20,15 @@ class Preempted(Exception):
 
 
 def is_loss_of_process(error: jax.errors.JaxRuntimeError) -> bool:
-    """Whether what failed in one of several processes is likely that another one is gone.
+    """Whether an error of the runtime is likely the loss of another process of the run.
 
-    All that the runtime reports is, but for what would come again: a lack of memory.
+    All errors but a lack of memory are, which would come again.
     """
     return jax.process_count() > 1 and 'RESOURCE_EXHAUSTED' not in str(error)
 
 
 class Preemption:
-    """Whether a run is to save and stop.
+    """A request to save and stop.
 
     A run of one process catches SIGTERM and Ctrl-C itself; a second Ctrl-C ends it at once. Where a
     run has several processes, JAX's runtime lets all of them know when one gets a SIGTERM, so that
@@ -56,7 +56,7 @@ class Preemption:
         self._requested = True
 
     def requested(self) -> bool:
-        """Whether to stop now. All processes must ask equally often."""
+        """Whether to save and stop now. All processes must ask equally often."""
         self._asked += 1
         if not self._alone and multihost_utils.reached_preemption_sync_point(self._asked):
             self._requested = True

@@ -1,4 +1,4 @@
-"""The mesh of devices, and how arrays lie on it.
+"""The mesh of devices, and the places of arrays on it.
 
 Two axes: `data`, and `fsdp`, whose devices hold one copy of the parameters and of the optimizer's
 state between them. Batches are split over both. With fsdp=1, the default, every device holds all
@@ -14,12 +14,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-# Which arrays of a training state are split over `fsdp`, and along which axis: the first pattern
-# that an array's path contains decides. The optimizer's moments have the paths of their parameters.
-# All else lies whole on every device, as do arrays whose axis the devices do not divide.
+# Arrays of a training state that are split over `fsdp`, and the axis: the first pattern that an
+# array's path contains decides. The optimizer's moments have the paths of their parameters. All
+# other arrays lie whole on every device, as do those whose axis the devices do not divide.
 RULES = (
     (r'/state/', None),  # codebook, frozen tokenizer
-    # A twelfth of the backbone: the compiler would rather send the images' features around.
+    # A twelfth of the backbone's size: the compiler would rather send the images' features around.
     (r'/head/', None),
     (r'/backbone/.*/kernel$', -1),
     (r'/(encoder|decoder)/.*/kernel$', -1),
@@ -28,7 +28,7 @@ _BATCH = PartitionSpec(('data', 'fsdp'))
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None, fsdp: int = 1) -> Mesh:
-    """Devices, all of all hosts if not given, as a mesh (`data`, `fsdp`).
+    """A mesh (`data`, `fsdp`) of devices, by default of all devices of all hosts.
 
     Each host's devices stand together, and so does its share of a batch.
 
@@ -45,17 +45,17 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, fsdp: int = 1) -> Mes
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Every device holds the whole array: body model, metrics."""
+    """The sharding of arrays that every device holds whole, such as the body model."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Arrays split over all devices along their first axis."""
+    """The sharding of arrays that are split over all devices along their first axis."""
     return NamedSharding(mesh, _BATCH)
 
 
 def by_rules(shapes: Any, mesh: Mesh) -> Any:
-    """Where the arrays of a training state lie: a tree like `shapes` of shardings, by `RULES`."""
+    """Shardings of the arrays of a training state, by `RULES`: a tree like `shapes`."""
 
     def place(path, array):
         name = '/' + jax.tree_util.keystr(path, simple=True, separator='/')
@@ -70,7 +70,7 @@ def by_rules(shapes: Any, mesh: Mesh) -> Any:
 
 
 def place_by_rules(shapes: Any, mesh: Mesh) -> Any:
-    """The shapes of a training state, each with its place by `RULES`."""
+    """The shapes of a training state, each with its sharding by `RULES`."""
     return jax.tree.map(
         lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
         shapes,
@@ -79,7 +79,7 @@ def place_by_rules(shapes: Any, mesh: Mesh) -> Any:
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, name: str, parts: int = 1) -> None:
-    """Raise ValueError if a global batch, in so many parts, does not divide over the devices."""
+    """Raises ValueError for a global batch that does not divide over the devices, in its parts."""
     if batch_size % (mesh.devices.size * parts):
         each = f' in {parts} parts (accumulation_steps)' if parts > 1 else ''
         raise ValueError(
@@ -89,13 +89,13 @@ def check_batch_size(batch_size: int, mesh: Mesh, name: str, parts: int = 1) -> 
 
 
 def put_batch(tree: Any, mesh: Mesh) -> Any:
-    """This host's share of a batch, NumPy arrays, as global arrays split along the first axis."""
+    """Puts this host's share of a batch on its devices, as part of global arrays."""
     place = lambda x: jax.make_array_from_process_local_data(batch_sharding(mesh), x)  # noqa: E731
     return jax.tree.map(place, tree)
 
 
 def split_batch(tree: Any, mesh: Mesh, parts: int) -> Any:
-    """A batch (B, ...) as (parts, B / parts, ...), every row on the device where it is."""
+    """Reshapes a batch (B, ...) to (parts, B / parts, ...); rows stay on their devices."""
     place = NamedSharding(mesh, PartitionSpec(None, *_BATCH))
 
     def split(x):

@@ -1,4 +1,4 @@
-"""One step of training, written for the global batch and compiled for all devices of a mesh."""
+"""One training step, written for the global batch and compiled for all devices of a mesh."""
 
 import functools
 from collections.abc import Callable
@@ -35,15 +35,15 @@ def _fresh_state(task: Task, tx: optax.GradientTransformation, seed: jax.Array) 
 
 
 def make_step(task: Task, tx: optax.GradientTransformation, mesh: Mesh, parts: int = 1):
-    """The compiled step: (state, frozen, batch, seed) -> (state, logs). It consumes its state.
+    """Compiles the step: (state, frozen, batch, seed) -> (state, logs). It donates its state.
 
-    The seed is the run's. It is no part of the program: runs of other seeds share what is compiled.
+    The run's seed is an argument, so that runs of other seeds share the compiled program.
 
-    A batch whose loss or gradient is not finite changes nothing but the step count, and is
-    reported in `logs['skipped']`.
+    A batch whose loss or gradient is not finite changes nothing but the step count;
+    `logs['skipped']` is 1 then.
 
-    The gradient is the mean over `parts` parts of the batch, one after the other, which need as
-    much less memory; what a task keeps beside its parameters, it updates with each part.
+    The gradient is the mean over `parts` parts of the batch, computed one after the other in as
+    much less memory. The state beside the parameters moves with each part.
     """
 
     def train_step(old: TrainState, frozen: Any, batch: Any, seed: jax.Array):

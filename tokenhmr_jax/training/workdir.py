@@ -1,4 +1,4 @@
-"""Folders to write in: a run's, in which one run at a time may write, and new ones."""
+"""A run's folder, in which one process at a time may write."""
 
 import contextlib
 import fcntl
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 def check_workdir(workdir: str) -> None:
-    """Raise ValueError for a place that has neither locks nor files that grow."""
+    """Raises ValueError for a place without locks and files to append to, such as gs://..."""
     if '://' in workdir:
         raise ValueError(
             f'workdir={workdir!r}: expected a folder; gcsfuse and the like mount a bucket as one'
@@ -18,7 +18,7 @@ def check_workdir(workdir: str) -> None:
 
 @contextlib.contextmanager
 def lock_workdir(workdir: str) -> Iterator[None]:
-    """Make the folder and hold its lock, which the system takes back when the process ends.
+    """Makes the folder and holds its lock, which the system releases when the process ends.
 
     Raises:
       ValueError: if another process holds the lock.
