@@ -7,6 +7,7 @@ def main(arguments=None):
 """
 
 import contextlib
+import ctypes
 import os
 import pathlib
 import re
@@ -181,6 +182,27 @@ def keep_compiled(folder: str = COMPILED) -> None:
     import jax  # not every command needs it
 
     jax.config.update('jax_compilation_cache_dir', folder or None)
+
+
+@contextlib.contextmanager
+def large_arrays_given_back() -> Iterator[None]:
+    """Lets the C library return the memory of large arrays at once, while a network is read.
+
+    By itself, glibc soon keeps arrays of up to 32 MB in heaps of 64 MB, which few of them fill: up
+    to half as much memory again as a network of hundreds of arrays needs.
+    """
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
+    if mallopt is None:
+        yield
+        return
+    trim_threshold, mmap_threshold, megabyte = -1, -3, 2**20
+    mallopt(mmap_threshold, megabyte)
+    try:
+        yield
+    finally:
+        # The end of glibc's own adaptation, which does not go on once a threshold was set.
+        mallopt(mmap_threshold, 32 * megabyte)
+        mallopt(trim_threshold, 64 * megabyte)
 
 
 @contextlib.contextmanager

@@ -39,7 +39,8 @@ def evaluate(
         there, or not the one that was trained with.
     """
     mesh = sharding.make_mesh()
-    run = open_run(workdir, step, mesh)
+    with cli.large_arrays_given_back():
+        run = open_run(workdir, step, mesh)
     config = run.config
     config.data.data_dir = data_dir or config.data.data_dir
     config.eval.limit = None

@@ -168,7 +168,8 @@ def _begin(
     check_same_run(stored, setup.description, f'{folder}, step {step}')
     for key in config_differences(stored['config'], setup.description['config']):
         logging.warning('%s has changed since step %d', key, step)
-    state, position = saved.restore(step, abstract_state(setup.task, setup.tx, setup.mesh))
+    with cli.large_arrays_given_back():
+        state, position = saved.restore(step, abstract_state(setup.task, setup.tx, setup.mesh))
     setup.data.set_state(position)
     print(f'going on from step {step}', flush=True)
     return state, step

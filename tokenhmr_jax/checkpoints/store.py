@@ -1,15 +1,12 @@
-"""Checkpoints: everything a run needs to go on, and everything a reader needs to use it.
+"""Checkpoints: all that a run needs to go on, and all that a reader needs to use it.
 
-One step's folder holds `model` (parameters and state), `optimizer`, `data` (position in the data)
-and `config` (the whole config and the body's topology), written by Orbax, and the SHA-256 sums of
-all its files. Converted weights have no `optimizer` and no `data`.
+The folder of a step holds `model` (parameters and state), `optimizer`, `data` (position in the
+data) and `config` (the whole config and the body's topology), written by Orbax, and the SHA-256
+sums of all its files. Converted weights have no `optimizer` and no `data`.
 """
 
-import contextlib
-import ctypes
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,8 +16,8 @@ from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 
-from tokenhmr_jax.config import without_removed_settings
 from tokenhmr_jax.checkpoints import checksums
+from tokenhmr_jax.config import without_removed_settings
 from tokenhmr_jax.types import TrainState
 
 _NONE, _NONE_GOOD = -1, -2
@@ -28,10 +25,10 @@ _FILE_SIZE, _PIECE, _AT_ONCE = 64 * 2**20, 16 * 2**20, 256 * 2**20  # bytes
 
 
 class _Manager(ocp.CheckpointManager):
-    """Orbax' own, but when to stop is asked by the training loop alone.
+    """Orbax' manager, without its own question to JAX's runtime whether to stop.
 
-    JAX's runtime compares the numbers that it is asked with: those of Orbax, steps, would let it
-    miss the moment that all processes agree on.
+    The training loop asks, and the runtime compares the numbers that it is asked with: Orbax asks
+    with steps, and processes would miss the moment that they agreed on.
     """
 
     def reached_preemption(self, step: int) -> bool:
@@ -43,9 +40,8 @@ class Checkpoints:
 
     Args:
       workdir: the run's folder, here or gs://...; checkpoints lie in its `checkpoints`.
-      metric: name of the evaluation metric that decides which step is best and is kept; not
-        needed for reading.
-      create: whether to make the folder, or fail where there is none.
+      metric: of the evaluation, whose lowest value decides the best step; not needed for reading.
+      create: whether to make the folder, or to fail without one.
 
     Raises:
       FileNotFoundError: if not `create` and there are no checkpoints.
@@ -81,18 +77,17 @@ class Checkpoints:
         self._manager.close()
 
     def _sum_up(self) -> None:
-        """All files of the step being saved are there, and it is about to get its name."""
+        """Writes the sums of a step whose files are all there, before it gets its name."""
         for folder in self._manager.directory.glob('*.orbax-checkpoint-tmp*'):
             checksums.write_checksums(folder)
 
     def newest_good(self) -> int | None:
-        """The newest step that can be trusted to the byte; None if there is no step at all.
+        """The newest step whose files agree with their sums; None if there is no step.
 
-        Broken ones that are newer are set aside, in `broken` beside the checkpoints, with a
-        warning.
+        Newer, broken steps are moved to `broken` beside the checkpoints, with a warning.
 
         Raises:
-          ValueError: if there are steps, and all are broken.
+          ValueError: if all steps are broken.
         """
         step, problems = self._sift() if jax.process_index() == 0 else (0, [])
         # All processes go on from the step that the first one found.
@@ -104,7 +99,7 @@ class Checkpoints:
         return None if step == _NONE else step
 
     def _sift(self) -> tuple[int, list[str]]:
-        """The newest good step, after setting newer ones aside, and what is wrong with them."""
+        """The newest good step, after setting newer ones aside, and their problems."""
         names = [path.name for path in self._manager.directory.iterdir()]
         steps = sorted((int(name) for name in names if name.isdigit()), reverse=True)
         problems = []
@@ -127,12 +122,12 @@ class Checkpoints:
         return bool(self._manager.metrics(step))
 
     def find(self, step: str) -> int:
-        """The step that a user means by 'best', 'last', or a number.
+        """The number of the step 'best', 'last', or a number as text.
 
-        'best' is the newest step where none was evaluated.
+        'best' is the newest step if none was evaluated.
 
         Raises:
-          ValueError: if there is no such step, or what a reader needs of it is not as written.
+          ValueError: if there is no such step, or its model or config differs from their sums.
         """
         found = self._find(step)
         if (self._folder(found) / checksums.NAME).exists():
@@ -156,12 +151,12 @@ class Checkpoints:
     def save(
         self, state: TrainState, data: dict, config: dict, metrics: dict[str, float] | None
     ) -> None:
-        """Write a step in the background.
+        """Writes a step in the background.
 
         Args:
           state: its `step` names the checkpoint.
           data: position of the data's iterator.
-          config: of `describe_run`.
+          config: `describe_run` of the run.
           metrics: of an evaluation at this step, if there was one.
         """
         model = {'params': state.params, 'state': state.state}
@@ -177,10 +172,10 @@ class Checkpoints:
         )
 
     def save_converted(self, step: int, params: Any, state: Any, config: dict) -> None:
-        """Write weights that come from elsewhere; `config` as for `save`.
+        """Writes converted weights; `config` as for `save`.
 
-        Arrays may be mapped files: written in small files, each as soon as it is compressed, they
-        need not fit into memory together.
+        Arrays may be mapped files. They are written in small files, each as soon as it is
+        compressed, so that they need not fit into memory together.
         """
         model = {'params': params, 'state': state}
         self._manager.save(
@@ -199,14 +194,14 @@ class Checkpoints:
         return description | {'config': without_removed_settings(description['config'])}
 
     def restore_model(self, step: int, params: Any, state: Any) -> tuple[Any, Any]:
-        """Parameters and state, placed as the arrays or shapes given say."""
+        """Parameters and state, with the shardings of the arrays or shapes given."""
         model = self._restore_model(step, {'params': params, 'state': state})
         return model['params'], model['state']
 
     def read_model(self, step: int) -> dict:
         """Parameters and state, {'params', 'state'}, as plain containers of NumPy arrays."""
         tree = ocp.StandardCheckpointHandler().metadata(self._folder(step) / 'model').tree
-        # Targets take no memory; being NumPy's, they leave aside on what devices arrays once lay.
+        # Targets of NumPy take no memory, and ignore the devices that arrays were saved from.
         target = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), tree)
         return self._restore_model(step, target)
 
@@ -214,7 +209,7 @@ class Checkpoints:
         """All of a step: the training state and the data's position.
 
         Raises:
-          ValueError: if the step is of converted weights, which begin a run but cannot go on.
+          ValueError: for converted weights, which a run can start from but not go on from.
         """
         if not (self._folder(step) / 'optimizer').exists():
             raise ValueError(
@@ -234,12 +229,12 @@ class Checkpoints:
     def _restore_model(self, step: int, target: Any) -> Any:
         """The model, as arrays like those of `target`, in little more memory than these take.
 
-        Orbax holds an array several times while it reads it: the largest are read first and one by
-        one, when there is room, and small ones together.
+        Orbax holds an array several times while it reads it. So the largest are read first, one by
+        one, while there is room, and small ones together.
         """
         leaves, structure = jax.tree.flatten(target)
         restored: list = [None] * len(leaves)
-        with _whole_arrays(), ocp.PyTreeCheckpointer() as reader:
+        with ocp.PyTreeCheckpointer() as reader:
             for group in _by_size(leaves):
                 chosen = [x if i in group else ocp.PLACEHOLDER for i, x in enumerate(leaves)]
                 item = structure.unflatten(chosen)
@@ -274,26 +269,5 @@ def _by_size(arrays: Sequence[Any]) -> list[set[int]]:
 
 
 def _in_pieces(tree: Any) -> Any:
-    """Arrays are compressed in pieces: reading one needs memory for a piece beside the array."""
+    """Save options by which arrays are compressed, and read again, in pieces."""
     return jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=_PIECE), tree)
-
-
-@contextlib.contextmanager
-def _whole_arrays() -> Iterator[None]:
-    """While arrays are read, the C library takes each from the system and gives each back.
-
-    By itself, glibc soon keeps arrays of up to 32 MB in heaps of 64 MB, which few of them fill: up
-    to half as much again as a network of hundreds of arrays needs.
-    """
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
-    if mallopt is None:
-        yield
-        return
-    trim_threshold, mmap_threshold, megabyte = -1, -3, 2**20
-    mallopt(mmap_threshold, megabyte)
-    try:
-        yield
-    finally:
-        # Where glibc's own adaptation ends; it does not go on after it was set once.
-        mallopt(mmap_threshold, 32 * megabyte)
-        mallopt(trim_threshold, 64 * megabyte)
