@@ -14,13 +14,12 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from tokenhmr_jax import report
 from tokenhmr_jax.body import skeleton, smpl
 from tokenhmr_jax.data import pipeline
-from tokenhmr_jax.drawing.tables import markdown_table
 from tokenhmr_jax.inference.model import load_tokenizer
 from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
 from tokenhmr_jax.objectives import metrics
+from tokenhmr_jax.studies import comparison
 from tokenhmr_jax.tasks.regressor import measured_points, true_body, true_params
 from tokenhmr_jax.training import history, sharding
 from tokenhmr_jax.training.run import Trained, open_run
@@ -36,12 +35,10 @@ def main() -> None:
     parser.add_argument('--tokenizer', required=True, help='workdir of stage 1')
     options = parser.parse_args()
     tokenizer = load_tokenizer(options.tokenizer)
-    found = report.rows(
-        [history.read_run(folder) for folder in history.find_runs(options.workdirs)]
-    )
-    judged = lambda row: [judge(run, tokenizer) for run in row.counted]  # noqa: E731
-    table = report.comparison_table(found, judged, None, with_settings=False)
-    print(markdown_table(table.header, table.lines))
+    runs = [history.read_run(folder) for folder in history.find_runs(options.workdirs)]
+    rows = comparison.group_runs(runs)
+    judged = comparison.collect(rows, lambda row: [judge(run, tokenizer) for run in row.counted])
+    print(comparison.comparison_table(rows, comparison.summarize(judged), about=False))
 
 
 def judge(run: history.Run, tokenizer: PoseTokenizer) -> dict[str, float]:

@@ -32,8 +32,8 @@ from typing import NamedTuple
 import jax
 from tqdm import tqdm
 
-from tokenhmr_jax import cli, report
-from tokenhmr_jax.studies import sweeps
+from tokenhmr_jax import cli
+from tokenhmr_jax.studies import extras, sweeps
 from tokenhmr_jax.training import history
 
 DONE, STOPPED = 'done', 'stopped'
@@ -298,7 +298,12 @@ def _report(
     baseline = next((each.workdir for each in first if each.workdir in begun), None)
     try:
         if begun:
-            report.report_runs(begun, f'{workdir}/report', baseline, workdir)
+            extras.need_packages('pandas', 'matplotlib')
+            from tokenhmr_jax.studies import comparison
+
+            comparison.report_runs(begun, f'{workdir}/report', baseline, workdir)
+    except ImportError as error:
+        print(f'no report: {error}')
     finally:
         print(summary(outcomes))
 

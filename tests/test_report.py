@@ -1,4 +1,4 @@
-"""Reports of hand-made runs, and of what is not there."""
+"""Reports of hand-made runs, complete and incomplete."""
 
 import csv
 import json
@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from tokenhmr_jax import report
+from tokenhmr_jax.drawing import report_plots
+from tokenhmr_jax.studies import comparison, extras
 from tokenhmr_jax.training import history
 
 
@@ -56,7 +58,7 @@ def sweep(make_run):
 
 
 def test_rows_are_means_over_seeds_with_their_difference_to_the_baseline(sweep, tmp_path):
-    none, tals = report.report_runs([sweep], tmp_path / 'out', baseline='none')
+    none, tals = comparison.report_runs([sweep], tmp_path / 'out', baseline='none')
     assert (none.name, len(none.runs), none.settings) == ('none', 3, {'tals.enabled': False})
     assert (tals.name, len(tals.runs), tals.settings) == ('tals', 3, {'tals.enabled': True})
     with open(tmp_path / 'out/report.csv') as file:
@@ -82,18 +84,20 @@ def test_rows_are_means_over_seeds_with_their_difference_to_the_baseline(sweep, 
 
 def test_the_plots_show_the_runs(sweep, tmp_path):
     cv2 = pytest.importorskip('cv2')
-    pytest.importorskip('matplotlib')
-    report.report_runs([sweep], tmp_path / 'out')
+    comparison.report_runs([sweep], tmp_path / 'out')
     for name in ('curves.png', 'errors.png'):
         assert cv2.imread(str(tmp_path / 'out' / name)) is not None, name
 
-    from tokenhmr_jax.drawing import report_plots
-
-    rows = report.rows([history.read_run(folder) for folder in history.find_runs([sweep])])
-    axis = report_plots.plot_curves(rows, ['mpjpe_mm']).axes[0]
+    rows = comparison.group_runs(
+        [history.read_run(folder) for folder in history.find_runs([sweep])]
+    )
+    names, curves = [row.name for row in rows], comparison.training_curves(rows)
+    axis = report_plots.plot_curves(names, curves).axes[0]
+    assert axis.get_ylabel() == 'mpjpe_mm'
     assert len(axis.lines) == 3 + 1 + 3 + 1
     np.testing.assert_allclose(axis.lines[3].get_xydata(), [[10, 120], [20, 101]])
-    axis = report_plots.plot_errors(rows, report.newest_scores).axes[0]
+    values = comparison.collect(rows, comparison.newest_scores)
+    axis = report_plots.plot_errors(names, values, curves).axes[0]
     dots = np.concatenate(
         [group.get_offsets() for group in axis.collections if len(group.get_offsets())]
     )
@@ -101,13 +105,18 @@ def test_the_plots_show_the_runs(sweep, tmp_path):
 
 
 def test_a_run_that_diverged_is_left_out_of_the_picture(make_run, tmp_path):
-    pytest.importorskip('matplotlib')
     make_run('good', {20: (99.0, 5.0)})
     make_run('diverged', {20: (float('nan'), 5.0)}, **ON)
-    report.report_runs([make_run.folder], tmp_path / 'out', baseline='good')
+    comparison.report_runs([make_run.folder], tmp_path / 'out', baseline='good')
     assert '| diverged | True | 1 | 20 | nan (+nan) |' in (tmp_path / 'out/report.md').read_text()
     assert (tmp_path / 'out/errors.png').exists()
-    report.report_runs([make_run.folder / 'diverged'], tmp_path / 'alone')
+    comparison.report_runs([make_run.folder / 'diverged'], tmp_path / 'alone')
+
+
+def lines_of(values, row):
+    """Run, metric and value of each line of a row."""
+    chosen = values[values['row'] == row.name]
+    return list(chosen[['run', 'metric', 'value']].itertuples(index=False, name=None))
 
 
 def test_scores_of_whole_splits_count_where_all_runs_have_them(make_run):
@@ -116,15 +125,19 @@ def test_scores_of_whole_splits_count_where_all_runs_have_them(make_run):
     both = [
         history.read_run(make_run(f'{i}', {20: (99.0, 5.0)}, seed=i, **whole)) for i in range(2)
     ]
-    (row,) = report.rows(both)
-    values, source = report.scores_of([row])
-    assert values(row) == 2 * [{'mpjpe_mm': 90.0}]
+    (row,) = comparison.group_runs(both)
+    values, source = comparison.main_scores([row])
+    assert lines_of(values, row) == [(0, 'mpjpe_mm', 90.0), (1, 'mpjpe_mm', 90.0)]
     assert source == 'a, b (lsp14), `evaluation.json`, steps 20'
     other = {'rows': scores, 'splits': ['a']}
     for name, evaluation in (('without', None), ('of_other_splits', other)):
         third = history.read_run(make_run(name, {20: (99.0, 5.0)}, evaluation=evaluation, **ON))
-        values, source = report.scores_of([row, *report.rows([third])])
-        assert values(row) == 2 * [{'mpjpe_mm': 99.0, 'keypoints2d_px': 5.0}]
+        values, source = comparison.main_scores([row, *comparison.group_runs([third])])
+        assert lines_of(values, row) == [
+            (run, *score)
+            for run in (0, 1)
+            for score in (('mpjpe_mm', 99.0), ('keypoints2d_px', 5.0))
+        ]
         assert 'in training' in source
     old = make_run('old', {}, evaluation=None)
     (old / 'evaluation').mkdir()
@@ -137,25 +150,27 @@ def test_runs_under_way_are_compared_at_the_step_that_they_share(make_run):
     first = make_run('one', {5: (90.0, 9.0), 10: (80.0, 8.0)}, done=False)
     second = make_run('two', {5: (70.0, 7.0)}, done=False, seed=1)
     third = make_run('three', {}, done=False, seed=2)
-    (row,) = report.rows([history.read_run(folder) for folder in (first, second, third)])
-    assert [scores['mpjpe_mm'] for scores in report.newest_scores(row)] == [90.0, 70.0]
+    (row,) = comparison.group_runs([history.read_run(folder) for folder in (first, second, third)])
+    assert [scores['mpjpe_mm'] for scores in comparison.newest_scores(row)] == [90.0, 70.0]
 
 
 def test_how_a_run_was_computed_makes_no_row_of_its_own(make_run):
     threads = [make_run(f'{i}', {}, seed=i, data={'num_threads': i, 'x': 1}) for i in range(2)]
-    (row,) = report.rows([history.read_run(folder) for folder in threads])
+    (row,) = comparison.group_runs([history.read_run(folder) for folder in threads])
     assert row.settings == {}
 
 
 def test_rows_are_named_after_folders_of_their_own(make_run):
     flat = [make_run(f'run{i}', {}, seed=i % 2, tals={'enabled': i > 1}) for i in range(4)]
-    assert [row.name for row in report.rows(list(map(history.read_run, flat)))] == [
+    assert [row.name for row in comparison.group_runs(list(map(history.read_run, flat)))] == [
         'run0, run1', 'run2, run3',
     ]  # fmt: skip
-    assert [row.name for row in report.rows(list(map(history.read_run, flat[:2])))] == ['sweep']
-    assert [row.name for row in report.rows([history.read_run(flat[0])])] == ['run0']
+    assert [row.name for row in comparison.group_runs(list(map(history.read_run, flat[:2])))] == [
+        'sweep'
+    ]
+    assert [row.name for row in comparison.group_runs([history.read_run(flat[0])])] == ['run0']
     nested = history.read_run(make_run('on/seed=0', {}, **ON))
-    (row,) = report.rows([nested], str(make_run.folder))
+    (row,) = comparison.group_runs([nested], str(make_run.folder))
     assert row.name == 'on'  # as it will be when others of its seeds have begun
 
 
@@ -174,13 +189,26 @@ def test_a_run_that_is_being_written_is_read(make_run):
 def test_a_run_without_any_evaluation_has_a_row(make_run, tmp_path):
     make_run('old', {20: (99.0, 5.0)})
     make_run('new', {}, done=False, **ON)
-    report.report_runs([make_run.folder], tmp_path / 'out', baseline='old')
+    comparison.report_runs([make_run.folder], tmp_path / 'out', baseline='old')
     assert '| new | True | 0/1 | 0 | - | - |' in (tmp_path / 'out/report.md').read_text()
 
 
 def test_what_is_not_there_is_named(sweep, tmp_path):
-    report.report_runs([sweep], tmp_path / 'a', baseline=f'{sweep}/none/seed=0/')
+    comparison.report_runs([sweep], tmp_path / 'a', baseline=f'{sweep}/none/seed=0/')
     with pytest.raises(ValueError, match=r"baseline='x': expected one of \['none', 'tals'\]"):
-        report.report_runs([sweep], tmp_path, baseline='x')
+        comparison.report_runs([sweep], tmp_path, baseline='x')
     with pytest.raises(FileNotFoundError, match='no run has begun here'):
-        report.report_runs([tmp_path / 'nothing'], tmp_path)
+        comparison.report_runs([tmp_path / 'nothing'], tmp_path)
+
+
+def test_a_report_without_its_packages_says_what_to_install(sweep, monkeypatch):
+    monkeypatch.setattr(extras.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(SystemExit, match=r'pandas, .*not installed; pip install -e .\[report\]'):
+        report.main([str(sweep)])
+    assert not (sweep / 'report').exists()
+
+
+def test_seeds_of_two_configs_in_one_folder_are_two_rows(make_run):
+    runs = [make_run('a/seed=0', {20: (99.0, 5.0)}), make_run('a/seed=1', {}, seed=1, **ON)]
+    rows = comparison.group_runs([history.read_run(folder) for folder in runs])
+    assert [row.name for row in rows] == ['a/seed=0', 'a/seed=1']

@@ -1,116 +1,112 @@
-"""Plots of runs by row: scores against steps, and errors in 3D against those in 2D."""
+"""Plots of runs: scores against steps, and errors in 3D against errors in 2D.
 
+Data frames have a line for each value, with the columns row, run, metric, value; those of curves
+also have the column step.
+"""
+
+import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tokenhmr_jax.training.history import Run
+from tokenhmr_jax import cli
 
-if TYPE_CHECKING:
-    from tokenhmr_jax.report import Row, Values
-
-_ERROR_2D, _ERROR_3D = 'keypoints2d_px', 'mpjpe_mm'
+_ERRORS = ['keypoints2d_px', 'mpjpe_mm']
 _COLUMNS = 3
 _WIDTH, _HEIGHT = 4.6, 3.4  # inches of a plot
 
 
-def figures(rows: Sequence['Row'], values: 'Values') -> dict[str, Figure]:
-    """What there is to see of runs, by file name.
+def write_figure(path: str | os.PathLike, figure: Figure) -> None:
+    """Writes a figure as PNG."""
+    with cli.whole_file(path) as partial, partial.open('wb') as file:
+        figure.savefig(file, dpi=100)
 
-    Args:
-      rows: of `report.rows`.
-      values: main scores of a row's runs.
-    """
+
+def figures(rows: Sequence[str], values: pd.DataFrame, curves: pd.DataFrame) -> dict[str, Figure]:
+    """Figures by file name, of final scores and of those of the evaluations in training."""
     made = {}
-    names = list(dict.fromkeys(name for row in rows for scores in values(row) for name in scores))
-    if any(run.evaluations for row in rows for run in row.runs):
-        made['curves.png'] = plot_curves(rows, names)
-    if {_ERROR_2D, _ERROR_3D} <= set(names):
-        made['errors.png'] = plot_errors(rows, values)
+    if len(curves):
+        made['curves.png'] = plot_curves(rows, curves)
+    if set(_ERRORS) <= set(values['metric']):
+        made['errors.png'] = plot_errors(rows, values, curves)
     return made
 
 
-def plot_curves(rows: Sequence['Row'], names: Sequence[str]) -> Figure:
-    """Scores of the evaluations in training against steps: each run thin, a row's mean thick."""
-    columns = min(_COLUMNS, len(names))
-    lines = -(-len(names) // columns)
+def plot_curves(rows: Sequence[str], curves: pd.DataFrame) -> Figure:
+    """Scores in training against steps: each run as a thin line, a row's mean as a thick one."""
+    metrics = curves['metric'].unique()
+    columns = min(_COLUMNS, len(metrics))
+    lines = -(-len(metrics) // columns)
     figure = Figure((_WIDTH * columns, _HEIGHT * lines), layout='constrained')
     axes = list(figure.subplots(lines, columns, squeeze=False).flat)
-    for axis, name in zip(axes, names, strict=False):
+    for axis, metric in zip(axes, metrics, strict=False):
         for row, color in zip(rows, _colors(len(rows)), strict=True):
-            for run in row.runs:
-                axis.plot(*_curve(run, name), color=color, alpha=0.3, linewidth=0.8)
-            axis.plot(*_mean_curve(row, name), color=color, label=row.name)
-        axis.set(xlabel='step', ylabel=name)
-    for axis in axes[len(names) :]:
+            runs = _curves_of(curves, row, metric)
+            axis.plot(runs, color=color, alpha=0.3, linewidth=0.8)
+            axis.plot(runs.dropna().mean(axis=1), color=color, label=row)
+        axis.set(xlabel='step', ylabel=metric)
+    for axis in axes[len(metrics) :]:
         axis.set_axis_off()
-    _legend(figure, len(rows))
+    _add_legend(figure, len(rows))
     return figure
 
 
-def plot_errors(rows: Sequence['Row'], values: 'Values') -> Figure:
+def plot_errors(rows: Sequence[str], values: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """Error in 3D against error in 2D.
 
-    Of each row: its runs as small dots, their mean as a large one with standard deviations, and
-    the way of the mean in training as a thin line. Runs whose errors are not finite are left out.
+    Small dots are runs; a large dot with bars is a row's mean and standard deviation; a thin line
+    is the mean in training. Runs whose errors are not finite are left out.
     """
     figure = Figure((1.7 * _WIDTH, 1.7 * _HEIGHT), layout='constrained')
-    axis = figure.subplots()
-    ends = []
+    axis, ends = figure.subplots(), []
     for row, color in zip(rows, _colors(len(rows)), strict=True):
-        found = [v for v in values(row) if {_ERROR_2D, _ERROR_3D} <= v.keys()]
-        points = np.array([[v[_ERROR_2D], v[_ERROR_3D]] for v in found]).reshape(-1, 2)
+        found = values[values['row'] == row].pivot(index='run', columns='metric', values='value')
+        points = found.reindex(columns=_ERRORS).to_numpy()
         points = points[np.isfinite(points).all(axis=1)]
         if not len(points):
             continue
         ends.append(points)
-        way = [_mean_curve(row, name)[1] for name in (_ERROR_2D, _ERROR_3D)]
-        axis.plot(*way, color=color, alpha=0.35, linewidth=0.8)
+        means = [_curves_of(curves, row, metric).dropna().mean(axis=1) for metric in _ERRORS]
+        way = pd.concat(means, axis=1).dropna().to_numpy()
+        axis.plot(*way.T, color=color, alpha=0.35, linewidth=0.8)
         axis.scatter(*points.T, s=10, color=color)
         spread = points.std(axis=0, ddof=1) if len(points) > 1 else (0, 0)
         axis.errorbar(
             *points.mean(axis=0)[:, None], xerr=spread[0], yerr=spread[1], fmt='o', markersize=8,
-            capsize=3, color=color, label=row.name,
+            capsize=3, color=color, label=row,
         )  # fmt: skip
     if ends:
-        _frame(axis, np.concatenate(ends))
-    axis.set(xlabel=f'2D error, {_ERROR_2D}', ylabel=f'3D error, {_ERROR_3D}')
-    _legend(figure, len(rows))
+        _frame_ends(axis, np.concatenate(ends))
+    axis.set(xlabel=f'2D error, {_ERRORS[0]}', ylabel=f'3D error, {_ERRORS[1]}')
+    _add_legend(figure, len(rows))
     return figure
 
 
-def _frame(axis, points: np.ndarray) -> None:
-    """Show the ends of all ways with some room around: their beginnings are far away."""
+def _curves_of(curves: pd.DataFrame, row: str, metric: str) -> pd.DataFrame:
+    """A metric of a row's runs: steps down, runs across."""
+    chosen = curves[(curves['row'] == row) & (curves['metric'] == metric)]
+    return chosen.pivot(index='step', columns='run', values='value')
+
+
+def _frame_ends(axis: Axes, points: np.ndarray) -> None:
+    """Shows the final scores with some room around: those of the first steps are far away."""
     low, high = points.min(axis=0), points.max(axis=0)
     room = np.maximum(0.6 * (high - low), 0.02 * high + 1e-9)
     axis.set_xlim(low[0] - room[0], high[0] + room[0])
     axis.set_ylim(low[1] - room[1], high[1] + room[1])
 
 
-def _legend(figure: Figure, count: int) -> None:
+def _add_legend(figure: Figure, count: int) -> None:
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside lower center', ncols=min(count, 4), fontsize=8)
 
 
-def _colors(count: int) -> list:
-    """One for each row: ten that are easy to tell apart, or a scale."""
+def _colors(count: int) -> list[tuple]:
+    """One color for each row: ten that are easy to tell apart, or a scale."""
     if count <= 10:
         return [matplotlib.colormaps['tab10'](i) for i in range(count)]
     return [matplotlib.colormaps['viridis'](i / (count - 1)) for i in range(count)]
-
-
-def _curve(run: Run, name: str) -> tuple[list[int], list[float]]:
-    """Steps, and scores at them."""
-    found = {step: scores[name] for step, scores in run.evaluations.items() if name in scores}
-    return list(found), list(found.values())
-
-
-def _mean_curve(row: 'Row', name: str) -> tuple[list[int], list[float]]:
-    """Steps that all runs of a row with any score have reached, and the mean scores at them."""
-    curves = [dict(zip(*_curve(run, name), strict=True)) for run in row.runs]
-    curves = [curve for curve in curves if curve]
-    steps = [s for s in (curves[0] if curves else ()) if all(s in curve for curve in curves)]
-    return steps, [float(np.mean([curve[s] for curve in curves])) for s in steps]
