@@ -163,7 +163,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         for start in range(0, count, _CLIP_FRAMES):
             clip = start // _CLIP_FRAMES
             rng = np.random.default_rng((self._settings.seed, stream, clip))
-            kind = motion.draw_kind(rng)
+            kind = motion.sample_kind(rng)
             poses = motion.generate(
                 rng, kind, min(_CLIP_FRAMES, count - start), _CLIP_FPS
             ).body_pose

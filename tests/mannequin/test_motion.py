@@ -7,7 +7,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import skeleton
-from tokenhmr_jax.mannequin import kinematics, motion
+from tokenhmr_jax.mannequin import motion
+from tokenhmr_jax.mannequin.movement import kinematics
 
 J = {name: i for i, name in enumerate(skeleton.JOINTS)}
 SIDES = (('left', 1), ('right', -1))
@@ -116,7 +117,7 @@ def test_every_pose_is_within_the_table(many):
                 vector = body[:, joint - 1] * (kinematics.MIRROR if right else 1)
                 rotation = Rotation.from_rotvec(vector).as_matrix()
                 angles = kinematics.to_swing_twist(rotation, axis)[:, None]
-                swing, twist = kinematics.excess(angles, [joint], axis)
+                swing, twist = kinematics.limit_ratio(angles, [joint], axis)
                 assert swing.max() < 1.001 and twist.max() < 1.001, skeleton.JOINTS[joint]
 
 

@@ -1,18 +1,20 @@
-"""A human body built by code, in SMPL's own parametrisation and with its file keys.
+"""The licence-free body model, in SMPL's own parametrisation and with its file keys.
 
-No licensed file is needed: the mannequin loads, poses and trains like SMPL, with the same counts,
-kinematic tree and landmark vertices, but its skin, shapes and weights are its own.
+The mannequin loads, poses and trains like SMPL: same counts, kinematic tree and landmark vertices.
+Its skin, shapes and weights are its own.
 """
 
+import os
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from tokenhmr_jax.body.skeleton import LANDMARKS, PARENTS
-from tokenhmr_jax.mannequin import form, rig, shape, surface
+from tokenhmr_jax.mannequin.anatomy import form, rig, shape_space
+from tokenhmr_jax.mannequin.anatomy.skin import Skin, build_skin
 
-FLOOR = -1.15  # metres: where the feet stand, so that the pelvis is near (0, -0.2, 0)
+FLOOR = -1.15  # y of the soles, metres, so that the pelvis is near (0, -0.2, 0)
 
 
 def mannequin_arrays() -> dict[str, np.ndarray]:
@@ -24,15 +26,15 @@ def mannequin_arrays() -> dict[str, np.ndarray]:
     Returns:
         v_template (6890, 3), f (13776, 3) uint32 counter-clockwise from outside, shapedirs
         (6890, 3, 10), posedirs (6890, 3, 207), weights (6890, 24), J_regressor (24, 6890),
-        kintree_table (2, 24) uint32, J (24, 3), and beyond SMPL's file: joint_regressor_extra
+        kintree_table (2, 24) uint32, J (24, 3). Not in SMPL's file: joint_regressor_extra
         (19, 6890), the rows of `SMPL_to_J19`, and mirror (6890,), each vertex's mirror image.
     """
-    skin = _ordered(surface.skin())
+    skin = _with_landmarks(build_skin())
     faces = np.concatenate([skin.quads[:, [0, 1, 2]], skin.quads[:, [0, 2, 3]]])
     weights = rig.skinning_weights(skin)
-    directions, moves = shape.shape_directions(skin.vertices, faces, weights)
+    directions, moves = shape_space.shape_directions(skin.vertices, faces, weights)
     joints = rig.rest_joints()
-    regress = partial(shape.regressor, skin.vertices, directions, skin.partner)
+    regress = partial(shape_space.fit_regressor, skin.vertices, directions, skin.partner)
     parents = np.array(PARENTS)
     floor = np.array([0.0, FLOOR, 0.0])
     return {
@@ -46,13 +48,13 @@ def mannequin_arrays() -> dict[str, np.ndarray]:
         'kintree_table': np.stack(
             [np.where(parents < 0, 2**32 - 1, parents), np.arange(24)]
         ).astype(np.uint32),
-        'joint_regressor_extra': regress(*shape.keypoint_targets(joints, moves)),
+        'joint_regressor_extra': regress(*shape_space.keypoint_targets(joints, moves)),
         'mirror': skin.partner,
     }
 
 
-def write_mannequin(path) -> None:
-    """Writes `arrays()` as an `.npz` file.
+def write_mannequin(path: str | os.PathLike) -> None:
+    """Writes `mannequin_arrays()` as an `.npz` file.
 
     Raises:
         ValueError: `path` does not end in .npz.
@@ -62,14 +64,14 @@ def write_mannequin(path) -> None:
     np.savez_compressed(path, **mannequin_arrays())
 
 
-def _ordered(skin):
+def _with_landmarks(skin):
     """The skin with its vertices renumbered so that each landmark has SMPL's index."""
     names = skin.names | _face_landmarks(skin)
     order = np.full(len(skin.vertices), -1)
     order[list(LANDMARKS.values())] = [names[name] for name in LANDMARKS]
     order[order < 0] = np.setdiff1d(np.arange(len(order)), order)
     new = np.argsort(order)
-    return surface.Skin(
+    return Skin(
         skin.vertices[order],
         new[skin.quads],
         skin.parts[order],

@@ -1,21 +1,28 @@
-"""Procedural human motion: poses for every part of the program without a licensed file.
+"""Procedural human motion, which needs no licensed file.
 
-`generate` draws one clip of a *kind* (standing, walking, ...). Feet and hands follow paths drawn at
-random, limbs meet them by two-bone inverse kinematics, everything else wanders smoothly, and every
-joint stays within the limits of `kinematics.LIMITS`. Inside, the frame is SMPL's (y up, facing +z);
-the result is z up like AMASS, so one clip is what one AMASS file holds.
+`generate` draws one clip of a *kind* (standing, walking, ...). Feet and hands follow random paths,
+limbs meet them by two-bone inverse kinematics, all else wanders smoothly. Every joint stays within
+`kinematics.LIMITS`. Inside, the frame is SMPL's (y up, facing +z); a clip is z up, as in AMASS.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
-from tokenhmr_jax.mannequin import kinematics
-from tokenhmr_jax.mannequin.choreography import wander
-from tokenhmr_jax.mannequin.kinematics import to_matrix
-from tokenhmr_jax.mannequin.motion_kinds import KINDS
+from tokenhmr_jax.mannequin.movement import floor, kinematics, locomotion, upright
+from tokenhmr_jax.mannequin.movement.choreography import wander
+from tokenhmr_jax.mannequin.movement.kinematics import to_matrix
 
-# How often each kind is drawn: people mostly stand, walk, sit and use their hands.
+# A kind takes a generator and times, and returns a `choreography.Clip`.
+KINDS = {
+    kind.__name__: kind
+    for kind in (
+        upright.standing, locomotion.walking, upright.reaching, floor.sitting, floor.crouching,
+        floor.lying, locomotion.running, upright.kicking, locomotion.jumping, upright.stretching,
+    )
+}  # fmt: skip
+# Frequency of each kind: people mostly stand, walk, sit and use their hands.
 SHARES = {
     'standing': 0.22,
     'walking': 0.2,
@@ -33,34 +40,31 @@ MIRROR_X = np.array([-1.0, 1.0, 1.0])
 
 
 class Motion(NamedTuple):
-    """N frames of one body, as in AMASS: metres, z up; axis-angle in radians, float32.
+    """Frames of one body, as in AMASS: metres, z up; axis-angle in radians, float32.
 
-    global_orient (N, 3): of the pelvis in the z-up world. body_pose (N, 21, 3): joints 1 to 21.
-    transl (N, 3): where the pelvis joint is, such that the body stands on the ground z = 0 (exact
-    for the stick figure; SMPL's own transl differs by its pelvis' rest position).
+    global_orient: of the pelvis in the z-up world. body_pose: joints 1 to 21.
+    transl: place of the pelvis joint; the stick figure stands exactly on the ground z = 0. SMPL's
+    own transl differs by its pelvis' rest position.
     """
 
-    global_orient: np.ndarray
-    body_pose: np.ndarray
-    transl: np.ndarray
+    global_orient: Float[np.ndarray, 'N 3']
+    body_pose: Float[np.ndarray, 'N 21 3']
+    transl: Float[np.ndarray, 'N 3']
 
 
-def draw_kind(rng: np.random.Generator) -> str:
-    """One of `KINDS`, each as often as `SHARES` says."""
+def sample_kind(rng: np.random.Generator) -> str:
+    """One of `KINDS`, with the frequencies of `SHARES`."""
     return str(rng.choice(list(SHARES), p=list(SHARES.values())))
 
 
 def generate(rng: np.random.Generator, kind: str, num_frames: int, fps: float = 30.0) -> Motion:
-    """Draws a clip.
+    """Draws a clip or, as often, its mirror image.
 
     Args:
-      rng: numpy Generator; the clip depends on nothing else.
+      rng: the clip depends on its state alone.
       kind: one of `KINDS`.
       num_frames: N.
       fps: frames per second.
-
-    Returns:
-      `Motion`. Its mirror image was as likely.
 
     Raises:
       ValueError: unknown kind, or not at least one frame.
@@ -77,7 +81,7 @@ def generate(rng: np.random.Generator, kind: str, num_frames: int, fps: float = 
 
 
 def mirror(motion: Motion) -> Motion:
-    """The mirror image across the plane x = 0 of the world; mirroring twice changes nothing."""
+    """The mirror image across the plane x = 0 of the world."""
     return Motion(
         motion.global_orient * kinematics.MIRROR.astype(motion.global_orient.dtype),
         kinematics.mirror_body(motion.body_pose),
@@ -98,7 +102,7 @@ def _to_world(figure, flight, heading):
 
 
 def _stance_path(joints, flight):
-    """Horizontal path (N, 2) of the pelvis on which the foot that touches the ground stays put."""
+    """Horizontal path (N, 2) of the pelvis on which the foot on the ground does not slide."""
     lowest = np.argmin(joints[:-1, :, 2] - kinematics.FLESH, axis=1)
     rows = np.arange(len(lowest))
     step = joints[rows, lowest, :2] - joints[rows + 1, lowest, :2]

@@ -1,10 +1,12 @@
-"""What moves the mannequin: its joints, skinning weights and pose correctives."""
+"""The mannequin's rig: joints, skinning weights and pose correctives."""
 
 import numpy as np
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body.skeleton import JOINT_TWINS, JOINTS, PARENTS
-from tokenhmr_jax.mannequin import form, surface
+from tokenhmr_jax.mannequin.anatomy import form
+from tokenhmr_jax.mannequin.anatomy.skin import Skin, neighbour_mean
 
 # fmt: off
 POSITIONS = {  # metres, y from the floor; the right side mirrors the left
@@ -33,12 +35,12 @@ PASSAGES = {
 
 
 # fmt: on
-# How much of the arc a joint's surface takes; where muscles flatten, less.
+# Share of the arc that a joint's surface takes; less where muscles flatten.
 ROUNDNESS = {'left_shoulder': 0.4, 'right_shoulder': 0.4, 'left_hip': 0.6, 'right_hip': 0.6}
 
 
-def rest_joints() -> np.ndarray:
-    """Joints (24, 3) at rest, metres, y from the floor."""
+def rest_joints() -> Float[np.ndarray, '24 3']:
+    """Joints at rest, metres, y from the floor."""
     mirror = np.array([-1.0, 1.0, 1.0])
     return np.array(
         [
@@ -50,17 +52,17 @@ def rest_joints() -> np.ndarray:
     )
 
 
-def smoothstep(x):
+def _smoothstep(x):
     """0 below -1, 1 above 1, smooth between."""
     x = np.clip((x + 1.0) / 2.0, 0.0, 1.0)
     return x * x * x * (x * (6.0 * x - 15.0) + 10.0)
 
 
-def skinning_weights(skin) -> np.ndarray:
-    """Weights (V, 24): rows sum to 1, at most four are not zero.
+def skinning_weights(skin: Skin) -> Float[np.ndarray, 'V 24']:
+    """Skinning weights: rows sum to 1, at most four entries are not zero.
 
     A vertex follows a joint as far as it follows the joint's parent and lies beyond the joint's
-    passage; what a joint does not hand on to its children is its own weight.
+    passage. A joint's weight is the part that its children do not take over.
     """
     v, position = skin.vertices, rest_joints()
     follow = np.zeros((len(v), 24))
@@ -69,7 +71,7 @@ def skinning_weights(skin) -> np.ndarray:
         if name in PASSAGES:
             normal, offset, width = PASSAGES[name]
             across = (v - position[j]) @ (np.asarray(normal) / np.linalg.norm(normal))
-            follow[:, j] = smoothstep((across - offset) / width) * _window(skin, name)
+            follow[:, j] = _smoothstep((across - offset) / width) * _window(skin, name)
     follow[:, JOINTS.index('left_collar')] *= 1.0 - follow[:, JOINTS.index('neck')]
     for j, other in enumerate(JOINT_TWINS):
         if JOINTS[j].startswith('right'):
@@ -80,7 +82,7 @@ def skinning_weights(skin) -> np.ndarray:
     for j in range(1, 24):
         weights[:, PARENTS[j]] -= follow[:, j]
     weights = np.maximum(weights, 0.0)
-    mean = surface.neighbour_mean(skin.quads, len(v))
+    mean = neighbour_mean(skin.quads, len(v))
     for _ in range(3):
         weights = 0.5 * weights + 0.5 * (mean @ weights)
     fourth = np.sort(weights, axis=1)[:, -4, None]
@@ -90,29 +92,30 @@ def skinning_weights(skin) -> np.ndarray:
 
 
 def _window(skin, name):
-    """Where (V,) in [0, 1] a joint may act at all."""
+    """Upper bound (V,) in [0, 1] of a joint's influence."""
     x, y, _ = skin.vertices.T
     parts = np.array(form.PARTS)[skin.parts]
     if name == 'left_hip':  # the midline between the legs stays with the pelvis
         low = np.isin(parts, ('torso', 'leg', 'foot', *form.TOES))
-        return low * smoothstep(x / 0.05) * (1.0 - 0.7 * np.exp(-((x / 0.035) ** 2)))
+        return low * _smoothstep(x / 0.05) * (1.0 - 0.7 * np.exp(-((x / 0.035) ** 2)))
     if name == 'left_collar':
-        return smoothstep((x - 0.045) / 0.05)
+        return _smoothstep((x - 0.045) / 0.05)
     if name == 'neck':
-        return np.maximum(smoothstep((0.095 - np.abs(x)) / 0.04), smoothstep((y - 1.47) / 0.03))
+        return np.maximum(_smoothstep((0.095 - np.abs(x)) / 0.04), _smoothstep((y - 1.47) / 0.03))
     if name == 'left_hand':
         return (parts != 'thumb').astype(float)
     return np.ones(len(x))
 
 
-def pose_correctives(vertices, weights) -> np.ndarray:
-    """Offsets (V, 3, 207), linear in (R - I) of joints 1 to 23, that keep limbs round.
+def pose_correctives(
+    vertices: Float[np.ndarray, 'V 3'], weights: Float[np.ndarray, 'V 24']
+) -> Float[np.ndarray, 'V 3 207']:
+    """Vertex offsets, linear in (R - I) of joints 1 to 23, that keep bent limbs round.
 
-    Linear blending moves a vertex that follows a joint by the fraction w along the chord from
-    rest to rotated place, into the limb; what is wanted is the arc: the rotation's w-th power
-    about the joint. The offset that turns one into the other is a matrix, depending on w and R
-    alone, times the vertex's place from the joint; least squares over rotations makes it linear
-    in R - I.
+    Linear blending moves a vertex of weight w along the chord between its rest and its rotated
+    place, into the limb. It should move along the arc: by the rotation's w-th power about the
+    joint. The offset between the two is a matrix, which depends on w and R alone, times the
+    vertex's place from the joint. Least squares over rotations makes it linear in R - I.
     """
     position = rest_joints()
     follow = weights.copy()
@@ -134,7 +137,7 @@ def pose_correctives(vertices, weights) -> np.ndarray:
 
 
 def _arc_matrices(w):
-    """Matrices (9, 3, 3), one per entry of R - I, that best give the arc's offset at fraction w."""
+    """Least-squares matrices (9, 3, 3), one per entry of R - I, of the arc's offset at weight w."""
     grid = np.stack(np.meshgrid(*[(-1, 0, 1)] * 3, indexing='ij'), -1).reshape(-1, 3)
     grid = grid[np.abs(grid).sum(axis=1) > 0]
     axes = grid / np.linalg.norm(grid, axis=1, keepdims=True)

@@ -1,35 +1,39 @@
-"""The mannequin's topology: half a body of quads, modelled ring by ring, and its subdivision.
+"""The mannequin's topology: a cage of quads for half the body, and its subdivision.
 
-Connectivity is decided by integers alone, so it is the same on every machine. The cage covers
-x >= 0 (the body's left); its 861 quads, subdivided once and mirrored, give 6888 quads and, the
-surface being closed and of genus 0, 6888 + 2 = 6890 vertices.
+Only integers decide the connectivity: it is the same on every machine. The cage covers x >= 0, the
+body's left. Its 861 quads, subdivided once and mirrored, give 6888 quads. The surface is closed and
+of genus 0, so it has 6888 + 2 = 6890 vertices.
 """
 
 import itertools
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from tokenhmr_jax.mannequin import form, rings
+from tokenhmr_jax.mannequin.anatomy import form, rings
 
 
 class QuadMesh(NamedTuple):
-    """`points` (N, 3) metres, `quads` (Q, 4) counter-clockwise seen from outside, `parts` (N,)
-    index into `mannequin_form.PARTS`, and vertex indices by `names`."""
+    """Quads, counter-clockwise seen from outside.
 
-    points: np.ndarray
-    quads: np.ndarray
-    parts: np.ndarray
+    points: metres. parts: indices into `form.PARTS`. names: vertex indices of landmarks.
+    """
+
+    points: Float[np.ndarray, 'N 3']
+    quads: Int[np.ndarray, 'Q 4']
+    parts: Int[np.ndarray, ' N']
     names: dict[str, int]
 
 
 class Cage:
-    """Grows tubes of quads from loops of vertices."""
+    """A mesh that grows by tubes of quads from loops of vertices."""
 
     def __init__(self):
         self.points, self.parts, self.quads, self.tips = [], [], [], {}
 
-    def loop(self, points, part: str) -> list[int]:
+    def loop(self, points: Float[np.ndarray, 'N 3'], part: str) -> list[int]:
+        """Adds vertices; returns their indices."""
         first = len(self.points)
         self.points.extend(np.asarray(points, float))
         self.parts.extend([form.PARTS.index(part)] * len(points))
@@ -52,7 +56,7 @@ class Cage:
         return start
 
     def cap(self, loop, name=None):
-        """Closes a loop of 2n vertices with n - 1 quads; `name` marks the middle of them."""
+        """Closes a loop of 2n vertices with n - 1 quads; `name` marks their middle."""
         n = len(loop) // 2
         for i in range(n - 1):
             self.quads.append((loop[i + 1], loop[i], loop[-1 - i], loop[-2 - i]))
@@ -212,9 +216,13 @@ def subdivide(cage: Cage) -> QuadMesh:
     return QuadMesh(result, fine.reshape(-1, 4), all_parts, names)
 
 
-def mirror_index(half: QuadMesh) -> tuple[np.ndarray, np.ndarray]:
-    """For the whole body: `source` (V,), the half vertex each one is or mirrors (the half's own
-    come first), and `partner` (V,), its mirror image. Vertices on the border are their own."""
+def mirror_index(half: QuadMesh) -> tuple[Int[np.ndarray, ' V'], Int[np.ndarray, ' V']]:
+    """Indices that mirror the half body into the whole one.
+
+    Returns:
+        source: the half body's vertex that each vertex is or mirrors; the half's own come first.
+        partner: each vertex's mirror image; a vertex on the border is its own.
+    """
     n = len(half.points)
     sides = np.sort(np.stack([half.quads, np.roll(half.quads, -1, 1)], 2).reshape(-1, 2), axis=1)
     edges, uses = np.unique(sides, axis=0, return_counts=True)

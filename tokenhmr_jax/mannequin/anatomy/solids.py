@@ -1,9 +1,10 @@
-"""The solids that the mannequin's form is made of: lofts and capsules, and reliefs upon them."""
+"""Solids of the mannequin's form: lofts and capsules, and reliefs on their surface."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
 AXES = {'x': (0, 1, 2), 'y': (1, 0, 2), 'z': (2, 0, 1)}  # along, u, v
@@ -11,12 +12,12 @@ SAMPLES = 512
 
 
 class Loft:
-    """A tube along a coordinate axis whose cross-section has a radius each way.
+    """A tube along a coordinate axis with superelliptic sections.
 
-    Rows are (t, centre u, centre v, radius -u, +u, -v, +v, exponent): the section is a
-    superellipse, quadrant by quadrant. Squared radii are interpolated, so ends close roundly.
-    `skew` (slope, pivot, length) slants sections: t runs back by slope * (u - pivot), in full
-    from t = length on, not at all where t < 0.
+    A row is (t, centre u, centre v, radius -u, +u, -v, +v, exponent): each quadrant of the section
+    has its own radii. Squared radii are interpolated, so ends close roundly. `skew` (slope, pivot,
+    length) slants sections: t runs back by slope * (u - pivot), in full from t = length on, not at
+    all where t < 0.
     """
 
     def __init__(self, axis: str, rows, skew=(0.0, 0.0, 1.0)):
@@ -28,16 +29,18 @@ class Loft:
         table[:, 2:6] = np.sqrt(np.maximum(table[:, 2:6], 1e-6))
         self.table = table
 
-    def section(self, t):
-        """Interpolated columns (N, 7) at t (N,), and how far t lies beyond the ends (N,)."""
+    def section(
+        self, t: Float[np.ndarray, ' N']
+    ) -> tuple[Float[np.ndarray, 'N 7'], Float[np.ndarray, ' N']]:
+        """Interpolated columns of the rows at t, and the distance of t beyond the ends."""
         inside = np.clip(t, self.low, self.high)
         position = (inside - self.low) * ((SAMPLES - 1) / (self.high - self.low))
         i = np.minimum(position.astype(int), SAMPLES - 2)
         fraction = (position - i)[:, None]
         return self.table[i] * (1 - fraction) + self.table[i + 1] * fraction, np.abs(t - inside)
 
-    def distance(self, points):
-        """Roughly the signed distance (N,), negative inside."""
+    def distance(self, points: Float[np.ndarray, 'N 3']) -> Float[np.ndarray, ' N']:
+        """Roughly the signed distance, negative inside."""
         along, u, v = self.axis
         s, beyond = self.section(points[:, along] + self._slant(points[:, along], points[:, u]))
         du, dv = points[:, u] - s[:, 0], points[:, v] - s[:, 1]
@@ -47,8 +50,10 @@ class Loft:
         radial = ((np.abs(du) / ru) ** n + (np.abs(dv) / rv) ** n + 1e-12) ** (1 / n)
         return (radial - 1) * np.sqrt(ru * rv) + beyond
 
-    def ring(self, t, degrees):
-        """Points (K, 3) on the section at t (one or K); angles (K,) run from +v towards +u."""
+    def ring(
+        self, t: float | Float[np.ndarray, ' K'], degrees: Float[np.ndarray, ' K']
+    ) -> Float[np.ndarray, 'K 3']:
+        """Points on the section at t; angles run from +v towards +u."""
         along, u, v = self.axis
         s = self.section(np.broadcast_to(np.asarray(t, float), np.shape(degrees)))[0]
         sin, cos = np.sin(np.deg2rad(degrees)), np.cos(np.deg2rad(degrees))
@@ -67,7 +72,7 @@ class Loft:
 
 @dataclass(frozen=True)
 class Capsule:
-    """A tapered capsule from a to b, its section scaled by `flat` along the unit vector `up`."""
+    """A tapered capsule from a to b; its section is scaled by `flat` along the unit vector `up`."""
 
     a: tuple[float, float, float]
     b: tuple[float, float, float]
@@ -76,7 +81,8 @@ class Capsule:
     up: tuple[float, float, float] = (0.0, 1.0, 0.0)
     flat: float = 1.0
 
-    def distance(self, points):
+    def distance(self, points: Float[np.ndarray, 'N 3']) -> Float[np.ndarray, ' N']:
+        """Roughly the signed distance, negative inside."""
         a, b, up = (np.asarray(x, float) for x in (self.a, self.b, self.up))
         along = b - a
         t = np.clip((points - a) @ along / max(along @ along, 1e-12), 0.0, 1.0)

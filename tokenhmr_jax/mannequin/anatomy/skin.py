@@ -1,30 +1,34 @@
-"""The mannequin's skin: the subdivided cage, drawn onto the implicit surface."""
+"""The mannequin's skin: the subdivided cage, projected onto the implicit surface."""
 
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from jaxtyping import Float, Int
 
-from tokenhmr_jax.mannequin import cage, form
+from tokenhmr_jax.mannequin.anatomy import cage, form
 
 ITERATIONS = 16
 SMOOTHING = 0.5
-STEP = 1e-4  # metres, of the gradient's differences
-LONGEST_MOVE = 0.01  # metres a projection may move a vertex, so that none jumps to another limb
+STEP = 1e-4  # metres, of the gradient's finite differences
+LONGEST_MOVE = 0.01  # metres per projection: no vertex jumps to another limb
 
 
 class Skin(NamedTuple):
-    """`vertices` (V, 3) metres with y from the floor, `quads` (Q, 4), `parts` (V,) index into
-    `mannequin_form.PARTS`, vertex indices by `names`, and each vertex's mirror `partner` (V,)."""
+    """The surface of the whole body.
 
-    vertices: np.ndarray
-    quads: np.ndarray
-    parts: np.ndarray
+    vertices: metres, y from the floor. parts: indices into `form.PARTS`. names: vertex indices of
+    landmarks. partner: each vertex's mirror image.
+    """
+
+    vertices: Float[np.ndarray, 'V 3']
+    quads: Int[np.ndarray, 'Q 4']
+    parts: Int[np.ndarray, ' V']
     names: dict[str, int]
-    partner: np.ndarray
+    partner: Int[np.ndarray, ' V']
 
 
-def skin() -> Skin:
+def build_skin() -> Skin:
     """The whole body at rest; the left half's vertices come first."""
     half = cage.subdivide(cage.half_body())
     source, partner = cage.mirror_index(half)
@@ -45,15 +49,17 @@ def _whole(points, source):
     return vertices
 
 
-def edges_of(quads) -> np.ndarray:
-    """Unique edges (E, 2) of quads, sorted."""
+def quad_edges(quads: Int[np.ndarray, 'Q 4']) -> Int[np.ndarray, 'E 2']:
+    """Unique edges, sorted."""
     sides = np.stack([quads, np.roll(quads, -1, axis=1)], axis=2).reshape(-1, 2)
     return np.unique(np.sort(sides, axis=1), axis=0)
 
 
-def neighbour_mean(quads, count, lengths=None) -> sp.csr_matrix:
-    """The matrix (V, V) that averages a vertex's neighbours, weighted by 1 / `lengths` (E,)."""
-    i, j = edges_of(quads).T
+def neighbour_mean(
+    quads: Int[np.ndarray, 'Q 4'], count: int, lengths: Float[np.ndarray, ' E'] | None = None
+) -> sp.spmatrix:
+    """The matrix (V, V) that averages a vertex's neighbours, weighted by 1 / `lengths`."""
+    i, j = quad_edges(quads).T
     weight = np.ones(len(i)) if lengths is None else 1.0 / lengths
     matrix = sp.csr_matrix((np.r_[weight, weight], (np.r_[i, j], np.r_[j, i])), (count, count))
     return sp.diags(1.0 / np.asarray(matrix.sum(axis=1)).ravel()) @ matrix
@@ -66,7 +72,7 @@ def _fit(half, source, quads, middle):
     """
     points, count = half.points.copy(), len(half.points)
     start = _whole(points, source)
-    i, j = edges_of(quads).T
+    i, j = quad_edges(quads).T
     mean = neighbour_mean(quads, len(source), np.linalg.norm(start[i] - start[j], axis=1))[:count]
     plain = neighbour_mean(quads, len(source))[:count]
     blend = np.array([form.BLEND[name] for name in form.PARTS])[half.parts]
@@ -87,11 +93,11 @@ def _fit(half, source, quads, middle):
         points += step * np.minimum(1.0, LONGEST_MOVE / np.maximum(length, 1e-12))
     gradient = _value_and_gradient(points, half.parts, blend)[1]
     gradient[middle, 0] = 0.0
-    return points + form.relief(points)[:, None] * _unit(gradient)
+    return points + form.relief_height(points)[:, None] * _unit(gradient)
 
 
 def _digit_ends(half, plain, source):
-    """1 at the vertices (N,) within two edges of a finger's or toe's tip, which stay round."""
+    """1 at the vertices (N,) within two edges of a digit's tip, which stays round."""
     end = np.zeros(len(half.points))
     end[[half.names[f'left_{name}'] for name in form.DIGITS]] = 1.0
     for _ in range(2):

@@ -1,15 +1,16 @@
-"""The mannequin's form: an implicit surface made of lofts, capsules and reliefs.
+"""The mannequin's form: an implicit surface of lofts, capsules and reliefs.
 
 Lengths are metres for a height of 1.70 m; y is measured from the floor here. Segment lengths
 follow Drillis and Contini's fractions of the height (Winter, Biomechanics and Motor Control of
-Human Movement, ch. 4), girths are those of an average adult.
+Human Movement, ch. 4); girths are an average adult's.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from tokenhmr_jax.mannequin.solids import Capsule, Loft, Relief
+from tokenhmr_jax.mannequin.anatomy.solids import Capsule, Loft, Relief
 
 FINGERS = ('index', 'middle', 'ring', 'pinky')
 TOES = ('big_toe', 'second_toe', 'third_toe', 'fourth_toe', 'small_toe')
@@ -100,9 +101,12 @@ ARM = Loft('x', [(x, y, z, d, u, b, f, n) for x, y, z, u, d, f, b, n in [
 
 
 class Digit(NamedTuple):
-    """A finger or toe: its axis `path` (K, 3), radius at its ends, the unit `side` vector (the
-    first column of its cells lies that way), `flat` (height / width), rings, cells across the root
-    and where along it the first ring is."""
+    """A finger or toe.
+
+    path: points of its axis. radii: at root and tip. side: direction of its cells' first column.
+    flat: height / width. segments: rings. cells: across the root. start: the first ring's place
+    along the axis, 0 to 1.
+    """
 
     path: tuple
     radii: tuple[float, float]
@@ -208,11 +212,15 @@ RELIEFS = (
 # fmt: on
 
 
-def signed_distance(points, part, blend):
-    """The body's implicit surface, negative inside, for half-body points (N, 3).
+def signed_distance(
+    points: Float[np.ndarray, 'N 3'], part: Int[np.ndarray, ' N'], blend: Float[np.ndarray, ' N']
+) -> Float[np.ndarray, ' N']:
+    """Distance of half-body points to the body's surface, metres, negative inside.
 
-    `part` (N,) indexes PARTS and selects the solids in play; `blend` (N,) metres is how widely
-    solids melt into each other: -k log sum exp(-distance / k).
+    Args:
+        points: metres.
+        part: index into PARTS; a part's surface is shaped by its solids in NEAR alone.
+        blend: metres over which solids melt together, the k of -k log sum exp(-distance / k).
     """
     value = np.empty(len(points))
     for i in np.unique(part):
@@ -225,8 +233,8 @@ def signed_distance(points, part, blend):
     return value
 
 
-def relief(points):
-    """How far (N,) the reliefs lift the half body's surface at points (N, 3), metres."""
+def relief_height(points: Float[np.ndarray, 'N 3']) -> Float[np.ndarray, ' N']:
+    """Metres by which the reliefs lift the half body's surface."""
     height = np.zeros(len(points))
     for item in RELIEFS:
         q = (points - np.asarray(item.centre)) / np.asarray(item.sigma)

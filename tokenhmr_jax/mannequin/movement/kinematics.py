@@ -1,20 +1,22 @@
 """A posed stick figure with human joint limits and two-bone inverse kinematics, in NumPy.
 
-Frame: SMPL's (metres, y up, the body faces +z, its left is +x, T-pose at rest). Arrays have a
-frame axis N first. A joint's rotation is split into a *swing* of its bone and a *twist* about the
-bone's rest axis, R = swing * twist; both are written as one vector of three angles (radians): the
-component along the bone's axis is the twist, the two others are the swing's rotation vector. Pairs
-of limbs are (N, 2, ...), left first; angles of a right joint are given as their mirror image, a
-left joint's.
+Frame: SMPL's (metres, y up, the body faces +z, its left is +x, T-pose at rest). N is the number of
+frames. A joint's rotation is a *swing* of its bone after a *twist* about the bone's rest axis,
+R = swing * twist. Both are one vector of three angles (radians): the component along the bone's
+axis is the twist, the two others are the swing's rotation vector. Pairs of limbs are (N, 2, ...),
+left first. Angles of a right joint are those of the mirrored left joint.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import skeleton
 
-# Joint positions relative to the parent: an adult of 1.70 m, limbs straight along an axis. The left
-# side and the middle; the right is the mirror image.
+# Joint positions relative to the parent: an adult of 1.70 m, limbs straight along an axis. Left and
+# middle; the right side is the mirror image.
 _OFFSETS = {
     'pelvis': (0, 0, 0), 'hip': (0.088, -0.055, 0), 'knee': (0.01, -0.41, 0),
     'ankle': (0.005, -0.40, 0), 'foot': (0.01, -0.06, 0.125),
@@ -47,7 +49,7 @@ _LIMITS = {
 MIRROR = np.array([1.0, -1.0, -1.0])  # of rotation vectors, across the plane x = 0
 _SIDES = np.array([[1.0], [-1.0]])  # of x, left and right
 
-# How thick the body is around each of the 24 joints (metres): what keeps it above the ground.
+# Radius of the body around each of the 24 joints (metres); keeps it above the ground.
 FLESH = np.array([
     0.10, 0.09, 0.09, 0.10, 0.055, 0.055, 0.11, 0.085, 0.085, 0.11, 0.025, 0.025,
     0.07, 0.07, 0.07, 0.10, 0.06, 0.06, 0.045, 0.045, 0.035, 0.035, 0.025, 0.025,
@@ -59,6 +61,7 @@ GROUPS = {
     'foot': (10, 11), 'collar': (13, 14), 'shoulder': (16, 17), 'elbow': (18, 19),
     'wrist': (20, 21),
 }  # fmt: skip
+BothSides = Float[np.ndarray, 'N 2 3']  # wrists, ankles or poles, left first
 _ARM = ('collar', 'shoulder', 'elbow', 'wrist')
 
 
@@ -72,40 +75,40 @@ def _is_right(joint):
 
 OFFSETS = np.array([_OFFSETS[_part(name)] for name in skeleton.JOINTS])  # (24, 3) metres
 OFFSETS[[_is_right(joint) for joint in range(24)], 0] *= -1
-# (22, 3, 2) radians, by joint: about x, y, z the lowest and highest; right joints like left ones.
+# (22, 3, 2) radians: lowest and highest angle of each joint about x, y, z; right joints as left.
 LIMITS = np.radians([((0, 0),) * 3] + [_LIMITS[_part(name)] for name in skeleton.BODY_JOINTS])
 _SIGN = np.array([MIRROR if _is_right(joint) else np.ones(3) for joint in range(22)])
 UPPER_ARM, FOREARM, THIGH, SHANK = (np.linalg.norm(OFFSETS[joint]) for joint in (18, 20, 4, 7))
 
 
-def twist_axis(group):
+def twist_axis(group: str) -> int:
     """The axis (0, 1, 2) along the bones of a group at rest: x for the arm, y for all else."""
     return 0 if group in _ARM else 1
 
 
-def mirror_body(body_pose):
-    """The mirror image of (N, 21, 3) rotation vectors: left and right trade places."""
+def mirror_body(body_pose: Float[np.ndarray, 'N 21 3']) -> Float[np.ndarray, 'N 21 3']:
+    """The mirror image of rotation vectors: left and right trade places."""
     return body_pose[:, skeleton.BODY_JOINT_TWINS] * MIRROR.astype(body_pose.dtype)
 
 
-def to_matrix(vector):
-    """(..., 3) rotation vectors to (..., 3, 3) matrices."""
+def to_matrix(vector: Float[np.ndarray, '*N 3']) -> Float[np.ndarray, '*N 3 3']:
+    """Rotation vectors to matrices."""
     half = 0.5 * np.linalg.norm(vector, axis=-1, keepdims=True)
     return quaternion_to_matrix(np.concatenate([np.cos(half), 0.5 * sinc(half) * vector], -1))
 
 
-def sinc(x):
+def sinc(x: Float[np.ndarray, '*N']) -> Float[np.ndarray, '*N']:
     """sin(x) / x, which is 1 at 0."""
     return np.sin(x) / np.where(x == 0, 1, x) + (x == 0)
 
 
-def turn_y(angle):
-    """Radians (...) to matrices (..., 3, 3) about the vertical."""
+def rotation_about_y(angle: Float[np.ndarray, '*N']) -> Float[np.ndarray, '*N 3 3']:
+    """Matrices of rotations about the vertical, by radians."""
     return to_matrix(np.stack([np.zeros_like(angle), angle, np.zeros_like(angle)], -1))
 
 
-def quaternion_to_matrix(quaternion):
-    """(..., 4), w first, to (..., 3, 3)."""
+def quaternion_to_matrix(quaternion: Float[np.ndarray, '*N 4']) -> Float[np.ndarray, '*N 3 3']:
+    """Quaternions, w first, to matrices."""
     w, x, y, z = (np.array(quaternion[..., i]) for i in range(4))
     x2, y2, z2 = 2 * x, 2 * y, 2 * z
     wx, wy, wz, xx, xy, xz = w * x2, w * y2, w * z2, x * x2, x * y2, x * z2
@@ -127,23 +130,23 @@ def quaternion_to_matrix(quaternion):
     return matrix.reshape(*w.shape, 3, 3)
 
 
-def quaternion_to_vector(quaternion):
-    """(..., 4), w first, to rotation vectors (..., 3) with angles in [0, pi]."""
+def quaternion_to_vector(quaternion: Float[np.ndarray, '*N 4']) -> Float[np.ndarray, '*N 3']:
+    """Quaternions, w first, to rotation vectors with angles in [0, pi]."""
     quaternion = np.where(quaternion[..., :1] < 0, -quaternion, quaternion)
     sine = np.linalg.norm(quaternion[..., 1:], axis=-1, keepdims=True)
     angle = 2 * np.arctan2(sine, quaternion[..., :1])
     return quaternion[..., 1:] * np.where(sine < 1e-8, 2, angle / np.maximum(sine, 1e-8))
 
 
-def matrix_to_vector(matrix):
-    """(N, 3, 3) to rotation vectors (N, 3) with angles in [0, pi]."""
+def matrix_to_vector(matrix: Float[np.ndarray, 'N 3 3']) -> Float[np.ndarray, 'N 3']:
+    """Matrices to rotation vectors with angles in [0, pi]."""
     return Rotation.from_matrix(matrix).as_rotvec()
 
 
-def to_swing_twist(rotation, axis):
-    """Matrices (..., 3, 3) to swing and twist angles (..., 3); see the module's text.
+def to_swing_twist(rotation: Float[np.ndarray, '*N 3 3'], axis: int) -> Float[np.ndarray, '*N 3']:
+    """Matrices to swing and twist angles; see the module's text.
 
-    The swing is the shortest rotation that takes the bone from rest to where it is.
+    The swing is the shortest rotation that takes the bone from rest to its place.
     """
     p, q = (axis + 1) % 3, (axis + 2) % 3
     bone, other = rotation[..., :, axis], rotation[..., :, p]
@@ -159,8 +162,8 @@ def to_swing_twist(rotation, axis):
     return angles
 
 
-def from_swing_twist(angles, axis):
-    """Swing and twist angles (..., 3) to quaternions (..., 4), w first."""
+def from_swing_twist(angles: Float[np.ndarray, '*N 3'], axis: int) -> Float[np.ndarray, '*N 4']:
+    """Swing and twist angles to quaternions, w first."""
     p, q = (axis + 1) % 3, (axis + 2) % 3
     half_swing = 0.5 * np.hypot(angles[..., p], angles[..., q])
     scale = 0.5 * sinc(half_swing)
@@ -174,10 +177,12 @@ def from_swing_twist(angles, axis):
     return quaternion
 
 
-def excess(angles, joints, axis):
-    """How far swing and twist (N, J) of joints' angles (N, J, 3) are on the way to their limits.
+def limit_ratio(
+    angles: Float[np.ndarray, 'N J 3'], joints: Sequence[int], axis: int
+) -> tuple[Float[np.ndarray, 'N J'], Float[np.ndarray, 'N J']]:
+    """Swing and twist of left or middle joints as a fraction of their limits: 1 is at the limit.
 
-    1 is at the limit. The swing's is the ellipse through the limits about its two axes.
+    The swing's limit is the ellipse through the limits about its two axes.
     """
     limits = LIMITS[list(joints)]
     ratio = angles / np.where(angles < 0, -limits[..., 0], limits[..., 1])
@@ -186,9 +191,11 @@ def excess(angles, joints, axis):
     )
 
 
-def limit(angles, joints, axis):
-    """The angles (N, J, 3) of left or middle joints brought smoothly within their limits."""
-    swing, twist = (_saturate(x) / np.maximum(x, 1e-9) for x in excess(angles, joints, axis))
+def limit_angles(
+    angles: Float[np.ndarray, 'N J 3'], joints: Sequence[int], axis: int
+) -> Float[np.ndarray, 'N J 3']:
+    """Brings the angles of left or middle joints smoothly within their limits."""
+    swing, twist = (_saturate(x) / np.maximum(x, 1e-9) for x in limit_ratio(angles, joints, axis))
     limited = angles * swing[..., None]
     limited[..., axis] = angles[..., axis] * twist
     return limited
@@ -200,14 +207,19 @@ def _saturate(ratio):
     return np.where(ratio < knee, ratio, knee + (1 - knee) * np.tanh((ratio - knee) / (1 - knee)))
 
 
-def unit(vector):
+def unit(vector: Float[np.ndarray, '*N 3']) -> Float[np.ndarray, '*N 3']:
+    """Vectors of length 1."""
     return vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-9)
 
 
-def carry(rest, direction, vector):
-    """`vector` (..., 3) turned as the shortest rotation turns `rest` to `direction` (all unit).
+def turn_along(
+    rest: Float[np.ndarray, '... 3'],
+    direction: Float[np.ndarray, '... 3'],
+    vector: Float[np.ndarray, '... 3'],
+) -> Float[np.ndarray, '... 3']:
+    """Turns `vector` by the shortest rotation from `rest` to `direction`, both of length 1.
 
-    So an elbow or knee keeps its side of a limb that points anywhere but opposite to `rest`.
+    An elbow or knee so keeps its side of a limb that points anywhere but opposite to `rest`.
     """
     total = rest + direction
     shift = np.sum(total * vector, -1, keepdims=True)
@@ -215,18 +227,20 @@ def carry(rest, direction, vector):
     return vector - shift * total + 2 * np.sum(rest * vector, -1, keepdims=True) * direction
 
 
-def two_bone(goal, pole, upper, lower):
+def two_bone(
+    goal: Float[np.ndarray, '*N 3'], pole: Float[np.ndarray, '*N 3'], upper: float, lower: float
+) -> tuple[Float[np.ndarray, '*N 3'], Float[np.ndarray, '*N 3'], float | Float[np.ndarray, '*N']]:
     """Places a hinge between two bones so that their end meets a goal (law of cosines).
 
     Args:
-      goal: (..., 3) from the first joint to the goal; near full length and beyond, the end stays
-        a little short of it, and the limb points at it.
-      pole: (..., 3) the direction in which the hinge (elbow, knee) points.
+      goal: from the first joint to the goal. Near full length and beyond, the limb points at it
+        and its end stays a little short.
+      pole: the direction in which the hinge (elbow, knee) points.
       upper, lower: lengths of the bones.
 
     Returns:
-      The upper bone's direction (..., 3), the direction (..., 3) perpendicular to it in which the
-      hinge points, and the hinge's bend (...) in radians, 0 for a straight limb.
+      The upper bone's direction, the direction perpendicular to it in which the hinge points, and
+      the hinge's bend in radians, 0 for a straight limb.
     """
     distance = np.linalg.norm(goal, axis=-1)
     along = goal / np.maximum(distance, 1e-9)[..., None]
@@ -241,17 +255,19 @@ def two_bone(goal, pole, upper, lower):
 
 
 def _within_reach(distance, length):
-    """Distances up to 0.97 of the limb's length as they are, longer ones ever closer to 0.9985.
+    """Shortens distances beyond 0.97 of the limb's length towards 0.9985 of it.
 
-    Without it the hinge would snap straight: its angle has an infinite slope at full length.
+    Else the hinge would snap straight: its angle has an infinite slope at full length.
     """
     start, room = 0.97 * length, 0.0285 * length
     beyond = np.maximum(distance - start, 0)
     return np.minimum(distance, start) + room * (1 - np.exp(-beyond / room))
 
 
-def rotated(rotation, vector, back=False):
-    """Vectors (..., 3) turned by matrices (..., 3, 3), or back by their inverse."""
+def rotated(
+    rotation: Float[np.ndarray, '... 3 3'], vector: Float[np.ndarray, '... 3'], back: bool = False
+) -> Float[np.ndarray, '... 3']:
+    """Vectors turned by matrices, or back by their inverse."""
     if back:
         return (vector[..., None, :] @ rotation)[..., 0, :]
     return (rotation @ vector[..., None])[..., 0]
@@ -261,35 +277,35 @@ class Figure:
     """N frames of a stick figure, posed group by group from the root outwards.
 
     Attributes:
-      root: (N, 3, 3) orientation of the pelvis in the world.
-      pelvis: (N, 3) its position.
+      root: orientation of the pelvis in the world.
+      pelvis: its position.
     """
 
-    def __init__(self, root, pelvis):
+    def __init__(self, root: Float[np.ndarray, 'N 3 3'], pelvis: Float[np.ndarray, 'N 3']):
         self.root = root
         self.pelvis = pelvis
         self._quaternion = np.zeros((len(root), 21, 4)) + np.array([1.0, 0, 0, 0])
 
-    def bend(self, group, angles):
-        """Sets swing and twist angles (N, J, 3) of a group's joints, within their limits."""
+    def bend(self, group: str, angles: Float[np.ndarray, 'N J 3']) -> None:
+        """Sets swing and twist angles of a group's joints, within their limits."""
         joints, axis = list(GROUPS[group]), twist_axis(group)
-        angles = limit(angles, joints, axis) * _SIGN[joints]
+        angles = limit_angles(angles, joints, axis) * _SIGN[joints]
         self._quaternion[:, np.array(joints) - 1] = from_swing_twist(angles, axis)
 
-    def turn(self, group, rotation):
-        """Sets the matrices (N, 2, 3, 3) of a pair, left ones both, within the joints' limits."""
+    def turn(self, group: str, rotation: Float[np.ndarray, 'N 2 3 3']) -> None:
+        """Sets a pair's rotations, given as left joints, within their limits."""
         axis = twist_axis(group)
         angles = to_swing_twist(rotation, axis)
         # A twist beyond its limit must not jump from one end to the other as it passes pi.
         angles[..., axis] = np.unwrap(angles[..., axis], axis=0)
         self.bend(group, angles)
 
-    def local(self, group):
-        """Rotations (N, J, 3, 3) of a group's joints relative to their parents."""
+    def local(self, group: str) -> Float[np.ndarray, 'N J 3 3']:
+        """Rotations of a group's joints relative to their parents."""
         return quaternion_to_matrix(self._quaternion[:, np.array(GROUPS[group]) - 1])
 
-    def chest(self):
-        """Orientation (N, 3, 3) and position (N, 3) of spine3 in the world."""
+    def chest(self) -> tuple[Float[np.ndarray, 'N 3 3'], Float[np.ndarray, 'N 3']]:
+        """Orientation and position of spine3 in the world."""
         rotation, position = self.root, self.pelvis
         for joint, local in zip(
             GROUPS['spine'], np.moveaxis(self.local('spine'), 1, 0), strict=True
@@ -298,15 +314,15 @@ class Figure:
             rotation = rotation @ local
         return rotation, position
 
-    def shoulders(self):
-        """Orientations (N, 2, 3, 3) of the collars and positions (N, 2, 3) of the shoulders."""
+    def shoulders(self) -> tuple[Float[np.ndarray, 'N 2 3 3'], BothSides]:
+        """Orientations of the collars and positions of the shoulders, in the world."""
         chest, position = self.chest()
         rotation = chest[:, None] @ self.local('collar')
         collar = position[:, None] + OFFSETS[[13, 14]] @ np.swapaxes(chest, -1, -2)
         return rotation, collar + rotated(rotation, OFFSETS[[16, 17]])
 
-    def place_wrists(self, goals, poles):
-        """Brings the wrists to goals (N, 2, 3), elbows pointing along poles, both in the world.
+    def place_wrists(self, goals: BothSides, poles: BothSides) -> None:
+        """Brings the wrists to goals, elbows along poles, both in the world.
 
         Set the collars first.
         """
@@ -317,10 +333,15 @@ class Figure:
         self.turn('shoulder', np.stack([bone, np.cross(bone, hinge), -hinge], -1))
         self.bend('elbow', bend[..., None] * np.array([0, -1.0, 0]))
 
-    def place_legs(self, ankles, poles, feet):
-        """Brings ankles to (N, 2, 3), knees along poles; feet (N, 2, 3, 3) are their orientations.
+    def place_legs(
+        self,
+        ankles: BothSides,
+        poles: BothSides,
+        feet: Float[np.ndarray, 'N 2 3 3'],
+    ) -> None:
+        """Brings ankles to positions, knees along poles, feet to orientations, all in the world.
 
-        All in the world; limits come first.
+        The joints' limits come first.
         """
         root = self.root[:, None]
         mirror = np.concatenate([_SIDES, np.ones((2, 2))], -1)
@@ -334,22 +355,24 @@ class Figure:
         flip = np.where(_SIDES[..., None] > 0, 1, np.outer(MIRROR, MIRROR))
         self.turn('ankle', ankle * flip)
 
-    def body_pose(self):
-        """(N, 21, 3) rotation vectors of joints 1 to 21."""
+    def body_pose(self) -> Float[np.ndarray, 'N 21 3']:
+        """Rotation vectors of joints 1 to 21."""
         return quaternion_to_vector(self._quaternion)
 
-    def clearance(self):
-        """Height (N,) of the lowest point of the body above y = 0."""
+    def clearance(self) -> Float[np.ndarray, ' N']:
+        """Height of the lowest point of the body above y = 0."""
         return np.min(self.joints()[..., 1] - FLESH, axis=1)
 
-    def joints(self):
-        """(N, 24, 3) positions of all joints in the world."""
+    def joints(self) -> Float[np.ndarray, 'N 24 3']:
+        """Positions of all joints in the world."""
         body = quaternion_to_matrix(self._quaternion)
         return joint_positions(np.concatenate([self.root[:, None], body], 1), self.pelvis)
 
 
-def joint_positions(local, pelvis):
-    """Forward kinematics: rotations (N, 22, 3, 3) and pelvis (N, 3) to joints (N, 24, 3)."""
+def joint_positions(
+    local: Float[np.ndarray, 'N 22 3 3'], pelvis: Float[np.ndarray, 'N 3']
+) -> Float[np.ndarray, 'N 24 3']:
+    """Forward kinematics: local rotations to joints in the world."""
     rotations, positions = [local[:, 0]], [pelvis]
     for joint in range(1, skeleton.NUM_JOINTS):
         parent = skeleton.PARENTS[joint]

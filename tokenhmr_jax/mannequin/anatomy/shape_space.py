@@ -1,11 +1,14 @@
-"""How the mannequin varies from person to person, and the regressors of its joints."""
+"""The mannequin's shape directions, and the regressors of its joints and keypoints."""
+
+from collections.abc import Mapping
 
 import numpy as np
+from jaxtyping import Float, Int
 from scipy.optimize import nnls
 
 from tokenhmr_jax.body.skeleton import JOINTS, PARENTS
 from tokenhmr_jax.drawing.render import vertex_normals
-from tokenhmr_jax.mannequin import rig
+from tokenhmr_jax.mannequin.anatomy import rig
 
 
 def _both(name):
@@ -56,8 +59,10 @@ BULGES = {  # Gaussian pushes: centre, sigmas (metres), displacement; mirrored i
 SIZES = tuple(STRETCH)  # in order of decreasing variance
 
 
-def bone_growth(stretch, joints):
-    """Per-joint linear stretch (24, 3) and the joints' own displacement (24, 3)."""
+def bone_growth(
+    stretch: Mapping[str, tuple[float, float, float]], joints: Float[np.ndarray, '24 3']
+) -> tuple[Float[np.ndarray, '24 3'], Float[np.ndarray, '24 3']]:
+    """Linear stretch about each joint, and the joints' own displacement, metres."""
     scale = np.array([stretch.get(name, (0.0, 0.0, 0.0)) for name in JOINTS])
     moved = np.zeros((24, 3))
     for j in range(1, 24):
@@ -66,8 +71,12 @@ def bone_growth(stretch, joints):
     return scale, moved
 
 
-def shape_directions(vertices, faces, weights) -> tuple[np.ndarray, np.ndarray]:
-    """Displacements of the vertices (V, 3, 10) and, for check, of the joints (24, 3, 10)."""
+def shape_directions(
+    vertices: Float[np.ndarray, 'V 3'],
+    faces: Int[np.ndarray, 'F 3'],
+    weights: Float[np.ndarray, 'V 24'],
+) -> tuple[Float[np.ndarray, 'V 3 10'], Float[np.ndarray, '24 3 10']]:
+    """Displacements of vertices and joints per unit of beta, metres."""
     joints = rig.rest_joints()
     normals = vertex_normals(vertices, faces)
     inward = normals[:, 0] * np.sign(vertices[:, 0]) < 0.0
@@ -90,7 +99,7 @@ def shape_directions(vertices, faces, weights) -> tuple[np.ndarray, np.ndarray]:
 
 
 # fmt: off
-KEYPOINTS = (  # J19: the joint it follows, and its place from that joint (metres, left side)
+KEYPOINTS = (  # J19: the joint followed, and the place from that joint (metres, left side)
     ('right_ankle', (0.0, 0.0, 0.0)), ('right_knee', (0.0, 0.0, 0.006)),
     ('right_hip', (0.022, 0.0, 0.0)), ('left_hip', (0.022, 0.0, 0.0)),
     ('left_knee', (0.0, 0.0, 0.006)), ('left_ankle', (0.0, 0.0, 0.0)),
@@ -104,8 +113,10 @@ KEYPOINTS = (  # J19: the joint it follows, and its place from that joint (metre
 # fmt: on
 
 
-def keypoint_targets(joints, moves):
-    """The 19 keypoints (19, 3) and their displacements per shape direction (19, 3, 10)."""
+def keypoint_targets(
+    joints: Float[np.ndarray, '24 3'], moves: Float[np.ndarray, '24 3 10']
+) -> tuple[Float[np.ndarray, '19 3'], Float[np.ndarray, '19 3 10']]:
+    """The 19 extra keypoints and their displacements per unit of beta, metres."""
     at, change = [], []
     scales = np.stack([bone_growth(STRETCH[name], joints)[0] for name in SIZES], axis=2)
     for name, offset in KEYPOINTS:
@@ -116,11 +127,18 @@ def keypoint_targets(joints, moves):
     return np.array(at), np.array(change)
 
 
-def regressor(vertices, directions, partner, targets, changes, count=160) -> np.ndarray:
-    """Rows (K, V) of non-negative weights, summing to 1, that place K points among the vertices.
+def fit_regressor(
+    vertices: Float[np.ndarray, 'V 3'],
+    directions: Float[np.ndarray, 'V 3 10'],
+    partner: Int[np.ndarray, ' V'],
+    targets: Float[np.ndarray, 'K 3'],
+    changes: Float[np.ndarray, 'K 3 10'],
+    count: int = 160,
+) -> Float[np.ndarray, 'K V']:
+    """Fits rows of non-negative weights, summing to 1, that place K points among the vertices.
 
-    Each row reproduces its point at rest and, as well as it can, the point's displacement by each
-    shape direction, from the nearest `count` vertices, with the most even weights that do so.
+    A row reproduces its target at rest and, as well as possible, the target's change per unit of
+    beta, with the most even weights on the nearest `count` vertices.
     """
     rows = np.zeros((len(targets), len(vertices)))
     for row, target, change in zip(rows, targets, changes, strict=True):
