@@ -1,11 +1,11 @@
-"""What a training step asks of each chip, before anything is paid for.
+"""Memory, operations and traffic of a training step on a slice of TPUs.
 
     python -m tokenhmr_jax.plan --config=configs/regressor.py --topology=v5e-32
 
-compiles the real step for a slice of TPUs, which need not be there: the package `libtpu` (in the
-extra `[tpu]`) holds the compiler. Topologies: v4-N, v5p-N (N cores, two a chip, as Google names
-slices), v5e-N, v6e-N (N chips), gpu:N, of those of this machine, and cpu:N. Ends with exit code 1
-if the step does not fit a TPU, whose compiler says so; of others, compare with their memory.
+Compiles the real step. Needs no TPU: the package `libtpu` (extra `[tpu]`) holds the compiler.
+Topologies: v4-N and v5p-N (N cores, two a chip), v5e-N and v6e-N (N chips), gpu:N (GPUs of this
+machine) and cpu:N. The exit code is 1 if the step does not fit a TPU. For GPUs and CPUs, compare
+the sizes with their memory.
 """
 
 import os
@@ -27,9 +27,12 @@ from tokenhmr_jax.types import TrainState
 
 
 class Chip(NamedTuple):
-    """A kind of TPU: bytes of memory, most bfloat16 operations per second, cores in a slice's name.
+    """A kind of TPU (https://cloud.google.com/tpu/docs/system-architecture-tpu-vm).
 
-    From Google's documentation of each, https://cloud.google.com/tpu/docs/system-architecture-tpu-vm.
+    memory: bytes.
+    peak: bfloat16 operations per second.
+    cores: cores per chip, as slices are named.
+    shapes: shape of a slice by its number of chips.
     """
 
     memory: float
@@ -50,17 +53,17 @@ CHIPS = {
 
 
 class Plan(NamedTuple):
-    """What one step asks of each device; sizes in bytes.
+    """Cost of one step on each device; sizes in bytes.
 
-    batch: examples, of all devices.
-    parameters, optimizer: their shares that lie on the device.
-    inputs: all else that goes in: body model, frozen weights, the batch's share.
-    activations: what the gradient keeps of the examples, of one part of the batch.
-    temporaries: all that the compiled step needs beside its inputs, activations included; None if
-      it does not fit.
-    problem: what the compiler says if it does not fit, else None.
-    operations: of matrix products and convolutions.
-    sent: by kind of collective, how many, and the bytes of their results.
+    batch: examples on all devices together.
+    parameters, optimizer: the device's share of them.
+    inputs: other inputs: body model, frozen weights, the share of the batch.
+    activations: arrays that the gradient keeps, for one part of the batch.
+    temporaries: memory of the compiled step beside its inputs, activations included; None if the
+      step does not fit.
+    problem: message of the compiler if the step does not fit, else None.
+    operations: floating-point operations of matrix products and convolutions.
+    sent: number of collectives and bytes of their results, by kind.
     """
 
     batch: int
@@ -75,10 +78,10 @@ class Plan(NamedTuple):
 
 
 def find_devices(topology: str) -> tuple[list[jax.Device], Chip | None]:
-    """The devices of a topology, and the kind of TPU that they are.
+    """Devices of a topology and their kind of TPU; None for GPUs and CPUs.
 
     Raises:
-      ValueError: if there is no such topology, or no such devices here.
+      ValueError: for an unknown topology, or devices that this machine lacks.
     """
     kind, _, number = topology.replace(':', '-').partition('-')
     if not number.isdecimal() or kind not in (*CHIPS, 'gpu', 'cpu'):
@@ -94,12 +97,12 @@ def find_devices(topology: str) -> tuple[list[jax.Device], Chip | None]:
     names = {chips * chip.cores: shape for chips, shape in chip.shapes.items()}
     if int(number) not in names:
         raise ValueError(f'topology {topology!r}: expected {kind}-N with N one of {list(names)}')
-    # Compile only: whatever this machine has is left alone.
+    # Only compiles: the accelerators of this machine stay free.
     jax.config.update('jax_platforms', 'cpu')
     alone = {'TPU_SKIP_MDS_QUERY': '1', 'TPU_ACCELERATOR_TYPE': topology}
     os.environ |= alone | {'TPU_WORKER_HOSTNAMES': 'localhost', 'ALLOW_MULTIPLE_LIBTPU_LOAD': '1'}
     shape = names[int(number)]
-    # Slices of up to a host's chips lie on one host, whose chips have the slice's shape.
+    # A slice smaller than a host has its own shape as the bounds of the host.
     bounds = [int(n) for n in shape.split('x')] + [1] * (3 - len(shape.split('x')))
     hosts = {} if np.prod(bounds) >= 4 else {'chips_per_host_bounds': bounds}
     found = topologies.get_topology_desc(f'{kind}:{shape}', 'tpu', **hosts)
@@ -114,9 +117,9 @@ def _local_devices(kind: str) -> list[jax.Device]:
 
 
 def make_plan(config: ml_collections.ConfigDict, devices: Sequence[jax.Device]) -> Plan:
-    """Compile the training step of a config for devices, and see what it asks of each.
+    """Compiles the training step of a config for devices, and measures its cost.
 
-    The body is the mannequin, whose arrays have the sizes of SMPL's: no file is needed.
+    Uses the mannequin, whose arrays have the sizes of SMPL's, so no body file is needed.
     """
     config = ml_collections.ConfigDict(config.to_dict())
     config.update({name: '' for name in ('body_male', 'body_female') if name in config})
@@ -129,13 +132,8 @@ def make_plan(config: ml_collections.ConfigDict, devices: Sequence[jax.Device]) 
     frozen = _shapes(task.frozen(), sharding.replicated(mesh))
     batch = _shapes(task.batch_shapes(), sharding.batch_sharding(mesh))
     step = make_step(task, tx, mesh, parts)
-    problem, compiled = None, None
-    try:
-        compiled = step.lower(state, frozen, batch, config.seed).compile()
-    except jax.errors.JaxRuntimeError as error:
-        if 'RESOURCE_EXHAUSTED' not in str(error):
-            raise
-        problem = next(line for line in str(error).splitlines() if 'RESOURCE_EXHAUSTED' in line)
+    compiled, problem = _compile(step, state, frozen, batch, config.seed)
+    text = compiled.as_text() if compiled else ''
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state, frozen, batch))
     return Plan(
         batch=config.batch_size,
@@ -146,20 +144,34 @@ def make_plan(config: ml_collections.ConfigDict, devices: Sequence[jax.Device]) 
         temporaries=compiled and compiled.memory_analysis().temp_size_in_bytes,
         problem=problem,
         operations=flops.count_flops(step, *one, config.seed) / len(devices),
-        sent=collectives.totals(collectives.find_collectives(compiled.as_text()))
-        if compiled
-        else {},
+        sent=collectives.totals(collectives.find_collectives(text)),
     )
 
 
-def largest(config: ml_collections.ConfigDict, devices: Sequence[jax.Device], known: Plan) -> int:
-    """The largest batch that fits, among those that double the examples on each device.
+def _compile(step: Any, *arguments: Any) -> tuple[Any, str | None]:
+    """The compiled step, or None and the compiler's message if the step does not fit."""
+    try:
+        return step.lower(*arguments).compile(), None
+    except jax.errors.JaxRuntimeError as error:
+        lines = [line for line in str(error).splitlines() if 'RESOURCE_EXHAUSTED' in line]
+        if not lines:
+            raise
+        return None, lines[0]
 
-    `known` is the plan of the config's own batch; 0 if not even one example a device fits.
+
+def find_largest_batch(
+    config: ml_collections.ConfigDict, devices: Sequence[jax.Device], first: Plan
+) -> int:
+    """The largest batch that fits, doubling or halving the config's; 0 if none fits.
+
+    Args:
+      config: the config.
+      devices: the devices.
+      first: plan of the config's own batch.
     """
     config = ml_collections.ConfigDict(config.to_dict())
     unit = len(devices) * config.accumulation_steps
-    each, fits = known.batch // unit, known.problem is None
+    each, fits = first.batch // unit, first.problem is None
     while fits or each > 1:
         following = each * 2 if fits else each // 2
         config.batch_size = following * unit
@@ -182,7 +194,7 @@ def _share(tree: Any) -> int:
 
 
 def _activations(task: Task, state: TrainState, frozen: Any, batch: Any) -> int:
-    """Bytes that the gradient keeps for each batch: what a second batch would add."""
+    """Bytes that the gradient keeps of a batch: those that a second batch would add."""
 
     def kept(times: int) -> int:
         def residuals(params, beside, frozen, batch):
@@ -200,7 +212,7 @@ def _activations(task: Task, state: TrainState, frozen: Any, batch: Any) -> int:
 
 
 def plan_report(plan: Plan, chip: Chip | None) -> str:
-    """A plan as text."""
+    """The plan as text."""
     gib = lambda size: f'{size / 2**30:8.2f} GiB'  # noqa: E731
     lines = [
         f'parameters   {gib(plan.parameters)}',
@@ -234,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     topology = flags.string(
         'topology', None, "Such as 'v5e-32', 'gpu:8' or 'cpu:8'.", required=True
     )
-    search = flags.boolean('search', True, 'Whether to look for the largest batch that fits.')
+    search = flags.boolean('search', True, 'Look for the largest batch that fits.')
 
     def command():
         devices, chip = find_devices(topology.value)
@@ -246,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         print(plan_report(found, chip), flush=True)
         if search.value and chip:
-            print(f'largest batch that fits: {largest(config.value, devices, found)}')
+            print(f'largest batch that fits: {find_largest_batch(config.value, devices, found)}')
         if found.problem:
             sys.exit(1)
 

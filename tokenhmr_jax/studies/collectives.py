@@ -1,4 +1,4 @@
-"""What devices send one another in a compiled program, read from its text."""
+"""Collective operations of a compiled program, read from its text."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import numpy as np
 
 _KINDS = 'all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast'
 _COMPUTATION = re.compile(r'^(ENTRY )?%?([\w.-]+) .*\{$')
-# `%name = shapes kind(operands), attributes`; of a pair that starts and ends, the start.
+# `%name = shapes kind(operands), attributes`; an asynchronous pair counts at its start.
 _COLLECTIVE = re.compile(rf'^\s+(?:ROOT )?%?[\w.-]+ = (.+?) ({_KINDS})(-start)?\(')
 _CALLED = re.compile(r'(?:body|calls|to_apply|true_computation|false_computation)=%?([\w.-]+)')
 _BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
@@ -23,8 +23,8 @@ class Collective(NamedTuple):
     """One collective operation.
 
     kind: such as 'all-gather'.
-    size: bytes of its result on one device.
-    times: how often a run of the program does it.
+    size: bytes of the result on one device.
+    times: executions per run of the program.
     """
 
     kind: str
@@ -33,17 +33,17 @@ class Collective(NamedTuple):
 
 
 def find_collectives(text: str) -> list[Collective]:
-    """The collectives of a program, from `compiled.as_text()`.
+    """The collectives of a program, from `compiled.as_text()`; '' has none.
 
-    What stands in a loop counts as often as the compiler says that it runs, or as its condition
-    does, that a counter is less than a constant; otherwise once.
+    The number of turns of a loop is the compiler's, or the constant below which its condition keeps
+    the counter, or 1 if both are missing.
     """
     computations, entry = _computations(text)
     return list(_walk(computations, entry, 1))
 
 
 def totals(found: list[Collective]) -> dict[str, tuple[int, int]]:
-    """By kind: how many a run does, and the bytes of their results together."""
+    """Number of collectives, and bytes of all their results, by kind."""
     table = {}
     for kind, size, times in found:
         number, total = table.get(kind, (0, 0))
@@ -52,8 +52,8 @@ def totals(found: list[Collective]) -> dict[str, tuple[int, int]]:
 
 
 def _computations(text: str) -> tuple[dict[str, list[str]], str]:
-    """The lines of each computation, and the name of the one that the program begins with."""
-    computations, entry, lines = {}, '', []
+    """Lines of each computation, and the name of the entry computation."""
+    computations, entry, lines = {'': []}, '', []
     for line in text.splitlines():
         if head := _COMPUTATION.match(line):
             lines = computations[head[2]] = []
@@ -79,19 +79,19 @@ def _walk(computations: dict[str, list[str]], name: str, times: int) -> Iterator
 
 
 def _trips(computations: dict[str, list[str]], line: str) -> int:
-    """How often a loop runs; 1 for what is no loop."""
+    """Number of turns of a loop; 1 outside loops."""
     condition = _CONDITION.search(line)
     if not condition:
         return 1
     if known := _TRIPS.search(line):
         return int(known[1])
-    asked = '\n'.join(computations[condition[1]])
-    limits = _CONSTANT.findall(asked)
-    return int(limits[0]) if len(limits) == 1 and 'direction=LT' in asked else 1
+    compared = '\n'.join(computations[condition[1]])
+    limits = _CONSTANT.findall(compared)
+    return int(limits[0]) if len(limits) == 1 and 'direction=LT' in compared else 1
 
 
 def _bytes(shapes: str, paired: bool) -> int:
-    """Bytes of arrays such as 'bf16[8,128]{1,0}'; of operands paired with results, the results'."""
+    """Bytes of arrays such as 'bf16[8,128]{1,0}'; of the second half if operands come first."""
     sizes = [_size(kind, dims) for kind, dims in _ARRAY.findall(shapes) if dims or not paired]
     return sum(sizes[len(sizes) // 2 :] if paired else sizes)
 

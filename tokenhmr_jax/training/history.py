@@ -1,4 +1,4 @@
-"""What a run's folder tells of it: its config, its metrics, and whether it is finished."""
+"""Config, metrics and state of a run, read from its folder."""
 
 import json
 import os
@@ -17,11 +17,11 @@ _EVAL = 'eval/'
 
 
 class Evaluation(NamedTuple):
-    """What `python -m tokenhmr_jax.evaluate` found.
+    """Results of `python -m tokenhmr_jax.evaluate`.
 
-    step: of the checkpoint.
-    of: the splits, and how errors are measured.
-    scores: over all of their examples.
+    step: step of the checkpoint.
+    of: the splits, and the convention of the errors.
+    scores: means over all examples of the splits.
     """
 
     step: int
@@ -30,12 +30,12 @@ class Evaluation(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run as far as it has come.
+    """A run, finished or under way.
 
     workdir: its folder.
-    config: of its training, as plain containers.
-    lines: of `metrics.jsonl`, in the order of their steps.
-    evaluation: of the whole splits; None without.
+    config: its config, as plain containers.
+    lines: lines of `metrics.jsonl`, in the order of their steps.
+    evaluation: results on whole splits, or None.
     """
 
     workdir: pathlib.Path
@@ -45,24 +45,24 @@ class Run(NamedTuple):
 
     @property
     def step(self) -> int:
-        """The last one that is in the metrics."""
+        """The last step with metrics."""
         return self.lines[-1]['step'] if self.lines else 0
 
     @property
     def has_saved(self) -> bool:
-        """Whether there is a step to go on from."""
+        """Whether a checkpoint was saved."""
         return any((self.workdir / 'checkpoints').glob('[0-9]*'))
 
     @property
     def finished(self) -> bool:
-        """Whether its last step was evaluated and saved."""
+        """Whether the last step was evaluated and saved."""
         last = self.config['num_steps']
         saved = self.workdir / 'checkpoints' / str(last)
         return saved.is_dir() and last in self.evaluations
 
     @property
     def evaluations(self) -> dict[int, dict[str, float]]:
-        """The scores of each evaluation in training, by its step."""
+        """Scores of the evaluations in training, by step."""
         found = {line['step']: _scores(line) for line in self.lines}
         return {step: scores for step, scores in found.items() if scores}
 
@@ -71,44 +71,43 @@ def _scores(line: dict[str, Any]) -> dict[str, float]:
     return {k.removeprefix(_EVAL): v for k, v in line.items() if k.startswith(_EVAL)}
 
 
-def write_config(workdir: str, config: ml_collections.ConfigDict) -> None:
-    """Write a run's config into its folder."""
-    target = epath.Path(workdir) / _CONFIG
-    with whole_file(target) as partial:
+def write_config(workdir: str | os.PathLike, config: ml_collections.ConfigDict) -> None:
+    """Writes a run's config into its folder."""
+    with whole_file(epath.Path(workdir) / _CONFIG) as partial:
         partial.write_text(json.dumps(config_to_json(config), indent=1) + '\n')
 
 
 def find_runs(folders: Sequence[str | os.PathLike]) -> list[pathlib.Path]:
-    """The folders of runs, among some folders and those in them, each once.
+    """Folders of the runs in some folders, each once.
 
     Raises:
-      FileNotFoundError: naming the folder in which no run has begun.
+      FileNotFoundError: for a folder without runs.
     """
     found = {}
     for folder in map(pathlib.Path, folders):
-        there = runs_inside(folder)
-        if not there:
+        inside = runs_inside(folder)
+        if not inside:
             raise FileNotFoundError(f'{folder}: no run has begun here: no {_CONFIG}')
-        found |= dict.fromkeys(there)
+        found |= dict.fromkeys(inside)
     return list(found)
 
 
 def runs_inside(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The folders of runs in a folder, itself among them if it is one."""
+    """Folders of the runs in a folder; the folder itself, if it is a run."""
     return sorted(path.parent for path in folder.rglob(_CONFIG))
 
 
 def has_begun(workdir: str | os.PathLike) -> bool:
-    """Whether there is a run in a folder."""
+    """Whether a folder is that of a run."""
     return (pathlib.Path(workdir) / _CONFIG).is_file()
 
 
 def read_run(workdir: str | os.PathLike) -> Run:
-    """Read a run, which may be under way.
+    """Reads a run, finished or under way.
 
     Raises:
-      FileNotFoundError: if there is no run.
-      ValueError: naming the file that is not what a run writes.
+      FileNotFoundError: if the folder holds no run.
+      ValueError: for a file that no run writes.
     """
     workdir = pathlib.Path(workdir)
     if not has_begun(workdir):
@@ -144,7 +143,7 @@ def _json(path: pathlib.Path) -> dict:
 
 
 def _lines(path: pathlib.Path) -> list[dict]:
-    """Lines of JSON; the last one may be half-written yet."""
+    """Lines of JSON, without a half-written last one."""
     if not path.is_file():
         return []
     found = []
