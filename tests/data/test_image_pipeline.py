@@ -182,7 +182,7 @@ def get_config():
     data = {{
         'data_dir': {folder!r}, 'mixture': {{'one/train': 0.5, 'two/train': 0.5}},
         'crop_size': 48, 'box_aspect': (192, 256),
-        'augment': dataclasses.asdict(augment.Settings()),
+        'augment': dataclasses.asdict(augment.AugmentSettings()),
     }}
     return ml_collections.ConfigDict({{'seed': 0, 'body': 'mannequin', 'data': data}})
 """

@@ -1,36 +1,39 @@
-"""Random changes of a person's crop, applied to the picture and all its labels alike.
+"""Random augmentation of a person's crop: the picture and all its labels.
 
-The values of the defaults are those of the paper's supplement. Colour is drawn here and applied on
+The defaults are those of TokenHMR's supplement. Colour factors are drawn on the host and applied on
 the device: pictures travel as uint8.
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, UInt8
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.data import crops
+from tokenhmr_jax.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
 class AugmentSettings:
-    """How much is changed how often. z is a normal deviate, clipped.
+    """Strength and probability of each augmentation. z is a clipped normal deviate.
 
     flip: probability of mirroring left and right.
     scale: the crop's side is multiplied by 1 + scale * z, |z| <= 1.
     rotation: probability of turning.
-    rotation_degrees: times z, |z| <= 2.
-    translation: times z, |z| <= 1, along each axis, in sides of the crop before it is scaled.
+    rotation_degrees: angle per z, |z| <= 2.
+    translation: shift per z, |z| <= 1, along each axis, in sides of the crop before it is scaled.
     color: each channel is multiplied by a factor from 1 - color to 1 + color.
     extreme_crop: probability of cropping to a part of the body.
 
     Raises:
-      ValueError: naming the field whose value makes no sense.
+      ValueError: if a value is outside its range, naming the field.
     """
 
     flip: float = 0.5
@@ -54,8 +57,8 @@ class AugmentSettings:
 class Augmentation:
     """One draw; the defaults change nothing.
 
-    scale: of the crop's side: above 1 shows more.
-    rotation: radians, of what is seen, counter-clockwise.
+    scale: factor of the crop's side: above 1 shows more.
+    rotation: of the picture's content, radians, counter-clockwise.
     flip: mirror left and right.
     translation: (x, y) of the crop's centre, in sides of the crop before it is scaled.
     color: factor of each channel, RGB.
@@ -74,10 +77,10 @@ class Augmentation:
 class ExtremeCrop:
     """A crop to a part of the body.
 
-    parts: keypoints to keep, named without the convention that they come from.
-    margin: how much larger the crop's box is than theirs.
-    needs: parts that must be seen.
-    weight: how often it is taken, relative to the others.
+    parts: keypoints to keep, by name without their convention ('OP', 'MPII', ...).
+    margin: factor of the box around these keypoints.
+    needs: keypoints that must be visible.
+    weight: relative frequency.
     """
 
     parts: tuple[str, ...]
@@ -112,21 +115,20 @@ EXTREME_CROPS = {
     'right_leg': ExtremeCrop(_leg('R'), 1.32, ('RHip', 'RKnee', 'RAnkle')),
     'left_leg': ExtremeCrop(_leg('L'), 1.32, ('LHip', 'LKnee', 'LAnkle')),
 }
-# What is left of the person must not be a speck: sides of a crop in those of the person's box.
+# Smallest side of an extreme crop, in sides of the person's box.
 _LEAST_SIDE = 0.1
 
 _PART_OF_KEYPOINT = np.array([name.split(' ', 1)[1] for name in skeleton.KEYPOINTS])
 
 
-def extreme_box(name: str, keypoints2d: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Centre (2,) and size (2,) of the box of a part of the body.
+def extreme_box(
+    name: str, keypoints2d: Float[np.ndarray, '44 3']
+) -> tuple[Float[np.ndarray, ' 2'], Float[np.ndarray, ' 2']] | None:
+    """Centre and size of the box of a part of the body; None if the keypoints it needs are hidden.
 
     Args:
       name: in `EXTREME_CROPS`.
-      keypoints2d: (44, 3) px and confidence; those without confidence do not count.
-
-    Returns:
-      None if what the crop needs is not seen.
+      keypoints2d: px and confidence; keypoints of confidence 0 are hidden.
     """
     crop, seen = EXTREME_CROPS[name], keypoints2d[:, 2] > 0
     if not set(crop.needs) <= set(_PART_OF_KEYPOINT[seen]):
@@ -137,15 +139,18 @@ def extreme_box(name: str, keypoints2d: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def draw_augmentation(
-    rng: np.random.Generator, settings: AugmentSettings, keypoints2d: np.ndarray, box_size
+    rng: np.random.Generator,
+    settings: AugmentSettings,
+    keypoints2d: Float[np.ndarray, '44 3'],
+    box_size: crops.Pair,
 ) -> Augmentation:
-    """One random augmentation for a person.
+    """Draws an augmentation for a person.
 
     Args:
-      rng: what decides.
-      settings: how much.
-      keypoints2d: (44, 3) px and confidence: which parts of the body can be cropped to.
-      box_size: (2,) px, of the person.
+      rng: source of the random numbers.
+      settings: strength and probabilities.
+      keypoints2d: px and confidence; they decide which extreme crops are possible.
+      box_size: of the person, px.
     """
     scale_z, x_z, y_z = np.clip(rng.standard_normal(3), -1, 1)
     turn_z = np.clip(rng.standard_normal(), -2, 2)
@@ -176,12 +181,12 @@ def _draw_extreme_crop(rng, keypoints2d, side) -> str | None:
 
 
 def augmentation_matrix(
-    record: Mapping,
+    record: Mapping[str, Any],
     augmentation: Augmentation,
     crop_size: int,
-    box_aspect: tuple[float, float] | None = None,
-) -> np.ndarray:
-    """The map (2, 3) from full-image pixels to those of a record's augmented crop."""
+    box_aspect: Sequence[float] | None = None,
+) -> Float[np.ndarray, '2 3']:
+    """The map from full-image pixels to those of a record's augmented crop."""
     center, size = record['box_center'], record['box_size']
     if augmentation.extreme_crop:
         center, size = extreme_box(augmentation.extreme_crop, record['keypoints2d'])
@@ -195,22 +200,23 @@ def augmentation_matrix(
     )
 
 
-def augment_labels(labels: Mapping, augmentation: Augmentation) -> dict[str, np.ndarray]:
-    """The labels of a person seen mirrored and turned.
+def augment_labels(
+    labels: Mapping[str, Any], augmentation: Augmentation
+) -> dict[str, Float[np.ndarray, '...']]:
+    """Mirrors and turns a person's 3D labels as the picture is.
 
     Args:
-      labels: `keypoints3d` (44, 4), `global_orient` (3,) of the camera's axes, `body_pose` (23, 3),
-        `betas` (10,); what else it holds is left out.
-      augmentation: of which flip and rotation matter.
+      labels: with `keypoints3d`, `global_orient`, `body_pose` and `betas` of a record.
+      augmentation: only `flip` and `rotation` matter.
 
     Returns:
-      the same four.
+      these four labels, float32.
     """
     keypoints3d = labels['keypoints3d']
     orient, pose = labels['global_orient'], labels['body_pose']
     if augmentation.flip:
-        # The mirror image of a rotation about (x, y, z) turns about (x, -y, -z); the body's left
-        # limbs become its right ones. Shape directions are symmetric: betas stay.
+        # The mirror image of a rotation about (x, y, z) turns about (x, -y, -z); left and right
+        # limbs swap. Shape directions are symmetric: betas stay.
         mirror = np.array([1, -1, -1], np.float32)
         keypoints3d = keypoints3d[skeleton.KEYPOINT_TWINS] * np.array([-1, 1, 1, 1], np.float32)
         orient = orient * mirror
@@ -226,23 +232,18 @@ def augment_labels(labels: Mapping, augmentation: Augmentation) -> dict[str, np.
 
 
 def augment_crop(
-    record: Mapping,
+    record: Mapping[str, Any],
     augmentation: Augmentation,
     crop_size: int,
-    box_aspect: tuple[float, float] | None = None,
-) -> dict:
-    """The crop and labels of a record.
+    box_aspect: Sequence[float] | None = None,
+) -> dict[str, Any]:
+    """A record's augmented crop and labels: fields of `ImageBatch` except `source`, and `key`.
 
     Args:
       record: of an image dataset.
       augmentation: `Augmentation()` for the plain crop of evaluation.
-      crop_size: S, px.
-      box_aspect: width and height to whose proportion the box grows first, or None.
-
-    Returns:
-      `image` (S, S, 3) uint8 RGB, `keypoints2d` (44, 3) in crop units, `keypoints3d`,
-      `global_orient`, `body_pose`, `betas`, `gender`, `has_pose`, `has_betas`, `color` (3,) to be
-      applied by `jitter`, and `key`.
+      crop_size: side of the crop, px.
+      box_aspect: proportion, width : height, to which the box grows first.
 
     Raises:
       ValueError: if the picture is corrupt, naming the record.
@@ -263,21 +264,20 @@ def augment_crop(
 
 
 def random_crop(
-    record: Mapping,
+    record: Mapping[str, Any],
     rng: np.random.Generator,
     *,
     settings: AugmentSettings,
     crop_size: int,
-    box_aspect: tuple[float, float] | None = None,
-) -> dict:
-    """`augment_crop` with an augmentation drawn: what training sees of a record."""
+    box_aspect: Sequence[float] | None = None,
+) -> dict[str, Any]:
+    """A randomly augmented crop of a record, as `augment_crop` returns it, for training."""
     augmentation = draw_augmentation(rng, settings, record['keypoints2d'], record['box_size'])
     return augment_crop(record, augmentation, crop_size, box_aspect)
 
 
-def jitter(image: jax.Array, color: jax.Array) -> jax.Array:
-    """Images (B, S, S, 3) uint8 with their channels times the factors `color` (B, 3).
-
-    It runs on the device. Returns float32 of 0 to 255: what gets brighter than white is white.
-    """
+def jitter(
+    image: UInt8[Array, 'B H W 3'], color: Float[Array, 'B 3']
+) -> Float[jax.Array, 'B H W 3']:
+    """Multiplies the channels of images by factors, on the device; float32 of 0 to 255, clipped."""
     return jnp.minimum(image * color[:, None, None], 255.0)

@@ -1,17 +1,22 @@
 """Square crops of a person: geometry, decoding and warping.
 
-A crop is named by its matrix (2, 3), from full-image pixels to pixels of the crop: every label
-that lives in the image goes through the same matrix. Crop units are fractions of the crop's side
-from its centre, which is pixel S / 2: the crop spans -0.5 to 0.5.
+A crop's matrix maps full-image pixels to pixels of the crop. Picture and labels share it. Crop
+units are fractions of the crop's side from its centre, pixel S / 2: the crop spans -0.5 to 0.5.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
+from jaxtyping import Float, Real, UInt8
 
 from tokenhmr_jax.data import jpeg
+
+# (x, y) or (width, height).
+Pair = Sequence[float | np.floating] | Real[np.ndarray, ' 2']
+Number = float | np.floating
 
 # A picture that shrinks by more than this is blurred first, as in the original's demo.
 BLUR_FROM = 2.2
@@ -22,12 +27,13 @@ _REDUCED = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-# A record keeps twice the network's resolution, rounded to whole pixels: its plain crop counts.
+# A record keeps twice the network's resolution, rounded to whole pixels. Its plain crop must still
+# count as half size.
 _SLACK = 1.02
 
 
-def grow_box(size, aspect: tuple[float, float] | None) -> np.ndarray:
-    """The smallest box (2,) around a box's size (2,) whose sides are as `aspect`, width : height.
+def grow_box(size: Pair, aspect: Sequence[float] | None) -> Real[np.ndarray, ' 2']:
+    """The size of the smallest box of proportion `aspect`, width : height, around a box.
 
     Without an aspect the box stays as it is.
     """
@@ -39,15 +45,15 @@ def grow_box(size, aspect: tuple[float, float] | None) -> np.ndarray:
 
 
 def crop_matrix(
-    center, side: float, crop_size: int, *, rotation: float = 0.0, flip: bool = False
-) -> np.ndarray:
-    """The map (2, 3) from full-image pixels to those of a crop, in float64.
+    center: Pair, side: Number, crop_size: int, *, rotation: float = 0.0, flip: bool = False
+) -> Float[np.ndarray, '2 3']:
+    """The map from full-image pixels to those of a crop, in float64.
 
     Args:
-      center: (2,) px, what comes to the crop's centre.
-      side: of the square that fills the crop, px.
-      crop_size: of the crop, px.
-      rotation: radians, of what is seen, counter-clockwise.
+      center: of the crop, full-image px.
+      side: of the square that fills the crop, full-image px.
+      crop_size: side of the crop, px.
+      rotation: of the picture's content, radians, counter-clockwise.
       flip: mirror left and right, before turning.
     """
     linear = crop_size / side * in_plane(rotation, flip)
@@ -55,36 +61,42 @@ def crop_matrix(
     return np.concatenate([linear, offset[:, None]], axis=1)
 
 
-def in_plane(rotation: float, flip: bool) -> np.ndarray:
-    """Mirror, then turn counter-clockwise as seen (y points down): (2, 2)."""
+def in_plane(rotation: float, flip: bool) -> Float[np.ndarray, '2 2']:
+    """Mirrors, then turns counter-clockwise as seen (y points down)."""
     cos, sin = math.cos(rotation), math.sin(rotation)
     mirror = -1.0 if flip else 1.0
     return np.array([[mirror * cos, sin], [-mirror * sin, cos]])
 
 
-def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points (..., 2) through a matrix (2, 3)."""
+def transform(
+    matrix: Float[np.ndarray, '2 3'], points: Real[np.ndarray, '*N 2']
+) -> Float[np.ndarray, '*N 2']:
+    """Transforms points by an affine map."""
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
-def keypoints_in_crop(matrix: np.ndarray, keypoints2d: np.ndarray, crop_size: int) -> np.ndarray:
-    """Keypoints (K, 3), full-image pixels and confidence, in crop units."""
+def keypoints_in_crop(
+    matrix: Float[np.ndarray, '2 3'], keypoints2d: Float[np.ndarray, 'K 3'], crop_size: int
+) -> Float[np.ndarray, 'K 3']:
+    """Keypoints in crop units, from full-image pixels and confidence."""
     points = transform(matrix, keypoints2d[:, :2]) / crop_size - 0.5
     return np.concatenate([points, keypoints2d[:, 2:]], axis=1).astype(np.float32)
 
 
 def camera_in_crop(
-    matrix: np.ndarray, focal_length: float, principal_point
-) -> tuple[float, np.ndarray]:
-    """Focal length and principal point (2,), in pixels of the crop, of the camera that took it.
+    matrix: Float[np.ndarray, '2 3'], focal_length: Number, principal_point: Pair
+) -> tuple[Number, Float[np.ndarray, ' 2']]:
+    """Focal length and principal point of a crop's camera, in pixels of the crop.
 
-    It sees the crop when what it looks at is turned and mirrored as the crop is.
+    The person must be turned and mirrored about the optical axis as the crop is.
     """
     return focal_length * _scale(matrix), transform(matrix, np.asarray(principal_point, np.float64))
 
 
-def crop_record(record: Mapping, matrix: np.ndarray, crop_size: int) -> np.ndarray:
-    """The crop (S, S, 3) uint8, RGB, of a record; what its picture does not hold is black.
+def crop_record(
+    record: Mapping[str, Any], matrix: Float[np.ndarray, '2 3'], crop_size: int
+) -> UInt8[np.ndarray, 'S S 3']:
+    """Cuts a crop, RGB, out of a record's picture; black outside the picture.
 
     Raises:
       ValueError: if the picture is corrupt, naming the record.
@@ -105,26 +117,28 @@ def crop_record(record: Mapping, matrix: np.ndarray, crop_size: int) -> np.ndarr
     return cv2.cvtColor(warp(picture, from_picture, crop_size), cv2.COLOR_BGR2RGB)
 
 
-def _from_stored(record: Mapping, matrix: np.ndarray) -> np.ndarray:
-    """The map (2, 3) from a record's stored pixels to those of a crop."""
+def _from_stored(record: Mapping, matrix: np.ndarray) -> Float[np.ndarray, '2 3']:
+    """The map from a record's stored pixels to those of a crop."""
     origin = record['stored_origin'].astype(np.float64)
     linear = matrix[:, :2] / float(record['stored_scale'])
     return np.concatenate([linear, transform(matrix, origin)[:, None]], axis=1)
 
 
 def _reach(from_stored: np.ndarray, crop_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Corners (2,) of the stored pixels that a crop is made of."""
+    """Lowest and highest stored pixels (x, y) that a crop shows, with a margin."""
     corners = np.array([[0, 0], [0, crop_size], [crop_size, 0], [crop_size, crop_size]])
     places = (corners - from_stored[:, 2]) @ np.linalg.inv(from_stored[:, :2]).T
-    # Pixels beside it count where it is reduced, where it is blurred, and in their colours.
+    # Reduction, blur and subsampled colours draw on pixels beside the crop.
     margin = 2 * (1 / _scale(from_stored) + 2)
     return places.min(axis=0) - margin, places.max(axis=0) + margin
 
 
-def warp(image: np.ndarray, matrix: np.ndarray, crop_size: int) -> np.ndarray:
-    """The crop (S, S, C) of an image (H, W, C) by a matrix (2, 3) from its pixels; black outside.
+def warp(
+    image: UInt8[np.ndarray, 'H W C'], matrix: Float[np.ndarray, '2 3'], crop_size: int
+) -> UInt8[np.ndarray, 'S S C']:
+    """Warps an image to a crop by the map between their pixels; black outside the image.
 
-    Where it shrinks by more than 2.2, the image is blurred first, by the original's rule.
+    An image that shrinks by more than 2.2 is blurred first, by the original's rule.
     """
     shrink = 1 / _scale(matrix)
     if shrink > BLUR_FROM:
@@ -133,11 +147,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, crop_size: int) -> np.ndarray:
 
 
 def _blur(image: np.ndarray, low: np.ndarray, high: np.ndarray, sigma: float) -> np.ndarray:
-    """An image that is blurred around the pixels from `low` to `high`, (x, y) each.
-
-    A large picture of many persons would take long to blur for each. Elsewhere is anything, at no
-    cost: memory that nobody looks at is not even there.
-    """
+    """Blurs an image between two pixels (x, y); the rest is left undefined, as no crop shows it."""
     (left, top), (right, bottom) = np.maximum([low, high], 0).astype(int)
     part = np.s_[top:bottom, left:right]
     blurred = np.empty_like(image)
@@ -146,18 +156,20 @@ def _blur(image: np.ndarray, low: np.ndarray, high: np.ndarray, sigma: float) ->
     return blurred
 
 
-def decode_part(data: np.ndarray, shrink: float = 1.0) -> tuple[np.ndarray, int]:
-    """Decode a JPEG, at a half, quarter or eighth of its size where it will shrink by as much.
+def decode_part(
+    data: UInt8[np.ndarray, ' N'], shrink: Number = 1.0
+) -> tuple[UInt8[np.ndarray, 'H W 3'], int]:
+    """Decodes a JPEG, at a half, quarter or eighth of its size if it will shrink by as much.
 
     Args:
-      data: the file's bytes (N,) uint8.
-      shrink: how many of its pixels will make one.
+      data: the file's bytes.
+      shrink: pixels of the JPEG for each pixel of the crop.
 
     Returns:
-      (h, w, 3) uint8, BGR, and the reduction: 1, 2, 4 or 8.
+      the picture, BGR, and the reduction: 1, 2, 4 or 8.
 
     Raises:
-      ValueError: if they cannot be decoded.
+      ValueError: if the bytes cannot be decoded.
     """
     reduction = max(r for r in _REDUCED if r <= max(_SLACK * shrink, 1.0))
     picture = cv2.imdecode(data, _REDUCED[reduction])
@@ -167,6 +179,7 @@ def decode_part(data: np.ndarray, shrink: float = 1.0) -> tuple[np.ndarray, int]
 
 
 def _scale(matrix: np.ndarray) -> float:
+    """Pixels of the crop per pixel of the picture."""
     (a, b), (c, d) = matrix[:, :2].tolist()
     return math.sqrt(abs(a * d - b * c))
 

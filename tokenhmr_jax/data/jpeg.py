@@ -1,34 +1,38 @@
 """JPEGs of which a part can be decoded without the rest.
 
-They are ordinary JPEGs, coded so that each block of 16 x 16 pixels can be read by itself: a restart
-marker stands after each (ITU T.81, E.1.4), which costs some 8% of their size. Most of decoding is
-undoing the entropy code, at whatever size, so half of a picture takes half of the time.
+A restart marker follows each block of 16 x 16 pixels (ITU T.81, E.1.4), so that each block can be
+read by itself. This costs some 8% of the file's size, and any decoder reads it. Entropy decoding
+takes most of the time: half of a picture takes half of it.
 """
 
 import struct
 
 import cv2
 import numpy as np
+from jaxtyping import Int, Real, UInt8
 
 _START, _END = b'\xff\xd8', b'\xff\xd9'
 _FRAME, _SCAN, _RESTARTS = 0xC0, 0xDA, 0xDD
 _FIRST_RESTART = 0xD0  # to 0xD7, by turns
+_Pair = tuple[float, float] | Real[np.ndarray, ' 2']
 
 
-def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
-    """A picture (H, W, 3) uint8, RGB, as a JPEG that `cut_jpeg` can take apart."""
+def encode_jpeg(image: UInt8[np.ndarray, 'H W 3'], quality: int) -> bytes:
+    """Encodes an RGB picture as a JPEG that `cut_jpeg` can cut."""
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_RST_INTERVAL, 1]
     return cv2.imencode('.jpg', image[..., ::-1], options)[1].tobytes()
 
 
-def cut_jpeg(jpeg: bytes, low, high) -> tuple[np.ndarray, tuple[int, int]]:
-    """The part of a JPEG that holds the pixels from `low` to `high`, (x, y) each.
+def cut_jpeg(
+    jpeg: bytes, low: _Pair, high: _Pair
+) -> tuple[UInt8[np.ndarray, ' N'], tuple[int, int]]:
+    """Cuts out the part of a JPEG from pixel `low` to pixel `high`, (x, y) each, without decoding.
 
-    Nothing is decoded, and nothing is lost. At the edges of the part, colours are a little off for
-    a pixel or two: they are stored at half the resolution, and their neighbours are gone.
+    Colours are slightly wrong in the outermost two pixels of the part: they are stored at half the
+    resolution, and interpolation lacks their neighbours.
 
     Returns:
-      the bytes (N,) of a JPEG, and the position (x, y) of its first pixel, multiples of 16. A JPEG
+      the bytes of a JPEG, and the position (x, y) of its first pixel, multiples of 16. A JPEG
       that was not made by `encode_jpeg` stays whole.
 
     Raises:
@@ -68,7 +72,7 @@ def cut_jpeg(jpeg: bytes, low, high) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def _header(jpeg: bytes) -> tuple[int, int, int]:
-    """Where a baseline JPEG's frame header is, its restart interval, and where its scan begins."""
+    """Offset of a baseline JPEG's frame header, restart interval, and offset of its scan."""
     at, frame, interval = 2, None, 0
     while at + 4 <= len(jpeg) and jpeg[at] == 0xFF:
         marker, (length,) = jpeg[at + 1], struct.unpack_from('>H', jpeg, at + 2)
@@ -82,15 +86,15 @@ def _header(jpeg: bytes) -> tuple[int, int, int]:
     raise ValueError('a broken JPEG: no baseline scan')
 
 
-def _ends(data: np.ndarray, scan: int) -> np.ndarray:
-    """Where each block of a scan ends, behind the marker that follows it."""
+def _ends(data: np.ndarray, scan: int) -> Int[np.ndarray, ' N']:
+    """Offsets of the ends of a scan's blocks, each behind the marker that follows it."""
     # Any other 255 in the entropy code is followed by a zero.
     found = np.flatnonzero(data[scan:-1] == 0xFF)
     found = found[data[scan + 1 :][found] != 0]
     return scan + found + 2
 
 
-def _range(low: float, high: float, block: int, count: int) -> tuple[int, int]:
-    """The blocks of `count` that hold pixels from `low` to `high`: one at least."""
+def _range(low, high, block: int, count: int) -> tuple[int, int]:
+    """First and last + 1 of the blocks that hold the pixels from `low` to `high`; at least one."""
     first = min(max(int(low // block), 0), count - 1)
     return first, min(max(int(high // block) + 1, first + 1), count)

@@ -1,7 +1,8 @@
-"""Pictures from outside: too large ones are refused by their header, before they are decoded."""
+"""Decoding of pictures from outside; too large ones are refused by their header."""
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
 # 12-megapixel photographs pass; a header that claims 50,000 x 50,000 does not get its memory.
 MAX_PIXELS = 64_000_000
@@ -13,11 +14,12 @@ _START_OF_SCAN, _END_OF_IMAGE = b'\xff\xda', b'\xff\xd9'
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
 
-def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """A JPEG or PNG file as (H, W, 3) uint8, RGB.
+def decode_picture(
+    data: bytes, name: str, max_pixels: int = MAX_PIXELS
+) -> UInt8[np.ndarray, 'H W 3']:
+    """Decodes a JPEG or PNG file to RGB.
 
-    The orientation that a camera wrote beside the pixels is ignored: the labels of every dataset
-    here are in stored pixels.
+    The EXIF orientation is ignored: datasets label stored pixels.
 
     Raises:
       ValueError: naming the picture, if it is no JPEG or PNG, has too many pixels (nothing is
@@ -40,10 +42,10 @@ def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.n
 
 
 def picture_size(data: bytes, name: str) -> tuple[int, int]:
-    """Width and height in the header of a JPEG or PNG file.
+    """Reads width and height from the header of a JPEG or PNG file.
 
     Raises:
-      ValueError: naming the picture, if it is neither, or ends before its header does.
+      ValueError: naming the picture, if it is neither, or its header is truncated.
     """
     if data.startswith(_PNG) and len(data) >= 24:
         return int.from_bytes(data[16:20], 'big'), int.from_bytes(data[20:24], 'big')
@@ -55,7 +57,7 @@ def picture_size(data: bytes, name: str) -> tuple[int, int]:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Walk from marker to marker, each of which tells its length, to the start of the frame."""
+    """Walks from marker to marker, by their lengths, to the start of the frame."""
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]

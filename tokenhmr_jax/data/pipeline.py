@@ -1,7 +1,7 @@
-"""From prepared datasets to batches: weighted mixtures, deterministic, per host, resumable.
+"""Batches of prepared datasets: weighted mixtures, deterministic, per host, resumable.
 
-A name such as 'amass/CMU' means the split `CMU` of the dataset in `data_dir/amass`. Batches are
-dictionaries of NumPy arrays stacked over records; `key` names where each record came from.
+The name 'amass/CMU' means the split `CMU` of the dataset in `data_dir/amass`. Batches are
+dictionaries of NumPy arrays stacked over records; `key` names each record.
 """
 
 import functools
@@ -9,12 +9,17 @@ import pathlib
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
+from jaxtyping import Bool
+
+# Fields of a record, and the same stacked over the records of a batch.
+Record = dict[str, Any]
+Columns = dict[str, np.ndarray]
 
 _SUM_TOLERANCE = 1e-3
 _FIRST_RECORDS = 1000
@@ -22,28 +27,28 @@ _VERSION = re.compile(r'\d+\.\d+\.\d+')
 
 
 class Records:
-    """Random access to the records of one split, with errors that say which record is broken.
+    """Random access to the records of one split; errors name the broken record and file.
 
     Args:
       name: of the split.
-      source: what holds the records.
-      shards: the file and the number of records of each of the split's shards.
+      source: data source of the records.
+      shards: file and number of records of each of the split's shards.
     """
 
-    def __init__(self, name: str, source, shards: Sequence[tuple[str, int]] = ()):
-        self._name = name
+    def __init__(self, name: str, source: Any, shards: Sequence[tuple[str, int]] = ()):
+        self.name = name
         self._source = source
         self._shards = shards
 
     def __len__(self) -> int:
         return len(self._source)
 
-    def __getitem__(self, index) -> dict:
+    def __getitem__(self, index: int | np.integer) -> Record:
         try:
             return self._source[index]
-        except Exception as error:  # whatever the storage and the decoder raise
+        except Exception as error:  # storage and decoders raise anything
             raise ValueError(
-                f'{self._name}: record {index} cannot be read ({error}); {self._shard(index)}is '
+                f'{self.name}: record {index} cannot be read ({error}); {self._shard(index)}is '
                 'broken: prepare the dataset again'
             ) from error
 
@@ -54,22 +59,22 @@ class Records:
             index -= length
         return 'it '
 
-    def read(self, indices: Sequence[int]) -> list[dict]:
-        """Several records in one go, which takes a fraction of the time of one by one."""
+    def read(self, indices: Sequence[int]) -> list[Record]:
+        """Reads several records at once, much faster than one by one."""
         try:
             return list(self._source.__getitems__(indices)) if len(indices) > 0 else []
         except Exception:  # find the broken one
             return [self[index] for index in indices]
 
     def __repr__(self) -> str:
-        return f'Records({self._name}, {len(self)})'
+        return f'Records({self.name}, {len(self)})'
 
 
 def open_split(data_dir: str, name: str) -> Records:
-    """Open the prepared split `name`, such as 'amass/CMU', below `data_dir`.
+    """Opens the prepared split `name`, such as 'amass/CMU', below `data_dir`.
 
     Raises:
-      FileNotFoundError: if the dataset, or one of its files, is not there.
+      FileNotFoundError: if the dataset or one of its files is missing.
       ValueError: if the dataset has no such split, or the split is empty.
     """
     dataset, _, split = name.rpartition('/')
@@ -98,13 +103,13 @@ def _version_folder(folder: pathlib.Path, data_dir: str) -> pathlib.Path:
 
 
 def _versions(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
-    """Prepared versions, and no folders that were put aside, as 1.0.0-old, or left incomplete."""
+    """Prepared versions; folders set aside (1.0.0-old) or left incomplete do not count."""
     found = [info.parent for info in folder.glob(f'{pattern}/dataset_info.json')]
     return [version for version in found if _VERSION.fullmatch(version.name)]
 
 
 def check_mixture(mixture: Mapping[str, float]) -> None:
-    """Raise ValueError unless the weights are positive and sum to 1."""
+    """Raises ValueError unless the weights are positive and sum to 1."""
     if not mixture:
         raise ValueError('data.mixture is empty: expected {name: weight}')
     if min(mixture.values()) <= 0:
@@ -121,71 +126,46 @@ def train_batches(
     batch_size: int,
     seed: int,
     num_threads: int,
-    transform: Callable[[dict, np.random.Generator], dict] | None = None,
+    transform: Callable[[Record, np.random.Generator], Record] | None = None,
     max_bad_fraction: float = 0.0,
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.DatasetIterator:
     """An endless stream of this host's share of each global batch.
 
-    Each dataset is shuffled as a whole, again in every epoch, and repeated without end; the
-    mixture takes from them in the proportion of their weights. The n-th record of the mixture
-    depends on the seed alone: any number of hosts sees the same global batches, in the same order.
-    `get_state` and `set_state` of the iterator name a position, to resume at the exact record.
-
-    Each record also tells its `source`: int32, the place of its dataset's name in alphabetical
-    order, which is the order of a config's mixture.
+    The n-th record of the mixture depends on the seed alone, not on hosts or threads. `get_state`
+    and `set_state` of the iterator resume at the exact record. The column `source` (int32) is the
+    position of each record's dataset among the sorted names of the mixture.
 
     Args:
-      data_dir: where prepared datasets lie.
+      data_dir: folder of prepared datasets.
       mixture: name to weight, summing to 1.
       batch_size: records in a global batch.
-      seed: of the shuffles and transforms.
-      num_threads: that read, decode and transform.
-      transform: called with a record and a generator of random numbers, which the seed and the
-        record's position in the stream decide; returns what is batched, or raises ValueError for a
-        corrupt record. This is then named in a warning, and the dataset's next one comes in its
-        place.
-      max_bad_fraction: more corrupt records than this share of those read stop the stream.
+      seed: of shuffles and transforms.
+      num_threads: threads that read, decode and transform.
+      transform: from a record and random numbers to what is batched. It raises ValueError for a
+        corrupt record, which the dataset's next one replaces, with a warning.
+      max_bad_fraction: largest fraction of corrupt records before the stream raises ValueError.
       process_index: this host.
       process_count: number of hosts.
 
     Raises:
-      FileNotFoundError, ValueError: as `open_split` and `check_mixture`, before any record is read;
-        later ValueError naming corrupt records, if there are too many, or a shard that is broken.
+      FileNotFoundError, ValueError: as `open_split` and `check_mixture`.
     """
     check_mixture(mixture)
     names = sorted(mixture)
     splits = [open_split(data_dir, name) for name in names]
-    # What flows is where each record lies; a batch's records are then read together.
-    shuffled = [
-        grain.MapDataset.range(len(split)).seed(seed + source).shuffle().repeat()
-        for source, split in enumerate(splits)
-    ]
-    placed = [each.map(functools.partial(_Place, source)) for source, each in enumerate(shuffled)]
-    mixed = grain.MapDataset.mix(placed, [mixture[name] for name in names])
+    mixed = _mix_places(list(map(len, splits)), [mixture[name] for name in names], seed)
     ours = _share(batch_size, process_index, process_count)
+    replacing = transform and _Replacing(splits, transform, seed, max_bad_fraction)
 
-    failures = _Failures(max_bad_fraction)
-
-    def transformed(record: dict, place: _Place) -> dict:
-        split = splits[place.source]
-        for step in range(1, len(split) + 1):
-            try:
-                return transform(record, np.random.default_rng((seed, place.position)))
-            except ValueError as error:
-                failures.add(error)
-            record = split[(place.index + step) % len(split)]
-        raise ValueError(f'{names[place.source]}: every record is corrupt')
-
-    def read(places: Sequence[_Place]) -> dict[str, np.ndarray]:
+    def read(places: Sequence[_Place]) -> Columns:
         records = _read(splits, places)
-        if transform is not None:
-            records = [transformed(*pair) for pair in zip(records, places, strict=True)]
-            failures.seen(len(records))
+        if replacing is not None:
+            records = replacing(records, places)
         return _stack(records) | {'source': np.array([p.source for p in places], np.int32)}
 
-    batched = mixed.map_with_index(_at).batch(
+    batched = mixed.batch(
         batch_size, drop_remainder=True, batch_fn=lambda places: read(places[ours])
     )
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
@@ -197,30 +177,30 @@ def eval_batches(
     *,
     batch_size: int,
     num_threads: int,
-    transform: Callable[[dict], dict] | None = None,
+    transform: Callable[[Record], Record] | None = None,
     limit: int | None = None,
     process_index: int = 0,
     process_count: int = 1,
-) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-    """Every record exactly once, in order, in batches of one shape; the last one is padded.
+) -> Iterator[tuple[Columns, Bool[np.ndarray, ' B']]]:
+    """Every record exactly once, in order, in batches of one shape; the last batch is padded.
 
     Args:
       records: of `open_split`.
       batch_size: records in a global batch.
-      num_threads: that read, decode and transform.
-      transform: called with a record; returns what is batched.
-      limit: how many records at most, spread evenly over the split; None for all.
+      num_threads: threads that read, decode and transform.
+      transform: from a record to what is batched.
+      limit: largest number of records, spread evenly over the split; None for all.
       process_index: this host.
       process_count: number of hosts.
 
     Yields:
-      this host's share of each batch, and `valid` (B,), false where it is padding.
+      this host's share of each batch, and which of its rows are records, not padding.
     """
     total = len(records)
     count = total if limit is None else min(limit, total)
     padded = -(-count // batch_size) * batch_size
 
-    def read(positions: Sequence[int]) -> dict[str, np.ndarray]:
+    def read(positions: Sequence[int]) -> Columns:
         chosen = records.read([min(p, count - 1) * total // count for p in positions])
         columns = _stack(chosen if transform is None else map(transform, chosen))
         return columns | {'valid': np.asarray(positions) < count}
@@ -234,37 +214,12 @@ def eval_batches(
         yield columns, columns.pop('valid')
 
 
-class _Failures:
-    """Counts corrupt records over all threads, and stops when they are too many."""
-
-    def __init__(self, max_fraction: float):
-        self._max_fraction = max_fraction
-        self._lock = threading.Lock()
-        self._records = 0
-        self._bad = 0
-
-    def seen(self, count: int) -> None:
-        with self._lock:
-            self._records += count
-
-    def add(self, error: Exception) -> None:
-        with self._lock:
-            self._bad += 1
-            # The first records are too few to tell a share.
-            if self._bad > self._max_fraction * max(self._records, _FIRST_RECORDS):
-                raise ValueError(
-                    f'{self._bad} corrupt records, more than data.max_bad_fraction='
-                    f'{self._max_fraction} of those read; the last one: {error}'
-                ) from error
-        logging.warning('left out a corrupt record, the %d. so far: %s', self._bad, error)
-
-
 def take(
     splits: Sequence[Records],
-    indices: Iterable[int],
-    transform: Callable[[dict], dict] | None = None,
-) -> dict[str, np.ndarray]:
-    """Some records as one batch. `indices` count through one split after the other."""
+    indices: Iterable[int | np.integer],
+    transform: Callable[[Record], Record] | None = None,
+) -> Columns:
+    """Some records as one batch. `indices` count through the splits, one after the other."""
     starts = np.cumsum([0, *map(len, splits)])
     chosen = []
     for index in indices:
@@ -274,10 +229,7 @@ def take(
 
 
 def _share(batch_size: int, process_index: int, process_count: int) -> slice:
-    """Which of a global batch's records a host reads: as many as the others, next to each other.
-
-    So a record has the same place in the global batch whatever the number of hosts.
-    """
+    """The rows of a global batch that a host reads: a record's row is the same for any hosts."""
     if batch_size % process_count:
         raise ValueError(f'batch_size={batch_size} does not divide over {process_count} hosts')
     share = batch_size // process_count
@@ -285,18 +237,69 @@ def _share(batch_size: int, process_index: int, process_count: int) -> slice:
 
 
 class _Place(NamedTuple):
-    """Where a record of the mixture lies: which dataset, where in it; and its own place."""
+    """A record's dataset, its index there, and its position in the mixture."""
 
     source: int
     index: int
     position: int = 0
 
 
-def _at(position: int, place: _Place) -> _Place:
-    return place._replace(position=position)
+def _mix_places(sizes: Sequence[int], weights: Sequence[float], seed: int) -> grain.MapDataset:
+    """Places of the mixture's records; each dataset is shuffled anew in every epoch, endlessly.
+
+    Places flow instead of records, so that a batch's records are read together.
+    """
+    shuffled = [
+        grain.MapDataset.range(size).seed(seed + source).shuffle().repeat()
+        for source, size in enumerate(sizes)
+    ]
+    placed = [each.map(functools.partial(_Place, source)) for source, each in enumerate(shuffled)]
+    mixed = grain.MapDataset.mix(placed, weights)
+    return mixed.map_with_index(lambda position, place: place._replace(position=position))
 
 
-def _read(splits: Sequence[Records], places: Sequence[_Place]) -> list[dict]:
+class _Replacing:
+    """A transform of records that replaces corrupt ones, and stops when there are too many.
+
+    Random numbers depend on the seed and a record's position. Threads share the counts.
+    """
+
+    def __init__(self, splits: Sequence[Records], transform: Callable, seed: int, limit: float):
+        self._splits, self._transform, self._seed = splits, transform, seed
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._records = 0
+        self._bad = 0
+
+    def __call__(self, records: Sequence[Record], places: Sequence[_Place]) -> list[Record]:
+        transformed = [self._one(*pair) for pair in zip(records, places, strict=True)]
+        with self._lock:
+            self._records += len(records)
+        return transformed
+
+    def _one(self, record: Record, place: _Place) -> Record:
+        split = self._splits[place.source]
+        for step in range(1, len(split) + 1):
+            try:
+                return self._transform(record, np.random.default_rng((self._seed, place.position)))
+            except ValueError as error:
+                self._count_bad(error)
+            record = split[(place.index + step) % len(split)]
+        raise ValueError(f'{split.name}: every record is corrupt')
+
+    def _count_bad(self, error: Exception) -> None:
+        with self._lock:
+            self._bad += 1
+            # The first records are too few to tell a fraction.
+            if self._bad > self._limit * max(self._records, _FIRST_RECORDS):
+                raise ValueError(
+                    f'{self._bad} corrupt records, more than data.max_bad_fraction={self._limit} '
+                    f'of those read; the last one: {error}'
+                ) from error
+        logging.warning('left out a corrupt record, the %d. so far: %s', self._bad, error)
+
+
+def _read(splits: Sequence[Records], places: Sequence[_Place]) -> list[Record]:
     """The records at `places`, in their order."""
     found = {}
     for source, split in enumerate(splits):
@@ -305,6 +308,6 @@ def _read(splits: Sequence[Records], places: Sequence[_Place]) -> list[dict]:
     return [found[place] for place in places]
 
 
-def _stack(records: Iterable[dict]) -> dict[str, np.ndarray]:
+def _stack(records: Iterable[Record]) -> Columns:
     records = list(records)
     return {key: np.stack([record[key] for record in records]) for key in records[0]}

@@ -1,42 +1,45 @@
-"""The one record of every image dataset: a person, the picture around them, and their labels.
+"""The record of all image datasets: a person, the picture around them, and their labels.
 
 Pixels are named by their indices, x right and y down: (0, 0) is the centre of the top-left pixel.
-The picture is the square that any augmentation can reach. It is cut from the full image and shrunk,
-and knows its place there: full-image point f lies at (f - stored_origin) * stored_scale in it.
+The picture is the square that any augmentation can reach, cut from the full image and shrunk. The
+full-image point f lies at (f - stored_origin) * stored_scale in it.
 
     key             text, unique in its dataset
-    image           JPEG, RGB, square; black where it leaves the full image; made by `jpeg.encode_jpeg`,
-                    so that a crop decodes its own part of it alone
+    image           JPEG, RGB, square; black outside the full image; by `jpeg.encode_jpeg`: a crop
+                    decodes only its own part
     stored_origin   (2,) full-image px at the centre of the picture's first pixel
     stored_scale    () px of the picture per full-image px, at most 1
     image_size      (2,) width and height of the full image, px
     focal_length    () full-image px
     principal_point (2,) full-image px
-    box_center      (2,) of the person's box, full-image px
+    box_center      (2,) centre of the person's box, full-image px
     box_size        (2,) width and height, full-image px
     keypoints2d     (44, 3) full-image px, confidence
     keypoints3d     (44, 4) metres, axes of the camera (x right, y down, z forward), confidence
     global_orient   (3,) axis-angle, from the body's frame (y up) into the camera's
     body_pose       (23, 3) axis-angle
     betas           (10,)
-    transl          (3,) metres, in the camera; zeros where it is not known
-    gender          () which SMPL model the labels are of: 0 neutral, 1 male, 2 female
-    has_pose        () 1 where global_orient and body_pose are to be trusted, else 0
+    transl          (3,) metres, in the camera; zeros if unknown
+    gender          () SMPL model of the labels: 0 neutral, 1 male, 2 female
+    has_pose        () 1 if global_orient and body_pose are reliable, else 0
     has_betas       () the same for betas
 
-Labels that a dataset lacks are zeros, with confidence or `has_...` zero.
+Missing labels are zeros, with confidence or `has_...` zero.
 """
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
+from jaxtyping import Int, UInt8
 
 from tokenhmr_jax.data import jpeg
+from tokenhmr_jax.data.crops import Pair
 
-SHAPES = {  # of the fields that are numbers, all float32
+SHAPES = {  # of the numeric fields, all float32
     'stored_origin': (2,),
     'stored_scale': (),
     'image_size': (2,),
@@ -56,18 +59,18 @@ SHAPES = {  # of the fields that are numbers, all float32
 }
 _POSITIVE = ('stored_scale', 'image_size', 'focal_length', 'box_size')
 
-# How far the published augmentation reaches, in sides of the box: 1.3 x larger, turned by 45
-# degrees, moved by 0.02 to either side.
+# Side of the square that the published augmentation can reach, in sides of the box: 1.3 x larger,
+# turned by 45 degrees, moved by 0.02 to either side.
 REACH = 1.3 * math.sqrt(2) + 2 * 0.02
 # Extreme crops zoom in: the box keeps up to this many times the network's resolution.
 OVERSAMPLING = 2
-# The square is made before it shrinks. Of a person of whom only the head is seen, that of the whole
-# body is some 13 times the image.
+# The square is cut before it shrinks. If only a person's head is visible, the square is some 13
+# times the image.
 _MOST_SPAN = 20
 
 
 def features() -> tfds.features.FeaturesDict:
-    """What a builder of an image dataset declares."""
+    """TFDS features of an image record."""
     # TFDS' image feature needs TensorFlow to encode an array: the JPEG is kept as plain bytes.
     arrays = {
         name: tfds.features.Tensor(
@@ -81,21 +84,21 @@ def features() -> tfds.features.FeaturesDict:
 
 def store_picture(
     image: np.ndarray,
-    box_center,
-    box_size,
+    box_center: Pair,
+    box_size: Pair,
     *,
     resolution: int = 256,
     reach: float = REACH,
     quality: int = 90,
-) -> dict:
-    """Cut, shrink and encode what augmentations can reach around a person's box.
+) -> dict[str, Any]:
+    """Cuts, shrinks and encodes the square around a person that augmentation can reach.
 
     Args:
-      image: (H, W, 3) uint8, RGB, the full image.
-      box_center: (2,) px.
-      box_size: (2,) width and height, px.
+      image: the full image, (H, W, 3) uint8, RGB.
+      box_center: px.
+      box_size: width and height, px.
       resolution: of the network, px: the box's larger side is kept at up to twice that.
-      reach: side of the square to keep, in larger sides of the box.
+      reach: side of the square, in larger sides of the box.
       quality: of the JPEG, up to 100.
 
     Returns:
@@ -103,7 +106,7 @@ def store_picture(
 
     Raises:
       ValueError: if the image is not RGB, or the box has no size, lies outside the image or is
-        absurdly larger than it.
+        absurdly larger than the image.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f'image is {image.dtype} {image.shape}, expected uint8 (H, W, 3)')
@@ -137,12 +140,19 @@ def store_picture(
     return {'image': jpeg.encode_jpeg(square, quality)} | fields
 
 
-def assemble(image: np.ndarray, key: str, box_center, box_size, labels: Mapping, **options) -> dict:
-    """A whole record: `store_picture` of the image, and labels; those not given are zeros.
+def assemble(
+    image: np.ndarray,
+    key: str,
+    box_center: Pair,
+    box_size: Pair,
+    labels: Mapping[str, Any],
+    **options,
+) -> dict[str, Any]:
+    """A whole record: `store_picture` of the image, and labels; missing labels are zeros.
 
     Args:
-      image, box_center, box_size: as of `store_picture`; `options` go there too.
-      key: the record's.
+      image: and `box_center`, `box_size` and `options`: as for `store_picture`.
+      key: name of the record.
       labels: fields that `store_picture` does not make; `focal_length` at least.
 
     Raises:
@@ -155,7 +165,9 @@ def assemble(image: np.ndarray, key: str, box_center, box_size, labels: Mapping,
     return record
 
 
-def _cut_square(image: np.ndarray, corner: np.ndarray, span: int) -> np.ndarray | None:
+def _cut_square(
+    image: np.ndarray, corner: Int[np.ndarray, ' 2'], span: int
+) -> UInt8[np.ndarray, 'S S 3'] | None:
     """The square from `corner`, black outside the image; None if it misses the image."""
     height, width = image.shape[:2]
     x0, y0 = np.maximum(corner, 0)
@@ -168,8 +180,8 @@ def _cut_square(image: np.ndarray, corner: np.ndarray, span: int) -> np.ndarray 
     return square
 
 
-def check_record(record: Mapping) -> None:
-    """Raise ValueError, naming record and field, unless a builder's record is whole and sane."""
+def check_record(record: Mapping[str, Any]) -> None:
+    """Raises ValueError, naming record and field, unless a record is complete and plausible."""
     key = record.get('key', 'a record without key')
     missing = {'key', 'image', *SHAPES} - set(record)
     unknown = set(record) - {'key', 'image', *SHAPES}
