@@ -119,8 +119,7 @@ class Examples:
         total = sum(map(len, splits))
         chosen = np.linspace(0, total - 1, min(self._report.num_examples, total)).astype(int)
         self._batch = task.batch(pipeline.take(splits, chosen, task.eval_transform))
-        bodies = functools.partial(self._report.bodies, task)
-        self._bodies = jax.jit(bodies, out_shardings=sharding.replicated(mesh))
+        self._bodies = jax.jit(self._report.bodies, out_shardings=sharding.replicated(mesh))
 
     def __call__(self, params: Any, state: Any) -> np.ndarray | None:
         """The picture (H, W, 3) uint8, RGB.
@@ -134,7 +133,7 @@ class Examples:
         bodies = jax.device_get(bodies)
         if not all(np.isfinite(x).all() for x in jax.tree.leaves(bodies)):
             return None
-        return self._report.sheet(np.asarray(self._frozen.body.faces), self._batch, bodies)
+        return self._report.draw(self._frozen, self._batch, bodies)
 
 
 def pooled(means: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> dict[str, Any]:
