@@ -59,7 +59,7 @@ def test_a_limb_along_the_axis_of_the_camera():
 def test_the_worst_of_each_kind_and_the_table():
     found = answers()
     kind = np.array([0, 3, 2, 2, 2])
-    assert failures.worst(found, kind, 2) == [0, 4, 3]
+    assert failures.find_worst(found, kind, 2) == [0, 4, 3]
     lines = [
         line.strip('| ').split(' | ') for line in failures.failure_table(found, kind).splitlines()
     ]

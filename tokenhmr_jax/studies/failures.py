@@ -1,16 +1,16 @@
-"""Where a regressor fails, by kind, and what it looks like (TokenHMR, supplement, section 4).
+"""Failures of a regressor by kind: frequencies, errors, pictures.
 
     python -m tokenhmr_jax.studies.failures --checkpoint=runs/regressor
 
-The kinds, each without those before it:
+A record counts as the first kind that fits (TokenHMR, supplement, section 4):
 
-- orientation ambiguity: the body is turned by more than 90 degrees from the true one;
-- depth ambiguity: the 2D error is below the median, and a limb that leads 10 cm or more towards the
-  camera leads as far away from it in the answer, or the other way round;
-- foreshortening: a limb lies within 15 degrees of the camera's axis, and is hardly seen.
+- orientation ambiguity: the predicted body is turned by more than 90 degrees from the true one;
+- depth ambiguity: the 2D error is below the median, and a limb points 10 cm or more towards the
+  camera in one body and away from it in the other;
+- foreshortening: a limb lies within 15 degrees of the camera's axis.
 
-Writes `failures.md`, how frequent they are and how large the errors are, and `failures.jpg`, the
-worst of each. Any image dataset with true labels will do, such as that of the mannequin.
+Writes `failures.md`, a table, and `failures.jpg`, the worst records of each kind. Needs an image
+dataset with true labels, such as the mannequin's.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from etils import epath
+from jaxtyping import Float, Int, UInt8
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.body import rotations, skeleton
@@ -28,7 +29,7 @@ from tokenhmr_jax.drawing.tables import format_number, markdown_table
 from tokenhmr_jax.tasks import regressor_report
 from tokenhmr_jax.tasks.regressor import true_params
 from tokenhmr_jax.training.run import Trained, open_run
-from tokenhmr_jax.types import ImageBatch
+from tokenhmr_jax.types import Array, ImageBatch
 
 KINDS = ('orientation', 'depth', 'foreshortening', 'none of these')
 _TURNED, _ALONG_AXIS = 90.0, 15.0  # degrees
@@ -44,20 +45,20 @@ _LIMBS = [
 class Answers(NamedTuple):
     """A regressor's answers to N records.
 
-    limbs, limbs_gt: (N, 8, 3) metres, from joint to joint, in the axes of the crop's camera.
-    turned: (N,) degrees between the global orientation and the true one.
-    mpjpe_mm, keypoints2d_px: (N,) as of an evaluation.
+    limbs, limbs_gt: metres, from joint to joint, in the axes of the crop's camera.
+    turned: degrees between the global orientation and the true one.
+    mpjpe_mm, keypoints2d_px: errors, as in an evaluation.
     """
 
-    limbs: np.ndarray
-    limbs_gt: np.ndarray
-    turned: np.ndarray
-    mpjpe_mm: np.ndarray
-    keypoints2d_px: np.ndarray
+    limbs: Float[Array, 'N 8 3']
+    limbs_gt: Float[Array, 'N 8 3']
+    turned: Float[Array, ' N']
+    mpjpe_mm: Float[Array, ' N']
+    keypoints2d_px: Float[Array, ' N']
 
 
-def answers(run: Trained, records: pipeline.Records) -> Answers:
-    """Those of a trained regressor to a split, or to `eval.limit` of its records."""
+def predict_answers(run: Trained, records: pipeline.Records) -> Answers:
+    """Answers of a trained regressor to a split, or to `eval.limit` of its records."""
     task, config = run.task, run.config
     starts, ends = np.array(_LIMBS).T
 
@@ -90,8 +91,8 @@ def answers(run: Trained, records: pipeline.Records) -> Answers:
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
 
-def failure_kinds(found: Answers) -> np.ndarray:
-    """Index into `KINDS` (N,) of each record."""
+def failure_kinds(found: Answers) -> Int[np.ndarray, ' N']:
+    """Index into `KINDS` of each record."""
     depth, depth_gt = found.limbs[..., 2], found.limbs_gt[..., 2]
     flipped = (np.minimum(np.abs(depth), np.abs(depth_gt)) >= _LEADS) & (depth * depth_gt < 0)
     seen_well = found.keypoints2d_px <= np.median(found.keypoints2d_px)
@@ -101,8 +102,8 @@ def failure_kinds(found: Answers) -> np.ndarray:
     return np.select(conditions, range(len(conditions)), default=len(conditions))
 
 
-def failure_table(found: Answers, kind: np.ndarray) -> str:
-    """How frequent each kind is, and its errors, in Markdown."""
+def failure_table(found: Answers, kind: Int[np.ndarray, ' N']) -> str:
+    """Frequency and mean errors of each kind, in Markdown."""
     rows = {name: kind == i for i, name in enumerate(KINDS)} | {'all': np.ones(len(kind), bool)}
     lines = []
     for name, member in rows.items():
@@ -116,14 +117,14 @@ def failure_table(found: Answers, kind: np.ndarray) -> str:
     return markdown_table(header, lines)
 
 
-def _limb_angles(found: Answers) -> np.ndarray:
-    """Mean angle (N,), degrees, between a record's limbs and the true ones."""
+def _limb_angles(found: Answers) -> Float[np.ndarray, ' N']:
+    """Mean angle, degrees, between a record's limbs and the true ones."""
     product = np.sum(found.limbs * found.limbs_gt, axis=-1)
     lengths = np.linalg.norm(found.limbs, axis=-1) * np.linalg.norm(found.limbs_gt, axis=-1)
     return np.degrees(np.arccos(np.clip(product / lengths, -1, 1))).mean(axis=-1)
 
 
-def worst(found: Answers, kind: np.ndarray, count: int) -> list[int]:
+def find_worst(found: Answers, kind: Int[np.ndarray, ' N'], count: int) -> list[int]:
     """Positions of the `count` records of each kind of failure with the largest MPJPE."""
     chosen = []
     for i in range(len(KINDS) - 1):
@@ -132,10 +133,10 @@ def worst(found: Answers, kind: np.ndarray, count: int) -> list[int]:
     return chosen
 
 
-def gallery(
+def draw_gallery(
     run: Trained, records: pipeline.Records, chosen: Sequence[int], titles: Sequence[str]
-) -> np.ndarray:
-    """A contact sheet (H, W, 3) uint8, RGB, of records: see `regressor_report.draw_examples`."""
+) -> UInt8[np.ndarray, 'H W 3']:
+    """A contact sheet of records, as of `regressor_report.draw_examples`."""
     batch = run.task.batch(pipeline.take([records], chosen, run.task.eval_transform))
     bodies = jax.jit(lambda *arguments: regressor_report.predict_bodies(run.task, *arguments))
     shown = jax.device_get(bodies(run.params, run.state, run.frozen, batch))
@@ -144,18 +145,14 @@ def gallery(
 
 def report_failures(
     run: Trained, records: pipeline.Records, count: int
-) -> tuple[str, np.ndarray | None]:
-    """The table, and a picture of `count` of each kind; None if there is no failure.
-
-    Raises:
-      ValueError: if the run is not a regressor's.
-    """
-    run.config.eval.limit = None  # positions are those of records
-    found = answers(run, records)
+) -> tuple[str, UInt8[np.ndarray, 'H W 3'] | None]:
+    """The table, and a picture of `count` records of each kind; None without failures."""
+    run.config.eval.limit = None  # positions count through all records
+    found = predict_answers(run, records)
     kind = failure_kinds(found)
-    chosen = worst(found, kind, count)
+    chosen = find_worst(found, kind, count)
     titles = [f'{KINDS[kind[i]]}, {found.keypoints2d_px[i]:.0f} px,' for i in chosen]
-    picture = gallery(run, records, chosen, titles) if chosen else None
+    picture = draw_gallery(run, records, chosen, titles) if chosen else None
     return failure_table(found, kind), picture
 
 
@@ -164,14 +161,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = cli.Flags(__doc__, arguments)
     checkpoint = flags.string('checkpoint', None, "A regressor's workdir.", required=True)
     step = flags.string('step', 'best', "Which step: 'best', 'last', or its number.")
-    data_dir = flags.string('data_dir', None, 'Prepared data, if it was moved.')
-    split = flags.string('split', None, "Of it. Default: the validation's first.")
-    count = flags.integer('count', 4, 'Pictures of each kind.')
+    data_dir = flags.string('data_dir', None, 'Prepared data, if it was moved after training.')
+    split = flags.string(
+        'split', None, "Prepared split. Default: the config's first validation split."
+    )
+    count = flags.integer('count', 4, 'Pictures of each kind.', lower_bound=1)
     out = flags.string('out', None, "Folder to write to. Default: the run's evaluation.")
 
     def command():
-        if count.value < 1:
-            raise ValueError(f'count={count.value}: expected at least 1')
         loaded = open_run(checkpoint.value, step.value, kind='regressor')
         data = loaded.config.data
         name = split.value or data.validation[0]
@@ -182,10 +179,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         text = (
             f'{checkpoint.value}, step {loaded.step}, {len(records)} records of {name}\n\n{lines}'
         )
-        (folder / 'failures.md').write_text(text + '\n')
+        with cli.whole_file(folder / 'failures.md') as file:
+            file.write_text(text + '\n')
         print(text)
         if picture is not None:
-            draw.write_image(folder / 'failures.jpg', picture)
+            with cli.whole_file(folder / 'failures.jpg') as file:
+                draw.write_image(file, picture)
             print(f'\npicture: {folder / "failures.jpg"}')
 
     cli.run(flags, command)

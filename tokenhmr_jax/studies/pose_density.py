@@ -1,16 +1,17 @@
-"""Density of each joint's rotation in motion capture, for the filter of `datasets/pseudo_gt`.
+"""Density of joint rotations in prepared motion capture.
 
-    python -m tokenhmr_jax.studies.pose_density --data_dir=DATA --split=amass/CMU \
+    python -m tokenhmr_jax.studies.pose_density --data_dir=DATA --split=amass/CMU \\
         --split=amass/KIT --out=pose_density.npy
 
-counts the poses of prepared `amass` splits.
+The filter of `datasets/pseudo_gt` reads the result.
 """
 
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tqdm
+from jaxtyping import Float
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.data import pipeline
@@ -19,8 +20,8 @@ from tokenhmr_jax.readers.pose_density import count_poses, smooth_density
 _CHUNK = 20_000  # poses
 
 
-def _read(data_dir: str, splits: list[str]) -> Iterable[np.ndarray]:
-    """The poses of prepared splits, some thousands at a time."""
+def _read_poses(data_dir: str, splits: list[str]) -> Iterator[Float[np.ndarray, 'N 21 3']]:
+    """Poses of prepared splits, in chunks."""
     opened = [pipeline.open_split(data_dir, name) for name in splits]
     with tqdm.tqdm(total=sum(map(len, opened)), unit='pose') as bar:
         for records in opened:
@@ -35,14 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = cli.Flags(__doc__, arguments)
     data_dir = flags.string('data_dir', None, 'Prepared data.', required=True)
     split = flags.strings('split', None, "Such as 'amass/CMU'; repeatable.", required=True)
-    out = flags.string('out', 'pose_density.npy', 'The file to write, 84 MB.')
+    out = flags.string('out', 'pose_density.npy', 'File to write, 84 MB.')
 
     def command():
         path = pathlib.Path(out.value)
         if path.suffix != '.npy':
             raise ValueError(f'--out={path}: expected a name that ends in .npy')
-        path.parent.mkdir(parents=True, exist_ok=True)  # what cannot be written is told now
-        counts = count_poses(_read(data_dir.value, split.value))
+        path.parent.mkdir(parents=True, exist_ok=True)  # fails before the work
+        counts = count_poses(_read_poses(data_dir.value, split.value))
         with cli.whole_file(path) as partial, partial.open('wb') as file:
             np.save(file, smooth_density(counts))
         print(f'{path}: {int(counts[0].sum())} poses of {", ".join(split.value)}')

@@ -1,10 +1,10 @@
-"""A regressor as a program that needs no model code: StableHLO, by `jax.export`.
+"""Export of a regressor as a StableHLO program.
 
     python -m tokenhmr_jax.studies.stablehlo --checkpoint=WORKDIR --out=FOLDER
 
-writes `model.bin`, the program; `weights.npz`, what it reads; and `load.py`, which runs it with JAX
-and NumPy alone. The program runs on CPUs, CUDA GPUs and TPUs, on any number of crops, or on just as
-many as --batch says, which lets compilers do more.
+Writes `model.bin`, the program; `weights.npz`; and `load.py`, which runs it with JAX and NumPy
+alone. The program runs on CPUs, CUDA GPUs and TPUs, on any number of crops. With --batch, the
+number is fixed, and compilers can optimise more.
 """
 
 import pathlib
@@ -21,9 +21,9 @@ from tokenhmr_jax.tasks import make_task
 _PLATFORMS = ('cpu', 'cuda', 'tpu')
 _LOADER = '''"""Bodies in square crops: `python load.py CROPS.npy OUT.npz`.
 
-Crops are (B, {size}, {size}, 3) uint8, RGB; {batch}. What comes out: rotations are matrices
-in the crop camera's axes (x right, y down, z forward); vertices, joints and keypoints3d are metres
-from the body's origin; camera is (s, tx, ty); keypoints2d are fractions of the crop's side from its
+Crops are (B, {size}, {size}, 3) uint8, RGB; {batch}. Results: rotations are matrices in the
+crop camera's axes (x right, y down, z forward); vertices, joints and keypoints3d are metres from
+the body's origin; camera is (s, tx, ty); keypoints2d are fractions of the crop's side from its
 centre.
 """
 
@@ -51,11 +51,11 @@ if __name__ == '__main__':
 
 
 def export_program(model: Model, out: str, batch: int | None = None) -> None:
-    """Write a model's program, weights and loader into a folder.
+    """Writes a model's program, weights and loader into a new folder.
 
     Args:
       model: of `tokenhmr_jax.load`.
-      out: the folder, new.
+      out: the folder.
       batch: crops in a call; None for any number.
 
     Raises:
@@ -83,7 +83,7 @@ def export_program(model: Model, out: str, batch: int | None = None) -> None:
 
 
 def _program(task, structure, any_batch: bool) -> Callable:
-    """(leaves, crops) -> arrays by name."""
+    """A function of leaves and crops that returns arrays by name."""
 
     def bodies(leaves, crops):
         params, state, body = jax.tree.unflatten(structure, leaves)
@@ -105,7 +105,7 @@ def _program(task, structure, any_batch: bool) -> Callable:
     def one(leaves, crop):
         return jax.tree.map(lambda x: x[0], bodies(leaves, crop[None]))
 
-    # Mapped over crops, the model's code never sees a batch whose size is a symbol.
+    # Mapped over crops, the model's code sees no batch of symbolic size.
     return jax.vmap(one, in_axes=(None, 0)) if any_batch else bodies
 
 

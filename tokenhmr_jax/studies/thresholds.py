@@ -1,13 +1,13 @@
-"""Derive thresholds for TALS from data (TokenHMR, supplement, section 2.2).
+"""Thresholds for TALS from data (TokenHMR, supplement, section 2.2).
 
     python -m tokenhmr_jax.studies.thresholds --data_dir=DATA --split=mannequin/suit_heldout \\
         --checkpoint=WORKDIR --out=thresholds.csv
 
-The 2D thresholds are the mean L1 errors of *true* bodies seen by the crop camera that fits each of
-them best: what the made-up focal length alone does to a perfect body. They need records whose 2D
-keypoints are true projections of their 3D ones. The angles are those between a trained network's
-predictions and the true rotations, on average; without a checkpoint, those of another table are
-kept. Train with the result by `--config.tals.thresholds=thresholds.csv`.
+A 2D threshold is the mean L1 error of *true* bodies under the crop camera that fits each best: the
+error that the assumed focal length alone causes. The records' 2D keypoints must be true projections
+of their 3D ones. An angle is the mean between predicted and true rotations of a trained regressor;
+without a checkpoint, angles are those of another table. `--config.tals.thresholds=thresholds.csv`
+trains with the result.
 """
 
 import functools
@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.body import camera, rotations, skeleton
@@ -25,19 +26,21 @@ from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.objectives import tals
 from tokenhmr_jax.tasks import regressor
 from tokenhmr_jax.training.run import Trained, open_run
-from tokenhmr_jax.types import ImageBatch
+from tokenhmr_jax.types import Array, ImageBatch
 
-# Fewer points than this do not hold a camera.
+# Fewer points do not determine a camera.
 _MIN_POINTS = 12
 _CHUNK = 256
 
 
-def crop_camera_errors(keypoints3d: jax.Array, keypoints2d: jax.Array) -> jax.Array:
-    """L1 errors (B, 44) in crop units of true bodies under the crop camera that fits each best.
+def crop_camera_errors(
+    keypoints3d: Float[Array, 'B K 4'], keypoints2d: Float[Array, 'B K 3']
+) -> Float[Array, 'B K']:
+    """L1 errors in crop units of true bodies under the crop camera that fits each best.
 
     Args:
-      keypoints3d: (B, 44, 4) metres, axes of the camera, any origin; confidence.
-      keypoints2d: (B, 44, 3) crop units, as the true camera sees them; confidence.
+      keypoints3d: metres in the camera's axes, any origin; confidence.
+      keypoints2d: crop units, as the true camera sees them; confidence.
     """
     points, seen = keypoints3d[..., :3], keypoints2d[..., :2]
     counted = counted_keypoints(keypoints3d, keypoints2d)
@@ -45,24 +48,24 @@ def crop_camera_errors(keypoints3d: jax.Array, keypoints2d: jax.Array) -> jax.Ar
     return jnp.sum(jnp.abs(camera.project_crop(points, translation) - seen), axis=-1)
 
 
-def counted_keypoints(keypoints3d: jax.Array, keypoints2d: jax.Array) -> jax.Array:
-    """Which keypoints (B, 44) are known in 3D and in 2D: both confidences above 0."""
+def counted_keypoints(
+    keypoints3d: Float[Array, 'B K 4'], keypoints2d: Float[Array, 'B K 3']
+) -> Bool[Array, 'B K']:
+    """Whether keypoints are known in 3D and in 2D: both confidences are above 0."""
     return (keypoints3d[..., 3] > 0) & (keypoints2d[..., 2] > 0)
 
 
 def keypoint_thresholds(
     bodies: Iterable[tuple[np.ndarray, np.ndarray]],
-) -> tuple[np.ndarray, int]:
-    """The mean of `crop_camera_errors` over bodies.
+) -> tuple[Float[np.ndarray, '44'], int]:
+    """Mean of `crop_camera_errors` over bodies, crop units, and the number of counted bodies.
 
     Args:
-      bodies: pairs of its arguments. Bodies with fewer than 12 known keypoints are left out.
-
-    Returns:
-      (44,) crop units, and how many bodies counted.
+      bodies: pairs of arguments of `crop_camera_errors`. Bodies with fewer than 12 known keypoints
+        do not count.
 
     Raises:
-      ValueError: if a keypoint is known of no body, or an error is not finite.
+      ValueError: if no body shows a keypoint, or an error is not finite.
     """
     errors_of = jax.jit(crop_camera_errors)
     total, count, used = np.zeros(44), np.zeros(44), 0
@@ -81,15 +84,16 @@ def keypoint_thresholds(
     return total / count, used
 
 
-def angle_thresholds(rotation_pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Mean angle (24,), radians, between predicted and true rotations.
+def angle_thresholds(
+    rotation_pairs: Iterable[tuple[np.ndarray, np.ndarray]],
+) -> Float[np.ndarray, '24']:
+    """Mean angles, radians, between predicted and true rotations.
 
     Args:
-      rotation_pairs: batches of (B, 24, 3, 3) predicted and true, the root's first, without
-        padding.
+      rotation_pairs: batches of predicted and true rotations (B, 24, 3, 3), root first.
 
     Raises:
-      ValueError: if there is none.
+      ValueError: without any rotations.
     """
     angles_of = jax.jit(rotations.geodesic_angle)
     total, count = np.zeros(skeleton.NUM_JOINTS), 0
@@ -104,11 +108,11 @@ def angle_thresholds(rotation_pairs: Iterable[tuple[np.ndarray, np.ndarray]]) ->
 def predictions_of(
     run: Trained, records: pipeline.Records, limit: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """What `angle_thresholds` takes, from a regressor's predictions: of poses that are known.
+    """Batches of predicted and true rotations (B, 24, 3, 3) of records with known poses.
 
     Args:
       run: a trained regressor.
-      records: of an image dataset; each is cropped as in an evaluation.
+      records: of an image dataset, cropped as in an evaluation.
       limit: how many at most, spread evenly; None for all.
     """
     for columns, valid in pipeline.eval_batches(
@@ -125,20 +129,24 @@ def predictions_of(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _rotations(task, params, state, frozen, batch: ImageBatch) -> tuple[jax.Array, jax.Array]:
-    """Predicted and true rotations (B, 24, 3, 3)."""
+def _rotations(
+    task, params, state, frozen, batch: ImageBatch
+) -> tuple[Float[Array, 'B 24 3 3'], Float[Array, 'B 24 3 3']]:
+    """Predicted and true rotations."""
     predicted = task.predict(params, state, frozen, batch).params
     true = regressor.true_params(batch.global_orient, batch.body_pose, batch.betas)
     return regressor.all_rotations(predicted), regressor.all_rotations(true)
 
 
 def bodies_of(
-    records: pipeline.Records, limit: int | None = None
+    records: pipeline.Records | list[dict], limit: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """What `keypoint_thresholds` takes, from image records: each cropped to its box's larger side.
+    """Batches of `keypoints3d` (B, 44, 4), and of `keypoints2d` (B, 44, 3) in crop units.
+
+    A crop's side is the larger side of the record's box.
 
     Args:
-      records: with `keypoints2d` in full-image pixels, `keypoints3d`, `box_center`, `box_size`.
+      records: of an image dataset.
       limit: how many at most, spread evenly; None for all.
     """
     count = len(records) if limit is None else min(limit, len(records))
@@ -163,11 +171,11 @@ def derive_thresholds(
     step: str = 'best',
     limit: int | None = None,
 ) -> tuple[tals.Thresholds, int]:
-    """Thresholds from prepared splits, and of how many bodies. For the arguments see the flags.
+    """Thresholds from prepared splits, and the number of counted bodies; see the flags.
 
     Raises:
-      FileNotFoundError, ValueError: for a table, a split or a checkpoint that is not there, or is
-        not a regressor's; and as `keypoint_thresholds` and `angle_thresholds`.
+      FileNotFoundError, ValueError: for a missing table, split or checkpoint, a checkpoint of
+        another task, and as `keypoint_thresholds` and `angle_thresholds`.
     """
     splits = [pipeline.open_split(data_dir, name) for name in names]
     if checkpoint is None:
@@ -186,15 +194,17 @@ def derive_thresholds(
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    data_dir = flags.string('data_dir', None, 'Where prepared datasets lie.', required=True)
-    split = flags.strings('split', None, 'With true labels; repeatable.', required=True)
-    out = flags.string('out', None, 'The table to write, a CSV file.', required=True)
+    data_dir = flags.string('data_dir', None, 'Folder of prepared datasets.', required=True)
+    split = flags.strings(
+        'split', None, 'Prepared split with true labels; repeatable.', required=True
+    )
+    out = flags.string('out', None, 'CSV file to write.', required=True)
     limit = flags.integer('limit', None, 'Records per split at most.', lower_bound=1)
     angles = flags.string('angles', None, "Table to take angles from. Default: 'release'.")
     checkpoint = flags.string(
-        'checkpoint', None, "Workdir of the regressor whose predictions' angles to take instead."
+        'checkpoint', None, "Workdir of a regressor, whose predictions' angles are taken instead."
     )
-    step = flags.string('step', 'best', "Of it: 'best', 'last', or its number.")
+    step = flags.string('step', 'best', "Step of the checkpoint: 'best', 'last', or its number.")
 
     def command():
         if angles.value and checkpoint.value:
