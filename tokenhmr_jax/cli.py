@@ -97,8 +97,8 @@ class Flags:
         """
         try:
             rest = self.values(['', *self.arguments], known_only)[1:]
-            for name in self.values:
-                self.values[name].value  # noqa: B018  a config file that is not there raises here
+            if 'config' in self.values and self.values['config'].value is not None:
+                self.values['config'].value.to_dict()  # raises for a file that could not be read
         except Exception as error:  # config files are code, and fail in any way
             raise ValueError(f'{_one_line(error)} (--help lists the flags)') from error
         if known_only:

@@ -1,4 +1,6 @@
-"""Evaluation of a checkpoint: `python -m tokenhmr_jax.evaluate --checkpoint=WORKDIR`.
+"""Evaluation of a checkpoint, with tables and pictures.
+
+    python -m tokenhmr_jax.evaluate --checkpoint=WORKDIR
 
 Prints tables, and writes them with a picture to `WORKDIR/evaluation`, or to `--out`. Of several
 splits, the first rows are of all their examples together, the others of each split.

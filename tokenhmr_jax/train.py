@@ -1,4 +1,6 @@
-"""Training, of either stage: `python -m tokenhmr_jax.train --config=FILE --workdir=DIR`.
+"""Training of either stage.
+
+    python -m tokenhmr_jax.train --config=FILE --workdir=DIR
 
 Run again with the same workdir, it goes on exactly where it stopped.
 

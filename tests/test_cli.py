@@ -1,0 +1,123 @@
+"""The command line that all commands share: flags, errors of one line, files written whole."""
+
+import importlib
+import os
+import pathlib
+import signal
+
+import pytest
+from conftest import ROOT, command
+
+from tokenhmr_jax import cli
+from tokenhmr_jax.__main__ import COMMANDS, list_commands
+
+STUDIES = [
+    path.stem
+    for path in sorted((ROOT / 'tokenhmr_jax/studies').glob('*.py'))
+    if "__name__ == '__main__'" in path.read_text()
+]
+TOKENIZER = f'--config={ROOT}/configs/tokenizer.py'
+
+
+def main_of(name: str):
+    return importlib.import_module(f'tokenhmr_jax.{name}').main
+
+
+@pytest.mark.parametrize('name', [*COMMANDS, *(f'studies.{study}' for study in STUDIES)])
+def test_every_command_explains_itself(name, capsys):
+    """And has its line in the list."""
+    main_of(name)(['--help'])  # returns: exit code 0
+    printed = capsys.readouterr().out
+    first = importlib.import_module(f'tokenhmr_jax.{name}').__doc__.splitlines()[0]
+    assert printed.startswith(first) and 'flags:' in printed
+    [line] = [line for line in list_commands().splitlines() if line.split()[:1] == [name]]
+    assert first in line and len(line) <= 100
+
+
+def test_the_package_lists_its_commands():
+    assert command('-m', 'tokenhmr_jax') == list_commands() + '\n'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--config=nowhere.py', '--workdir=x'], "No such file or directory: 'nowhere.py'"),
+        ([f'{TOKENIZER}:variant=large', '--workdir=x'], "variant='large': expected one of"),
+        ([f'{TOKENIZER}:variants=release', '--workdir=x'], 'expected name=value with'),
+        ([TOKENIZER, '--workdir=x', '--config.num_stps=3'], "no such setting: 'num_stps'"),
+        ([TOKENIZER, '--workdir=x', '--config.model.wdth=3'], "no such setting: 'wdth'"),
+        ([TOKENIZER, '--workdir=x', '--config.num_steps=few'], "--config.num_steps=few: .*'few'"),
+        ([f'--config={ROOT}/LICENSE', '--workdir=x'], 'IndentationError: .*LICENSE'),
+        ([TOKENIZER, '--workdir=x', '--checkpoint=y'], "flag 'checkpoint'"),  # of other commands
+        ([TOKENIZER, '--workdir=x', 'more'], r"unknown arguments \['more'\]"),
+        ([TOKENIZER], '--workdir is missing'),
+        (['--workdir=x'], '--config is missing'),
+    ],
+)
+def test_a_mistake_is_one_line(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=f'^error: .*{message}') as error:
+        main_of('train')(arguments)
+    assert '\n' not in error.value.code
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mistake_has_no_traceback():
+    printed = command('-m', 'tokenhmr_jax.train', TOKENIZER, '--workdir=x', '--tyop=1', expect=1)
+    assert printed.splitlines() == [
+        "error: Unknown command line flag 'tyop' (--help lists the flags)"
+    ]
+
+
+def test_a_fault_of_the_program_shows_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        cli.run(cli.Flags('', []), lambda: 1 / 0)
+
+
+def test_operands_and_flags_for_others():
+    flags = cli.Flags('', ['a', '--n=2', 'b'], operands='FOLDER ...')
+    number = flags.integer('n', 1, '')
+    cli.run(flags, lambda: None)
+    assert (flags.operands, number.value) == (['a', 'b'], 2)
+    flags = cli.Flags('', ['--m=3', '--n=2'])
+    flags.integer('n', 1, '')
+    cli.run(flags, lambda: None, others=True)
+    assert flags.rest == ['--m=3']
+    with pytest.raises(SystemExit, match=r"\['a', 'b'\]: expected RESULT"):
+        cli.run(cli.Flags('', ['a', 'b'], operands='RESULT'), lambda: None)
+
+
+def test_ctrl_c_is_one_line(capsys):
+    def interrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pause()
+
+    with pytest.raises(SystemExit) as error:
+        cli.run(cli.Flags('', []), interrupted, on_interrupt='interrupted; go on so')
+    assert error.value.code == 130
+    assert capsys.readouterr().err == '\ninterrupted; go on so\n'
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+    path = tmp_path / 'a.txt'
+    for failing, content in ((True, None), (False, 'new'), (True, 'new'), (False, 'newer')):
+        try:
+            with cli.whole_file(path) as partial:
+                assert partial.suffix == '.txt' and partial != path
+                partial.write_text('newer' if content == 'newer' else 'new')
+                if failing:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            pass
+        assert [p.name for p in tmp_path.iterdir()] == ([] if content is None else ['a.txt'])
+        assert content is None or path.read_text() == content
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path):
+    with pytest.raises(ValueError, match='full disk'), cli.whole_folder(str(tmp_path / 'a')) as out:
+        pathlib.Path(out, 'x').write_text('x')
+        raise ValueError('full disk')
+    assert not list(tmp_path.iterdir())
+    with cli.whole_folder(str(tmp_path / 'a')) as out:
+        pathlib.Path(out, 'x').write_text('x')
+    assert (tmp_path / 'a/x').read_text() == 'x'
