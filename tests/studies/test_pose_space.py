@@ -1,6 +1,6 @@
 """The pose space of a tokenizer: noise, errors under it, and where poses lie."""
 
-import functools
+import dataclasses
 
 import jax
 import numpy as np
@@ -8,8 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.data import pipeline
-from tokenhmr_jax.studies import pose_space
-from tokenhmr_jax.tasks import tokenizer_report
+from tokenhmr_jax.studies import extras, pose_space
 from tokenhmr_jax.training import sharding
 from tokenhmr_jax.training.run import open_run
 
@@ -64,7 +63,7 @@ def test_a_report_of_poses_in_and_out_of_distribution(run, prepared, tmp_path, r
     records = pipeline.open_split(str(prepared), 'amass/procedural_heldout')
     expected = np.linspace(0, len(records) - 1, 20).astype(int)
     batch = run.task.batch(pipeline.take([records], expected))
-    bodies = jax.jit(functools.partial(tokenizer_report.predict_bodies, run.task))
+    bodies = jax.jit(run.task.report.bodies)
     error = bodies(run.params, run.state, run.frozen, batch).mpjpe_mm.mean()
     assert float(inside[3]) == pytest.approx(float(error), rel=1e-3)
     noise = {row[0]: list(map(float, row[1:])) for row in rows[6:9]}
@@ -79,11 +78,11 @@ def test_a_regressor_has_no_pose_space(run):
     config = run.config.copy_and_resolve_references()
     config.task = 'regressor'
     with pytest.raises(ValueError, match='expected that of a tokenizer'):
-        pose_space.Reconstructor(run._replace(config=config))
+        pose_space.Reconstructor(dataclasses.replace(run, config=config))
 
 
 def test_what_is_not_installed_is_named():
     with pytest.raises(
-        ValueError, match=r'nothing_at_all: not installed; pip install -e \.\[report\]'
+        ImportError, match=r'nothing_at_all: not installed; pip install -e \.\[report\]'
     ):
-        pose_space.needs('numpy', 'nothing_at_all')
+        extras.need_packages('numpy', 'nothing_at_all')

@@ -4,7 +4,6 @@ Data frames have a line for each value, with the columns row, run, metric, value
 also have the column step.
 """
 
-import os
 from collections.abc import Sequence
 
 import matplotlib
@@ -13,17 +12,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tokenhmr_jax import cli
-
 _ERRORS = ['keypoints2d_px', 'mpjpe_mm']
 _COLUMNS = 3
 _WIDTH, _HEIGHT = 4.6, 3.4  # inches of a plot
-
-
-def write_figure(path: str | os.PathLike, figure: Figure) -> None:
-    """Writes a figure as PNG."""
-    with cli.whole_file(path) as partial, partial.open('wb') as file:
-        figure.savefig(file, dpi=100)
 
 
 def figures(rows: Sequence[str], values: pd.DataFrame, curves: pd.DataFrame) -> dict[str, Figure]:

@@ -12,6 +12,7 @@ from tokenhmr_jax import cli
 from tokenhmr_jax.config import settings_of_result
 from tokenhmr_jax.drawing import report_plots
 from tokenhmr_jax.drawing.tables import format_number, markdown_table
+from tokenhmr_jax.studies import extras
 from tokenhmr_jax.training import history
 from tokenhmr_jax.training.history import Run
 
@@ -238,6 +239,6 @@ def report_runs(
         wide_table(rows, summary).to_csv(file)
     names, curves = [row.name for row in rows], training_curves(rows)
     for name, figure in report_plots.figures(names, values, curves).items():
-        report_plots.write_figure(folder / name, figure)
+        extras.write_figure(folder / name, figure)
         print(f'\nplot: {folder / name}')
     return rows

@@ -66,7 +66,7 @@ def predict_answers(run: Trained, records: pipeline.Records) -> Answers:
     def answer(params, state, frozen, batch: ImageBatch) -> Answers:
         output = task.predict(params, state, frozen, batch)
         errors = task.metrics(output, frozen, batch)
-        bodies = regressor_report.predict_bodies(task, params, state, frozen, batch)
+        bodies = task.report.bodies(params, state, frozen, batch)
         joints, joints_gt = bodies.predicted.joints, bodies.true.joints
         true_orient = true_params(batch.global_orient, batch.body_pose, batch.betas).global_orient
         angle = rotations.geodesic_angle(output.params.global_orient, true_orient)
@@ -138,7 +138,7 @@ def draw_gallery(
 ) -> UInt8[np.ndarray, 'H W 3']:
     """A contact sheet of records, as of `regressor_report.draw_examples`."""
     batch = run.task.batch(pipeline.take([records], chosen, run.task.eval_transform))
-    bodies = jax.jit(lambda *arguments: regressor_report.predict_bodies(run.task, *arguments))
+    bodies = jax.jit(run.task.report.bodies)
     shown = jax.device_get(bodies(run.params, run.state, run.frozen, batch))
     return regressor_report.draw_examples(np.asarray(run.frozen.body.faces), batch, shown, titles)
 
