@@ -1,7 +1,9 @@
-# `make quickstart`: environment, data, training and evaluation of both stages. `make test`: the tests.
-# `make plan`: what the published training asks of a slice of TPUs, which need not be there.
-# `make faults`: what a run must survive, in full, and a table of how it did.
-# `make miniature`: ablations of TALS and tokens, small; docs/miniature.md. Stopped, it goes on.
+# make quickstart   environment, data, training and evaluation of both stages
+# make test         the tests, but for the slow ones; make test-all: all of them
+# make lint         ruff, and the layers of the package
+# make plan         memory and operations of the published training on a slice of TPUs, without one
+# make faults       all faults that a run must survive, in full, and a table of the outcomes
+# make miniature    ablations of TALS and tokens, small (docs/miniature.md); stopped, it goes on
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,7 +17,9 @@ MINIATURE_CONFIG = --config=configs/regressor.py:variant=miniature \
 	--config.warm_start.checkpoint=$(MINIATURE)/pretrained \
 	--config.tals.thresholds=$(MINIATURE)/thresholds.csv
 
-.PHONY: quickstart miniature test faults plan lint clean
+PYTEST := $(PY) -m pytest -q -n auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
+
+.PHONY: quickstart miniature test test-all faults plan lint clean
 
 quickstart: $(VENV)/quickstart
 	$(PY) datasets/amass/amass_dataset_builder.py --data_dir=$(DATA_DIR)
@@ -47,7 +51,10 @@ miniature: $(VENV)/report
 		--workdir=$(MINIATURE)/ablation $(MINIATURE_CONFIG)
 
 test: $(VENV)/$(EXTRAS)
-	$(PY) -m pytest -q -n auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
+	$(PYTEST) -m 'not slow'
+
+test-all: $(VENV)/$(EXTRAS)
+	$(PYTEST)
 
 faults: $(VENV)/$(EXTRAS)
 	$(PY) tests/faults
