@@ -40,10 +40,10 @@ def test_coverage_of_a_triangle_by_hand():
     np.testing.assert_array_equal(image == 255, np.repeat(expected[..., None], 3, axis=2))
 
 
-def test_back_faces_show_only_if_asked():
+def test_back_faces_are_not_drawn():
     vertices = [[0.5, 0.5, 1], [0.5, 4.6, 1], [4.6, 0.5, 1]]
     assert not np.isfinite(flat(vertices, [[0, 2, 1]])[1]).any()
-    assert np.isfinite(flat(vertices, [[0, 2, 1]], two_sided=True)[1]).sum() == 10
+    assert np.isfinite(flat(vertices, [[0, 1, 2]])[1]).sum() == 10
 
 
 def test_projects_like_a_pinhole():
@@ -96,11 +96,9 @@ def test_neighbouring_triangles_leave_no_crack():
 
 
 def test_what_is_behind_the_camera_is_cut_away():
-    # A floor 1.5 m below, reaching from 5 m behind the camera to 50 m ahead.
+    # A floor 1.5 m below, seen from above, from 5 m behind the camera to 50 m ahead.
     vertices = [[-60, 1.5, -5], [-60, 1.5, 50], [60, 1.5, 50], [60, 1.5, -5]]
-    _, depth = flat(
-        vertices, [[0, 2, 1], [0, 3, 2]], (30.0, 30, 31.5, 23.5), (48, 64), two_sided=True
-    )
+    _, depth = flat(vertices, [[0, 2, 1], [0, 3, 2]], (30.0, 30, 31.5, 23.5), (48, 64))
     below = np.arange(48) - 23.5
     expected = np.where(below > 0, 30 * 1.5 / np.where(below > 0, below, 1.0), np.inf)
     near_enough = expected < 50

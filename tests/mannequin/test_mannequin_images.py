@@ -1,6 +1,7 @@
 """Drawn people: what is written down about them is what is seen, and fitted labels are fits."""
 
 import importlib.util
+import io
 import json
 import pathlib
 
@@ -86,7 +87,7 @@ def test_labels_project_onto_the_keypoints(drawn, mannequin):
 
 
 def test_distance_perspective_and_framing(drawn):
-    for person in people.cast(job(people.JOB_SIZE)):
+    for person in people.place_people(job(people.JOB_SIZE)):
         center = person.placement.box_center
         assert (center > 0).all() and (center < SIZE).all()
         placed = person.vertices + person.placement.transl
@@ -101,10 +102,10 @@ def test_distance_perspective_and_framing(drawn):
 @pytest.mark.parametrize('look', people.LOOKS)
 def test_drawn_pixels_lie_in_the_box(look, monkeypatch):
     """The box is 1.2 times as large as what is drawn, and has it in its middle."""
-    for person in people.cast(job(3, look)):
-        monkeypatch.setattr(people.looks, 'occlude', lambda rng, image, *box: image)
-        monkeypatch.setattr(people.looks, 'photograph', lambda rng, image: image)
-        stages = {'suit': people.looks.suit_stage, 'clothed': people.looks.clothed_stage}
+    for person in people.place_people(job(3, look)):
+        monkeypatch.setattr(people.clothes, 'occlude', lambda rng, image, *box: image)
+        monkeypatch.setattr(people.clothes, 'add_blur_and_noise', lambda rng, image: image)
+        stages = {'suit': people.clothes.suit_stage, 'clothed': people.clothes.clothed_stage}
         state = person.rng.bit_generator.state
         background = stages[look](person.rng, people.studio().skin, SIZE).background
         person.rng.bit_generator.state = state
@@ -126,17 +127,17 @@ def test_left_is_warm_right_is_cold():
         views=scenes.Views(distance=(6.0, 6.0), pitch=(0.0, 0.0), roll=0.0),
         body_pose=np.zeros((1, 21, 3), np.float32),
     )
-    (person,) = people.cast(front)
+    (person,) = people.place_people(front)
     # What the view's random heading is, the body turns back.
     heading = (
         Rotation.from_rotvec([np.pi, 0, 0])
         * Rotation.from_rotvec(person.labels['global_orient']).inv()
     )
-    world = scenes.draw_view(np.random.default_rng((3, 1, 0)), front.views).rotation
+    world = scenes.sample_view(np.random.default_rng((3, 1, 0)), front.views).rotation
     turn = Rotation.from_matrix(world.T) * heading * Rotation.from_matrix(world)
     orient = turn * Rotation.from_rotvec(front.global_orient[0])
     front = front._replace(global_orient=orient.as_rotvec()[None].astype(np.float32))
-    (person,) = people.cast(front)
+    (person,) = people.place_people(front)
     facing = Rotation.from_rotvec(person.labels['global_orient']).as_matrix()
     np.testing.assert_allclose(facing, np.diag([1.0, -1.0, -1.0]), atol=1e-5)
     image = people.draw_person(person, 'suit', SIZE).astype(int)
@@ -263,7 +264,14 @@ def test_true_bodies_look_wrong_from_near():
     error = camera_curve.camera_errors((1.5, 2.5, 4.0, 8.0), 64).mean(axis=1) / 2
     np.testing.assert_allclose(error, (0.027, 0.016, 0.009, 0.004), rtol=0.35)
     np.testing.assert_allclose(error[2] / error[3], 2, rtol=0.1)  # far away, as 1 / distance
-    image = camera_curve.curve_picture((1.5, 2.5), np.tile([[0.03], [0.02]], 5), 0.01)
+    plots = pytest.importorskip('tokenhmr_jax.drawing.study_plots', exc_type=ImportError)
+    figure = plots.plot_camera_curve((1.5, 2.5), np.tile([[0.03], [0.02]], 5), 0.01)
+    mean, threshold = figure.axes[0].lines
+    np.testing.assert_allclose(mean.get_xydata(), [[1.5, 0.03], [2.5, 0.02]])
+    assert set(threshold.get_ydata()) == {0.01}
+    picture = io.BytesIO()
+    figure.savefig(picture)
+    image = cv2.imdecode(np.frombuffer(picture.getvalue(), np.uint8), cv2.IMREAD_COLOR)
     assert image.dtype == np.uint8 and (image != 255).any()
 
 

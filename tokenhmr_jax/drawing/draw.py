@@ -1,13 +1,15 @@
-"""Keypoints and meshes over pictures, all RGB uint8."""
+"""Keypoints and meshes drawn over pictures, all RGB."""
 
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from etils import epath
+from jaxtyping import Float, Integer, UInt8
 
 from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.drawing import render
+from tokenhmr_jax.types import Array
 
 LEFT, RIGHT, MIDDLE = (60, 140, 255), (255, 90, 60), (250, 220, 80)
 MESH = (0.55, 0.75, 0.95)
@@ -25,22 +27,22 @@ _NAMES = (*_CENTRE, *((side + a, side + b) for side in 'RL' for a, b in _LIMBS))
 BONES = tuple(tuple(skeleton.KEYPOINTS.index(f'OP {name}') for name in bone) for bone in _NAMES)
 
 
-def write_image(path: epath.PathLike, image: np.ndarray) -> None:
-    """Write a picture (H, W, 3) in the format that its name says.
+def write_image(path: epath.PathLike, image: UInt8[np.ndarray, 'H W 3']) -> None:
+    """Writes a picture in the format of its name's suffix.
 
     Raises:
-      OSError: if it cannot be written whole.
+      OSError: it cannot be written whole.
     """
     path = epath.Path(path)
     path.write_bytes(cv2.imencode(path.suffix, image[..., ::-1])[1].tobytes())
 
 
-def draw_keypoints(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+def draw_keypoints(
+    image: UInt8[np.ndarray, 'H W 3'], points: Float[Array, '44 3']
+) -> UInt8[np.ndarray, 'H W 3']:
     """The image with the 44 keypoints as dots and the OpenPose skeleton between them.
 
-    Args:
-      image: (H, W, 3) uint8.
-      points: (44, 3) px and confidence; those without confidence are left out.
+    `points` are px and confidence; points of confidence 0 are left out.
     """
     image = np.array(image)
     thickness = max(round(max(image.shape) / 256), 1)
@@ -54,15 +56,19 @@ def draw_keypoints(image: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def draw_mesh(
-    image: np.ndarray, vertices: np.ndarray, faces: np.ndarray, intrinsics, opacity: float = 0.7
-) -> np.ndarray:
+    image: UInt8[np.ndarray, 'H W 3'],
+    vertices: Float[Array, 'V 3'],
+    faces: Integer[Array, 'F 3'],
+    intrinsics: render.ArrayLike,
+    opacity: float = 0.7,
+) -> UInt8[np.ndarray, 'H W 3']:
     """The image with a body over it.
 
     Args:
-      image: (H, W, 3) uint8.
-      vertices: (V, 3) metres, in the frame of the camera that sees the image.
-      faces: (F, 3).
-      intrinsics: (3, 3), or (fx, fy, cx, cy), px of the image.
+      image: the picture.
+      vertices: metres, in the frame of the image's camera.
+      faces: counter-clockwise seen from outside.
+      intrinsics: (3, 3) or (fx, fy, cx, cy), px of the image.
       opacity: of the body.
     """
     drawn, _ = render.render(
@@ -71,13 +77,13 @@ def draw_mesh(
     return cv2.addWeighted(image, 1 - opacity, drawn, opacity, 0)
 
 
-def side_by_side(images: Sequence[np.ndarray]) -> np.ndarray:
+def side_by_side(images: Sequence[UInt8[np.ndarray, 'H _ 3']]) -> UInt8[np.ndarray, 'H _ 3']:
     """Images of one height in a row."""
     return np.concatenate(images, axis=1)
 
 
-def enlarge(image: np.ndarray, zoom: int) -> np.ndarray:
-    """Each pixel as a square of zoom x zoom: p's centre goes to zoom * p + (zoom - 1) / 2."""
+def enlarge(image: UInt8[np.ndarray, 'H W 3'], zoom: int) -> UInt8[np.ndarray, '_ _ 3']:
+    """Repeats each pixel zoom x zoom times; p's centre goes to zoom * p + (zoom - 1) / 2."""
     return np.repeat(np.repeat(image, zoom, axis=0), zoom, axis=1)
 
 
@@ -86,7 +92,7 @@ def _pixel(point):
     return tuple(int(v) for v in np.clip(np.rint(point[:2]), -(2**14), 2**14))
 
 
-def _color(keypoint: int):
+def _color(keypoint):
     part = skeleton.KEYPOINTS[keypoint].split(' ', 1)[1]
     if skeleton.KEYPOINT_TWINS[keypoint] == keypoint:
         return MIDDLE

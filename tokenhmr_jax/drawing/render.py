@@ -1,4 +1,4 @@
-"""A headless software renderer: a z-buffer triangle rasteriser in NumPy.
+"""A software renderer: a z-buffer triangle rasteriser in NumPy.
 
 Camera frame: OpenCV's (x right, y down, z forward, metres). Pixel (row i, column j) is the unit
 square centred at image point (x=j, y=i), so a point projects to x = fx X / Z + cx.
@@ -9,14 +9,19 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from jaxtyping import Float, Int, Num, UInt8
+
+from tokenhmr_jax.types import Array
+
+ArrayLike = Sequence | Num[Array, '...']
 
 CANDIDATES_PER_CHUNK = 1 << 21  # bounds the memory of one rasterisation pass
 EDGE_TOLERANCE = 1e-9  # closes float cracks between neighbouring triangles
-LEAST_AREA = 1e-9  # square pixels; below it a triangle is a line that its neighbours cover
+LEAST_AREA = 1e-9  # square pixels; a smaller triangle is a line that its neighbours cover
 
 
 class Light(NamedTuple):
-    """A light at infinity: `direction` (3,) points from the scene to it, in the camera frame."""
+    """A light at infinity; `direction` points from the scene to it, in the camera frame."""
 
     direction: tuple[float, float, float]
     intensity: float
@@ -25,7 +30,7 @@ class Light(NamedTuple):
 DEFAULT_LIGHTS = (Light((-0.5, -0.8, -1.0), 0.62), Light((0.9, -0.1, -0.4), 0.22))
 SKIN = (0.86, 0.70, 0.60)
 
-VIEWS = {  # direction from the body to the camera, and the camera's up, in the body's y-up frame
+VIEWS = {  # direction from body to camera, and the camera's up, in the body's y-up frame
     'front': ((0, 0, 1), (0, 1, 0)),
     'back': ((0, 0, -1), (0, 1, 0)),
     'left': ((1, 0, 0), (0, 1, 0)),
@@ -38,35 +43,32 @@ VIEWS = {  # direction from the body to the camera, and the camera's up, in the 
 
 
 def render(
-    vertices,
-    faces,
-    intrinsics,
-    image_size,
-    colors=SKIN,
-    background=None,
+    vertices: ArrayLike,
+    faces: ArrayLike,
+    intrinsics: ArrayLike,
+    image_size: tuple[int, int],
+    colors: ArrayLike = SKIN,
+    background: UInt8[np.ndarray, 'H W 3'] | None = None,
     lights: Sequence[Light] = DEFAULT_LIGHTS,
     ambient: float = 0.28,
     supersample: int = 1,
     near: float = 0.01,
-    two_sided: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[UInt8[np.ndarray, 'H W 3'], Float[np.ndarray, 'H W']]:
     """Draws a triangle mesh with smooth (per-pixel, Lambertian) shading.
 
     Args:
         vertices: (V, 3) metres, camera frame.
-        faces: (F, 3) vertex indices, counter-clockwise seen from outside.
+        faces: (F, 3) vertex indices, counter-clockwise seen from outside; back faces are culled.
         intrinsics: (3, 3) matrix or (fx, fy, cx, cy), pixels.
         image_size: (height, width).
         colors: (3,) or (V, 3) RGB in [0, 1].
-        background: uint8 (height, width, 3) to draw over; black without.
-        lights: directional lights; `ambient` is what every surface gets besides.
+        background: drawn over; black without.
+        lights: directional lights, beside `ambient` light on every surface.
         supersample: samples per pixel along each axis (antialiasing).
-        near: what lies at z < near (metres) is clipped away.
-        two_sided: draw faces seen from behind too (a closed body needs none).
+        near: surfaces at z < near (metres) are clipped away.
 
     Returns:
-        RGB uint8 (height, width, 3), and depth float32 (height, width): z of the nearest
-        sample in the pixel, inf where empty.
+        The RGB image, and the depth float32: z of the nearest sample in the pixel, inf where empty.
 
     Raises:
         ValueError: an argument has the wrong shape, vertices are not finite, or faces point
@@ -75,6 +77,8 @@ def render(
     vertices, faces, colors = _check_mesh(vertices, faces, colors)
     fx, fy, cx, cy = _focal_and_centre(intrinsics)
     height, width = image_size
+    if background is not None and background.shape != (height, width, 3):
+        raise ValueError(f'background has shape {background.shape}, expected {(height, width, 3)}')
     s = supersample
     attributes = np.concatenate([vertex_normals(vertices, faces), colors], axis=1)
     vertices, attributes, faces = clip_near(vertices, attributes, faces, near)
@@ -86,21 +90,21 @@ def render(
         ],
         axis=1,
     )
-    pixel, face, bary, z = rasterize(points, inverse_z, faces, (s * height, s * width), two_sided)
-    shaded = _shade(attributes, faces[face], bary, lights, ambient, two_sided)
+    pixel, face, bary, z = rasterize(points, inverse_z, faces, (s * height, s * width))
+    shaded = _shade(attributes, faces[face], bary, lights, ambient)
     samples = np.zeros((s * height * s * width, 5), np.float32)
     samples[:, 4] = np.inf
     samples[pixel, :3], samples[pixel, 3], samples[pixel, 4] = shaded, 1.0, z
-    samples = samples.reshape(s * height, s * width, 5)
+    return _blend(samples.reshape(s * height, s * width, 5), background, s)
+
+
+def _blend(samples, background, s):
+    """RGB and depth of pixels from s * s samples (red, green, blue, coverage, z) each."""
     tiles = [samples[i::s, j::s] for i in range(s) for j in range(s)]
     image = sum(tile[..., :4] for tile in tiles) / s**2
     depth = np.minimum.reduce([tile[..., 4] for tile in tiles])
     rgb = 255.0 * image[..., :3]
     if background is not None:
-        if np.shape(background) != (height, width, 3):
-            raise ValueError(
-                f'background has shape {np.shape(background)}, expected {(height, width, 3)}'
-            )
         rgb += (1.0 - image[..., 3:4]) * background
     return (rgb + 0.5).astype(np.uint8), depth
 
@@ -132,8 +136,10 @@ def _focal_and_centre(intrinsics):
     raise ValueError(f'intrinsics have shape {intrinsics.shape}, expected (3, 3) or (4,)')
 
 
-def vertex_normals(vertices, faces) -> np.ndarray:
-    """Unit normals (V, 3): the area-weighted mean of the normals of a vertex's faces."""
+def vertex_normals(
+    vertices: Float[np.ndarray, 'V 3'], faces: Int[np.ndarray, 'F 3']
+) -> Float[np.ndarray, 'V 3']:
+    """Unit normals: the area-weighted mean of the normals of a vertex's faces."""
     a, b, c = (np.take(vertices, faces[:, i], axis=0) for i in range(3))
     face_normals = _cross(b - a, c - a)
     corner = faces.ravel()
@@ -155,8 +161,13 @@ def _cross(u, v):  # several times faster than np.cross on (N, 3)
     )
 
 
-def clip_near(vertices, attributes, faces, near):
-    """Cuts triangles at z = near; returns vertices, attributes and faces of what is in front.
+def clip_near(
+    vertices: Float[np.ndarray, 'V 3'],
+    attributes: Float[np.ndarray, 'V A'],
+    faces: Int[np.ndarray, 'F 3'],
+    near: float,
+) -> tuple[Float[np.ndarray, '_ 3'], Float[np.ndarray, '_ A'], Int[np.ndarray, '_ 3']]:
+    """Cuts triangles at z = near; returns vertices, attributes and faces in front of it.
 
     A triangle with one corner in front keeps its tip, one with two keeps a quad (two triangles).
     """
@@ -184,20 +195,31 @@ def clip_near(vertices, attributes, faces, near):
     return np.concatenate(new_vertices), np.concatenate(new_attributes), np.concatenate(parts)
 
 
-def rasterize(points, inverse_z, faces, image_size, two_sided=False):
+def rasterize(
+    points: Float[np.ndarray, 'V 2'],
+    inverse_z: Float[np.ndarray, ' V'],
+    faces: Int[np.ndarray, 'F 3'],
+    image_size: tuple[int, int],
+) -> tuple[
+    Int[np.ndarray, ' P'],
+    Int[np.ndarray, ' P'],
+    Float[np.ndarray, 'P 3'],
+    Float[np.ndarray, ' P'],
+]:
     """Finds the nearest triangle at each pixel centre.
 
     Args:
-        points: (V, 2) pixels; inverse_z: (V,) 1 / metres, positive; faces: (F, 3).
+        points: pixels.
+        inverse_z: 1 / metres, positive.
+        faces: drawn if counter-clockwise seen from the camera.
         image_size: (height, width).
-        two_sided: keep faces that are clockwise seen from the camera.
 
     Returns:
-        For the P covered pixels: flat index (P,), face index (P,), perspective-correct
-        barycentric coordinates (P, 3), and z (P,) metres.
+        Of the P covered pixels: flat index, face index, perspective-correct barycentric
+        coordinates, and z in metres.
     """
     height, width = image_size
-    setup, low, extent, index = _triangle_setup(points, inverse_z, faces, image_size, two_sided)
+    setup, low, extent, index = _triangle_setup(points, inverse_z, faces, image_size)
     counts = extent[:, 0] * extent[:, 1]
     ends = np.cumsum(counts)
     empty = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -224,7 +246,7 @@ def rasterize(points, inverse_z, faces, image_size, two_sided=False):
     return pixel, index[triangle], weights, 1.0 / inv
 
 
-def _triangle_setup(points, inverse_z, faces, image_size, two_sided):
+def _triangle_setup(points, inverse_z, faces, image_size):
     """Plane equations (T, 9) and pixel bounds of the triangles that may cover a pixel centre."""
     height, width = image_size
     a, b, c = (np.take(points, faces[:, i], axis=0) for i in range(3))
@@ -233,8 +255,7 @@ def _triangle_setup(points, inverse_z, faces, image_size, two_sided):
     high = np.minimum(high, (width - 1, height - 1))
     u, v = b - a, c - a
     area = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
-    facing = np.abs(area) if two_sided else -area
-    keep = (low[:, 0] <= high[:, 0]) & (low[:, 1] <= high[:, 1]) & (facing > LEAST_AREA)
+    keep = (low[:, 0] <= high[:, 0]) & (low[:, 1] <= high[:, 1]) & (-area > LEAST_AREA)
     index = np.flatnonzero(keep)
     a, u, v, area, low = a[keep], u[keep], v[keep], area[keep], low[keep].astype(np.int64)
     extent = high[keep].astype(np.int64) - low + 1
@@ -264,21 +285,23 @@ def _screen_barycentric(setup, x, y):
     return 1.0 - b1 - b2, b1, b2, inv0 + b1 * inv1 + b2 * inv2
 
 
-def _shade(attributes, corners, bary, lights, ambient, two_sided):
+def _shade(attributes, corners, bary, lights, ambient):
     values = sum(bary[:, i, None] * np.take(attributes, corners[:, i], axis=0) for i in range(3))
     normals, colors = values[:, :3], values[:, 3:]
     normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
     light = np.full(len(values), float(ambient))
     for direction, intensity in lights:
         cosine = normals @ (np.asarray(direction, float) / np.linalg.norm(direction))
-        light += intensity * (np.abs(cosine) if two_sided else np.maximum(cosine, 0.0))
+        light += intensity * np.maximum(cosine, 0.0)
     return np.clip(colors * light[:, None], 0.0, 1.0)
 
 
-def look_at(eye, target, up=(0.0, 1.0, 0.0)) -> tuple[np.ndarray, np.ndarray]:
-    """World-to-camera rotation (3, 3) and translation (3,) of an OpenCV camera.
+def look_at(
+    eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 1.0, 0.0)
+) -> tuple[Float[np.ndarray, '3 3'], Float[np.ndarray, '3']]:
+    """World-to-camera rotation and translation of an OpenCV camera.
 
-    The camera sits at `eye` (3,), sees `target` (3,) in its centre, and `up` points up the image.
+    The camera at `eye` sees `target` in its centre, and `up` points up the image.
 
     Raises:
         ValueError: eye and target coincide, or up is along the line of sight.
@@ -293,12 +316,18 @@ def look_at(eye, target, up=(0.0, 1.0, 0.0)) -> tuple[np.ndarray, np.ndarray]:
 
 
 def render_view(
-    vertices, faces, view='front', image_size=(512, 512), margin=1.08, focus=None, **options
-) -> np.ndarray:
-    """A picture (H, W, 3) uint8 of a body in a y-up frame, from one of `VIEWS`, filling the image.
+    vertices: ArrayLike,
+    faces: ArrayLike,
+    view: str | Sequence[float] = 'front',
+    image_size: tuple[int, int] = (512, 512),
+    margin: float = 1.08,
+    focus: ArrayLike | None = None,
+    **options,
+) -> UInt8[np.ndarray, 'H W 3']:
+    """A picture of a body in a y-up frame, filling the image.
 
-    `view` is a name in `VIEWS` or a direction (3,) from body to camera; `focus` (N, 3) points,
-    the vertices without, decide what is framed. Other options go to `render`.
+    `view` is a name in `VIEWS` or a direction from body to camera. `focus` (N, 3) holds the framed
+    points, by default the vertices. Other options go to `render`.
     """
     if isinstance(view, str) and view not in VIEWS:
         raise ValueError(f'view {view!r} is not one of {sorted(VIEWS)}')
@@ -317,8 +346,10 @@ def render_view(
     return render(vertices @ rotation.T + translation, faces, intrinsics, image_size, **options)[0]
 
 
-def contact_sheet(images, columns: int, labels: Sequence[str] = ()) -> np.ndarray:
-    """Images (H, W, 3) uint8 of one size in a grid, row by row, with a label in each corner."""
+def contact_sheet(
+    images: Sequence[UInt8[np.ndarray, '_ _ 3']], columns: int, labels: Sequence[str] = ()
+) -> UInt8[np.ndarray, '_ _ 3']:
+    """Images of one size in a grid, row by row, with a label in each corner."""
     shapes = {np.shape(image) for image in images}
     if len(shapes) != 1:
         raise ValueError(f'images of one sheet must share one shape, got {sorted(shapes)}')

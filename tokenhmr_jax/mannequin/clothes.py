@@ -1,51 +1,54 @@
-"""What drawn people look like: a suit that tells each limb by its colour, or random clothes.
+"""Looks of drawn people: a suit with a colour for each limb, or random clothes.
 
-A look gives colours to the vertices, a background and what is in front. Colours are RGB in [0, 1],
-images uint8.
+A look sets the vertices' colours, the background and what stands in front of the person. Colours
+are RGB in [0, 1]; image sizes are (width, height) px.
 """
 
 import colorsys
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from jaxtyping import Float, Int, UInt8
+from numpy.random import Generator
 
 from tokenhmr_jax.body.skeleton import JOINTS
 from tokenhmr_jax.drawing import render
 
 
-class Surface(NamedTuple):
-    """A body's skin at rest. points (V, 3): metres from the pelvis. joint (V,): index of the joint
-    that each vertex follows most. suit (V, 3): `suit_colors`."""
+class RestSkin(NamedTuple):
+    """A body's skin at rest.
 
-    points: np.ndarray
-    joint: np.ndarray
-    suit: np.ndarray
+    points: metres from the pelvis. joint: the joint of each vertex's largest skinning weight.
+    suit: `suit_colors`.
+    """
+
+    points: Float[np.ndarray, 'V 3']
+    joint: Int[np.ndarray, ' V']
+    suit: Float[np.ndarray, 'V 3']
 
 
 class Stage(NamedTuple):
-    """All that is seen but the body's shape. colors (V, 3); background (H, W, 3) uint8; lights and
-    ambient of `render.render`."""
+    """Colours of the vertices, background, and lights as `render.render` takes them."""
 
-    colors: np.ndarray
-    background: np.ndarray
+    colors: Float[np.ndarray, 'V 3']
+    background: UInt8[np.ndarray, 'H W 3']
     lights: tuple[render.Light, ...]
     ambient: float
 
 
-def surface(arrays) -> Surface:
+def rest_skin(arrays: Mapping[str, np.ndarray]) -> RestSkin:
     """The skin of a body model's arrays, under SMPL's keys."""
     pelvis = arrays['J_regressor'][0] @ arrays['v_template']
     points, joint = arrays['v_template'] - pelvis, np.argmax(arrays['weights'], axis=1)
-    return Surface(points, joint, suit_colors(points, joint))
+    return RestSkin(points, joint, suit_colors(points, joint))
 
 
 def _joints(*names) -> list[int]:
     """Indices of joints; a name without a side stands for both."""
     return [i for i, j in enumerate(JOINTS) if j in names or j.split('_', 1)[-1] in names]
 
-
-# --- suit --------------------------------------------------------------------------------------
 
 # Hue (turns) of each limb's segments: warm on the left, cold on the right.
 _SUIT_HUES = {
@@ -59,9 +62,13 @@ _FRONT, _BACK = (0.95, 0.95, 0.95), (0.25, 0.25, 0.28)
 _FACE, _BACK_OF_HEAD = (1.0, 0.80, 0.62), (0.35, 0.20, 0.08)
 
 
-def suit_colors(points: np.ndarray, joint: np.ndarray) -> np.ndarray:
-    """(V, 3): each limb's segment its own colour, left warm, right cold; front and back of trunk
-    and head apart."""
+def suit_colors(
+    points: Float[np.ndarray, 'V 3'], joint: Int[np.ndarray, ' V']
+) -> Float[np.ndarray, 'V 3']:
+    """Colours of the suit: each limb segment its own, left warm and right cold.
+
+    Trunk and head differ between front and back.
+    """
     colors = np.where(points[:, 2:] > -0.01, _FRONT, _BACK)
     head = np.isin(joint, _joints('head', 'neck'))
     face = np.where(points[:, 2:] > 0.01, _FACE, _BACK_OF_HEAD)
@@ -74,8 +81,8 @@ def suit_colors(points: np.ndarray, joint: np.ndarray) -> np.ndarray:
     return colors
 
 
-def suit_stage(rng: np.random.Generator, skin: Surface, image_size: tuple[int, int]) -> Stage:
-    """The suit before a plain background that shades from one colour into another."""
+def suit_stage(rng: Generator, skin: RestSkin, image_size: tuple[int, int]) -> Stage:
+    """The suit before a plain background, a gradient between two colours."""
     return Stage(skin.suit, _gradient(rng, image_size), _lights(rng), 0.45)
 
 
@@ -90,7 +97,7 @@ def _gradient(rng, image_size):
 
 
 def _lights(rng):
-    """A key light from the camera's side and above, and a weak one from anywhere in front."""
+    """A key light from above on the camera's side, and a weak one from anywhere in front."""
     key = (rng.uniform(-1, 1), rng.uniform(-1, 0.2), rng.uniform(-1, -0.2))
     fill = (rng.uniform(-1, 1), rng.uniform(-1, 1), -0.5)
     return (
@@ -99,23 +106,21 @@ def _lights(rng):
     )
 
 
-# --- clothed -----------------------------------------------------------------------------------
-
 _SKIN_TONES = np.array([(0.96, 0.80, 0.69), (0.87, 0.67, 0.52), (0.65, 0.45, 0.32),
                         (0.42, 0.28, 0.20)])  # fmt: skip
 _HAIR = np.array([(0.08, 0.06, 0.05), (0.30, 0.18, 0.09), (0.70, 0.55, 0.30), (0.55, 0.55, 0.55)])
 
 
-def clothed_stage(rng: np.random.Generator, skin: Surface, image_size: tuple[int, int]) -> Stage:
+def clothed_stage(rng: Generator, skin: RestSkin, image_size: tuple[int, int]) -> Stage:
     """Random clothes, skin and hair before a random, textured background."""
     background = texture(rng, image_size)
     for _ in range(rng.integers(2, 9)):
         _draw_shape(rng, background)
-    return Stage(clothes(rng, skin), background, _lights(rng), rng.uniform(0.2, 0.5))
+    return Stage(clothes_colors(rng, skin), background, _lights(rng), rng.uniform(0.2, 0.5))
 
 
-def clothes(rng: np.random.Generator, skin: Surface) -> np.ndarray:
-    """(V, 3): top with short or long sleeves, trousers of some length, shoes, skin, hair."""
+def clothes_colors(rng: Generator, skin: RestSkin) -> Float[np.ndarray, 'V 3']:
+    """Colours of a top with some sleeves, trousers of some length, shoes, skin and hair."""
     points, joint = skin.points, skin.joint
     tone = _SKIN_TONES[rng.integers(len(_SKIN_TONES))] * rng.uniform(0.9, 1.05)
     colors = np.tile(tone, (len(points), 1))
@@ -149,8 +154,8 @@ def _pattern(rng, points):
     return np.where(np.asarray(mask, bool)[:, None], other, base)
 
 
-def texture(rng: np.random.Generator, image_size: tuple[int, int]) -> np.ndarray:
-    """A picture (H, W, 3) uint8 of coloured noise at all scales around a random colour."""
+def texture(rng: Generator, image_size: tuple[int, int]) -> UInt8[np.ndarray, 'H W 3']:
+    """A picture of coloured noise at all scales around a random colour."""
     width, height = image_size
     mean = rng.uniform(60, 190) + rng.normal(0, 25, 3)
     image = np.tile(mean.astype(np.float32), (height, width, 1))
@@ -182,17 +187,21 @@ def _draw_shape(rng, image):
         cv2.line(image, at.tolist(), end.tolist(), color, thickness, cv2.LINE_AA)
 
 
-def occlude(rng: np.random.Generator, image: np.ndarray, center, size) -> np.ndarray:
-    """The image with something before the person, half of the time.
+def occlude(
+    rng: Generator,
+    image: UInt8[np.ndarray, 'H W 3'],
+    center: Float[np.ndarray, '2'],
+    size: Float[np.ndarray, '2'],
+) -> UInt8[np.ndarray, 'H W 3']:
+    """The image with an occluder before the person, half of the time.
 
-    A textured table, pole or disc covers up to about a third of the box at center (2,) of size
-    (2,), pixels.
+    A textured table, pole or disc covers up to about a third of the box, given in pixels.
     """
     if rng.random() < 0.5:
         return image
     height, width = image.shape[:2]
     mask = np.zeros((height, width), np.uint8)
-    low, high = np.asarray(center) - np.asarray(size) / 2, np.asarray(center) + np.asarray(size) / 2
+    low, high = center - size / 2, center + size / 2
     kind = rng.integers(3)
     if kind == 0:  # from below
         edge = high[1] - rng.uniform(0.1, 0.35) * size[1]
@@ -209,8 +218,10 @@ def occlude(rng: np.random.Generator, image: np.ndarray, center, size) -> np.nda
     return np.where(mask[..., None] > 0, texture(rng, (width, height)), image)
 
 
-def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """The image as a camera takes it: a little soft, a little noisy."""
+def add_blur_and_noise(
+    rng: Generator, image: UInt8[np.ndarray, 'H W 3']
+) -> UInt8[np.ndarray, 'H W 3']:
+    """The image, a little soft and noisy as from a camera."""
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.9))
     noise = rng.standard_normal((*image.shape[:2], 1), np.float32) * np.float32(rng.uniform(0, 6))
     return np.clip(image + noise, 0, 255).astype(np.uint8)

@@ -1,6 +1,6 @@
-"""Pictures of the mannequin with all that is known about them: records of an image dataset.
+"""Pictures of the mannequin with their labels, as records of an image dataset.
 
-A *job* is a run of persons; it is a pure function of its content, in whichever process it runs.
+A *job* is a run of persons. Its result depends on its content alone, in any process.
 """
 
 import collections
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int, UInt8
 
 from tokenhmr_jax.body import camera as cameras
 from tokenhmr_jax.body import keypoint_body, rotations, smpl
@@ -22,7 +23,7 @@ from tokenhmr_jax.mannequin.body import mannequin_arrays
 from tokenhmr_jax.types import SmplParams
 
 LOOKS = ('suit', 'clothed')
-# Persons in a job: skinned and fitted at once.
+# Persons in a job, who are posed and fitted at once.
 JOB_SIZE = 64
 _WAITING_JOBS = 128  # enough for as many processes
 
@@ -30,10 +31,9 @@ _WAITING_JOBS = 128  # enough for as many processes
 class DrawingJob(NamedTuple):
     """Up to `JOB_SIZE` persons.
 
-    look: one of `LOOKS`. views: their cameras. image_size: (width, height) px of full images.
-    seed: the n-th person's rest is drawn with (*seed, n), n from `start`.
-    keys: their names. global_orient (N, 3): axis-angle in a z-up world. body_pose (N, 21, 3).
-    pseudo: label them with pseudo-ground-truth.
+    look: one of `LOOKS`. views: range of the cameras. image_size: (width, height) px.
+    seed: person n, counted from `start`, is random by (*seed, n). keys: of the records.
+    global_orient, body_pose: axis-angle, in a z-up world. pseudo: pseudo-ground-truth as labels.
     """
 
     look: str
@@ -42,38 +42,38 @@ class DrawingJob(NamedTuple):
     seed: tuple[int, ...]
     start: int
     keys: list[str]
-    global_orient: np.ndarray
-    body_pose: np.ndarray
+    global_orient: Float[np.ndarray, 'N 3']
+    body_pose: Float[np.ndarray, 'N 21 3']
     pseudo: bool
 
 
 class Result(NamedTuple):
-    """Records, and `pseudo_gt.label_errors` of fitted labels; None for true ones."""
+    """Records, and `pseudo_gt.label_errors` of fitted labels; None for true labels."""
 
     records: list[dict]
     errors: dict[str, np.ndarray] | None
 
 
 class Studio(NamedTuple):
-    """What every job needs: the body, its reduction to keypoints, its triangles and its skin."""
+    """The body of all jobs, its reduction to keypoints, its faces and its skin at rest."""
 
     body: smpl.BodyModel
     reduced: keypoint_body.KeypointBody
-    faces: np.ndarray
-    skin: clothes.Surface
+    faces: Int[np.ndarray, 'F 3']
+    skin: clothes.RestSkin
 
 
 @functools.cache
 def studio() -> Studio:
-    """The mannequin's, made once per process."""
+    """The studio, made once per process."""
     arrays = mannequin_arrays()
     body = smpl.body_from_arrays(arrays, 'mannequin')
     faces = arrays['f'].astype(np.int64)
-    return Studio(body, keypoint_body.reduce_body(body), faces, clothes.surface(arrays))
+    return Studio(body, keypoint_body.reduce_body(body), faces, clothes.rest_skin(arrays))
 
 
 @jax.jit
-def _skin(body, global_orient, body_pose, betas):
+def _pose_bodies(body, global_orient, body_pose, betas):
     """Vertices, pelvis and keypoints of bodies given as axis-angle."""
     params = SmplParams(
         rotations.axis_angle_to_matrix(global_orient),
@@ -85,30 +85,33 @@ def _skin(body, global_orient, body_pose, betas):
 
 
 class Person(NamedTuple):
-    """A posed and placed body. labels: global_orient, body_pose, betas of a record. vertices
-    (V, 3), points (44, 3): metres, before `placement.transl`. rng: for what else is random."""
+    """A posed body and its camera.
+
+    labels: global_orient, body_pose, betas of a record. vertices, points: body and its keypoints in
+    metres, before `placement.transl`. rng: of the person's picture.
+    """
 
     labels: dict[str, np.ndarray]
-    vertices: np.ndarray
-    points: np.ndarray
+    vertices: Float[np.ndarray, 'V 3']
+    points: Float[np.ndarray, '44 3']
     placement: scenes.Placement
     rng: np.random.Generator
 
 
-def cast(job: DrawingJob) -> list[Person]:
-    """A job's persons before their cameras, not drawn yet."""
+def place_people(job: DrawingJob) -> list[Person]:
+    """A job's persons, posed and placed before their cameras."""
     body, count = studio().body, len(job.keys)
     rngs = [np.random.default_rng((*job.seed, job.start + i)) for i in range(count)]
-    views = [scenes.draw_view(rng, job.views) for rng in rngs]
-    orient = [scenes.in_camera(v, o) for v, o in zip(views, job.global_orient, strict=True)]
+    views = [scenes.sample_view(rng, job.views) for rng in rngs]
+    orient = [scenes.orient_in_camera(v, o) for v, o in zip(views, job.global_orient, strict=True)]
     labels = {
         'global_orient': np.stack(orient),
-        # Hands rest.
+        # Hands at rest.
         'body_pose': np.pad(job.body_pose, ((0, 0), (0, 2), (0, 0))).astype(np.float32),
-        'betas': np.stack([scenes.draw_betas(rng) for rng in rngs]),
+        'betas': np.stack([scenes.sample_betas(rng) for rng in rngs]),
     }
     # One shape for all jobs: one compilation, and the same numbers in a short job.
-    bodies = _skin(body, **{name: _pad(value) for name, value in labels.items()})
+    bodies = _pose_bodies(body, **{name: _pad(value) for name, value in labels.items()})
     vertices, pelvis, points = (np.asarray(x)[:count] for x in bodies)
     return [
         Person(
@@ -126,7 +129,7 @@ def run_job(job: DrawingJob) -> Result:
     """Draws and labels a job's persons."""
     drawn = [
         _record(key, person, draw_person(person, job.look, job.image_size))
-        for key, person in zip(job.keys, cast(job), strict=True)
+        for key, person in zip(job.keys, place_people(job), strict=True)
     ]
     return _with_pseudo_labels(drawn) if job.pseudo else Result(drawn, None)
 
@@ -136,8 +139,10 @@ def _pad(array):
     return np.concatenate([array, np.repeat(array[-1:], JOB_SIZE - len(array), axis=0)])
 
 
-def draw_person(person: Person, look: str, image_size: tuple[int, int]) -> np.ndarray:
-    """The full image (H, W, 3) uint8 of a person, size in (width, height) px."""
+def draw_person(
+    person: Person, look: str, image_size: tuple[int, int]
+) -> UInt8[np.ndarray, 'H W 3']:
+    """The full image of a person; image_size is (width, height) px."""
     rng, placement, made = person.rng, person.placement, studio()
     stage_of = {'suit': clothes.suit_stage, 'clothed': clothes.clothed_stage}[look]
     stage = stage_of(rng, made.skin, image_size)
@@ -153,7 +158,7 @@ def draw_person(person: Person, look: str, image_size: tuple[int, int]) -> np.nd
     )
     if look == 'clothed':
         image = clothes.occlude(rng, image, placement.box_center, placement.box_size)
-        image = clothes.photograph(rng, image)
+        image = clothes.add_blur_and_noise(rng, image)
     return image
 
 
@@ -174,7 +179,7 @@ def _record(key, person, image):
 
 
 def _with_pseudo_labels(true):
-    """The same persons with fitted labels; the camera becomes the one that the fit believes in."""
+    """The same persons with the labels and the camera of the fit."""
     column = {name: _pad(np.stack([r[name] for r in true])) for name in records.SHAPES}
     side = column['box_size'].max(axis=-1)
     confidence = column['keypoints2d'][..., 2:]
@@ -199,9 +204,9 @@ def _with_pseudo_labels(true):
 
 
 def run_jobs(jobs: Iterable[DrawingJob], pool: futures.Executor | None) -> Iterator[Result]:
-    """Runs jobs in the processes of `processes.workers` and yields their results in order.
+    """Runs jobs in the processes of a pool and yields their results in order.
 
-    Only some jobs are under way at a time: memory does not grow with their number.
+    Only some jobs wait at a time: memory does not grow with their number.
     """
     if pool is None:
         yield from map(run_job, jobs)

@@ -1,10 +1,11 @@
-"""Poses to draw people in: of motion files, or procedural ones. All in a z-up world."""
+"""Poses of drawn people, from motion files or procedural motion, in a z-up world."""
 
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from tokenhmr_jax.mannequin import motion
 
@@ -13,17 +14,17 @@ _CLIP_FRAMES, _CLIP_FPS = 8, 0.5  # of procedural motion: far apart in time
 
 
 class Pose(NamedTuple):
-    """One person. global_orient (3,), body_pose (21, 3): axis-angle, float32."""
+    """One person's pose: axis-angle, float32."""
 
     key: str
-    global_orient: np.ndarray
-    body_pose: np.ndarray
+    global_orient: Float[np.ndarray, '3']
+    body_pose: Float[np.ndarray, '21 3']
 
 
 def procedural(
     seed: Sequence[int], count: int, kinds: Sequence[str] = tuple(motion.KINDS)
 ) -> Iterator[Pose]:
-    """`count` poses of procedural motion, of each of `kinds` as many.
+    """Yields `count` poses of procedural motion, equally many of each kind.
 
     Another `seed` gives other clips, a larger `count` more of them.
     """
@@ -38,7 +39,7 @@ def procedural(
 
 
 def recorded(frames: Sequence[Pose], seed: Sequence[int], count: int) -> Iterator[Pose]:
-    """`count` of recorded frames, in random order, each as often as any other."""
+    """Yields `count` recorded frames in random order, each equally often."""
     order = np.random.default_rng(seed).permutation(len(frames))
     for n in range(count):
         yield frames[order[n % len(frames)]]

@@ -1,29 +1,28 @@
 """Pseudo-ground-truth: bodies fitted to a person's 2D keypoints under a camera that is wrong.
 
 Most images of people have no 3D labels, so regressors learn from fits to their 2D keypoints, as
-SMPLify makes them (Bogo et al., "Keep it SMPL", ECCV 2016). Here such labels are made on purpose,
-where the truth is known. The fit of one person is:
+SMPLify makes them (Bogo et al., "Keep it SMPL", ECCV 2016). Here such labels are made where the
+truth is known. The fit of one person:
 
 - camera: the published one. The crop, a square with the side of the person's box, is seen in 256 px
-  with f = 5000 px, its optical axis through the crop's centre, the body at
-  t = (tx, ty, 2 f / (256 s)), about 40 m away. The true camera is a few metres away;
+  with f = 5000 px, the optical axis through its centre, the body at t = (tx, ty, 2 f / (256 s)),
+  about 40 m away. The true camera is a few metres away;
 - unknowns: the camera's (s, tx, ty), global_orient, the axis-angles of SMPL's joints 1 to 21 (hands
   at rest) and 10 betas;
 - objective, a sum of squares: each keypoint's distance, true against projected, times confidence,
   over `pixels` (px of the 256); each axis-angle coordinate's distance from `MEAN_POSE` over its
   `POSE_STD`; each beta over `betas_std`; and, as in SMPLify, exp(angle) over `bend_scale` of elbows
   and knees, where the angle is positive for bending the wrong way;
-- start: mean pose, mean shape, the camera that best places them, and the *true* global orientation:
-  published fits start from a regressor's guess or from a choice between front and back; which way
-  a person faces is not what is wrong with such labels;
+- start: mean pose, mean shape, the camera that best places them, and the *true* global orientation.
+  Published fits start from a regressor's guess or try both front and back, so their labels are
+  seldom wrong about which way a person faces;
 - method: Levenberg-Marquardt, `coarse_steps` with keypoints trusted `coarse` times less, then
   `steps` as stated; a step is taken where it lowers the objective.
 
-`fit_bodies` is a pure function of body, keypoints and orientation. What such labels are like:
-`docs/pseudo_ground_truth.md`.
+The errors of such labels: `docs/pseudo_ground_truth.md`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -31,19 +30,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Float
 
 from tokenhmr_jax.body import camera as cameras
 from tokenhmr_jax.body import keypoint_body, rotations
 from tokenhmr_jax.body.skeleton import BODY_JOINTS, JOINTS, PELVIS
 from tokenhmr_jax.objectives import metrics
-from tokenhmr_jax.types import SmplParams
+from tokenhmr_jax.types import Array, SmplParams
 
 _BODY = 3 * len(BODY_JOINTS)
 _START_DAMPING = 1e-2
 
 
 def _mean_pose() -> np.ndarray:
-    """Standing at ease: arms down, elbows and knees slightly bent. (21, 3) axis-angle."""
+    """Axis-angles (21, 3) of standing at ease: arms down, elbows and knees slightly bent."""
     pose = np.zeros((len(BODY_JOINTS), 3), np.float32)
     for name, angles in {
         'left_shoulder': (0, 0, -1.1), 'right_shoulder': (0, 0, 1.1),
@@ -55,14 +55,14 @@ def _mean_pose() -> np.ndarray:
 
 
 MEAN_POSE = _mean_pose()
-# How far (radians) a joint's axis-angle coordinates usually are from the mean pose.
+# Standard deviation (radians) of a joint's axis-angle coordinates from the mean pose.
 _STD = {
     'hip': 0.45, 'knee': 0.5, 'ankle': 0.22, 'foot': 0.11, 'spine1': 0.19, 'spine2': 0.15,
     'spine3': 0.11, 'neck': 0.22, 'head': 0.22, 'collar': 0.15, 'shoulder': 0.6, 'elbow': 0.6,
     'wrist': 0.22,
 }  # fmt: skip
 POSE_STD = np.array([[_STD[name.split('_')[-1]]] * 3 for name in BODY_JOINTS], np.float32)
-# Coordinates that bend an elbow or a knee the wrong way, and in which sense.
+# Coordinates that bend an elbow or a knee, and the sign of bending the wrong way.
 _BENDS = np.array(
     [3 * BODY_JOINTS.index(n) + axis for n, axis in
      (('left_elbow', 1), ('right_elbow', 1), ('left_knee', 0), ('right_knee', 0))]
@@ -88,27 +88,29 @@ PRIOR = Prior()
 class Fit:
     """Fitted bodies.
 
-    global_orient (B, 3), body_pose (B, 23, 3): axis-angle; the orientation is that in the crop's
-    camera. betas (B, 10). camera: (B, 3) weak-perspective (s, tx, ty) of the crop.
-    keypoints3d: (B, 44, 3) metres, axes of the camera, no translation.
-    keypoints2d: (B, 44, 2) projected, fractions of the crop's side from its centre.
+    global_orient, body_pose: axis-angle; the orientation is in the crop's camera.
+    camera: weak-perspective (s, tx, ty) of the crop.
+    keypoints3d: metres, axes of the camera, no translation.
+    keypoints2d: projected, fractions of the crop's side from its centre.
     """
 
-    global_orient: jax.Array
-    body_pose: jax.Array
-    betas: jax.Array
-    camera: jax.Array
-    keypoints3d: jax.Array
-    keypoints2d: jax.Array
+    global_orient: Float[Array, 'B 3']
+    body_pose: Float[Array, 'B 23 3']
+    betas: Float[Array, 'B 10']
+    camera: Float[Array, 'B 3']
+    keypoints3d: Float[Array, 'B 44 3']
+    keypoints2d: Float[Array, 'B 44 2']
 
     @property
-    def transl(self) -> jax.Array:
-        """(B, 3) metres, in the crop's camera."""
+    def transl(self) -> Float[Array, 'B 3']:
+        """Metres, in the crop's camera."""
         return cameras.crop_translation(self.camera)
 
 
-def levenberg_marquardt(residuals, start, steps: int):
-    """Minimises the sum of squares of `residuals(x)` (N,) from `start` (D,), `steps` times."""
+def levenberg_marquardt(
+    residuals: Callable[[jax.Array], jax.Array], start: Float[Array, ' D'], steps: int
+) -> Float[Array, ' D']:
+    """Minimises the sum of squares of the vector residuals(x) in `steps` steps from `start`."""
 
     def step(carry, _):
         x, cost, damping = carry
@@ -129,7 +131,7 @@ def levenberg_marquardt(residuals, start, steps: int):
 
 
 class _Unknowns(NamedTuple):
-    """How one person's unknowns are laid out: camera 3, turn 3, pose 63, betas 10."""
+    """One person's unknowns, in the order of their vector: camera 3, turn 3, pose 63, betas 10."""
 
     camera: jax.Array
     turn: jax.Array
@@ -142,7 +144,7 @@ class _Unknowns(NamedTuple):
 
 
 def _params(x, first_orient):
-    """Rotations of the unknowns; `turn` is a rotation on top of the start's orientation."""
+    """Rotations of the unknowns; `turn` comes on top of the start's orientation."""
     turn = rotations.axis_angle_to_matrix(x.turn)
     orient = rotations.compose(turn, first_orient)
     pose = rotations.axis_angle_to_matrix(x.pose.reshape(-1, 3))
@@ -188,17 +190,17 @@ def _fit_one(body, target, confidence, first_orient, prior):
 @partial(jax.jit, static_argnames='prior')
 def fit_bodies(
     body: keypoint_body.KeypointBody,
-    keypoints2d: jax.Array,
-    global_orient: jax.Array,
+    keypoints2d: Float[Array, 'B 44 3'],
+    global_orient: Float[Array, 'B 3'],
     prior: Prior = PRIOR,
 ) -> Fit:
-    """Fits bodies to 2D keypoints under the wrong camera, as the module's text says.
+    """Fits bodies to 2D keypoints under the wrong camera; see the module's text.
 
     Args:
-      body: of `keypoint_body.reduce_body`.
-      keypoints2d: (B, 44, 3) fractions of the crop's side from its centre, confidence.
-      global_orient: (B, 3) axis-angle, where to start.
-      prior: its weights.
+      body: from `keypoint_body.reduce_body`.
+      keypoints2d: fractions of the crop's side from its centre, and confidence.
+      global_orient: axis-angle of the start.
+      prior: weights and steps of the fit.
     """
     first = rotations.axis_angle_to_matrix(global_orient)
     return jax.vmap(lambda k, o: _fit_one(body, k[:, :2], k[:, 2], o, prior))(keypoints2d, first)
@@ -206,13 +208,13 @@ def fit_bodies(
 
 @jax.jit
 def label_errors(
-    fit: Fit, keypoints2d: jax.Array, truth: Mapping[str, jax.Array]
-) -> dict[str, jax.Array]:
-    """How wrong fitted labels are.
+    fit: Fit, keypoints2d: Float[Array, 'B 44 3'], truth: Mapping[str, Array]
+) -> dict[str, Float[Array, 'B ...']]:
+    """Errors of fitted labels.
 
     Args:
-      fit: of `fit_bodies`.
-      keypoints2d: (B, 44, 3) that it was given.
+      fit: from `fit_bodies`.
+      keypoints2d: the keypoints that it was given.
       truth: the true global_orient (B, 3), body_pose (B, 23, 3), keypoints3d (B, 44, 4).
 
     Returns:
@@ -246,7 +248,7 @@ def mean_errors(errors: Sequence[Mapping[str, np.ndarray]]) -> dict:
 
 
 def describe_fit(errors: Mapping) -> str:
-    """Lines that say how wrong labels are, from `mean_errors`."""
+    """Lines of text with the errors of `mean_errors`."""
     angles = [
         f'{name} {angle:.0f}' for name, angle in zip(JOINTS, errors['angle_deg'], strict=True)
     ]

@@ -6,9 +6,11 @@ Frames: the world is z up; the camera is OpenCV's (x right, y down, z forward), 
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
+from numpy.random import Generator
 from scipy.spatial.transform import Rotation
 
-# The world's axes as a level camera that looks along the world's y has them.
+# From the world to a level camera that looks along the world's y.
 _LEVEL = Rotation.from_matrix([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 _NEAREST = 0.35  # metres: no part of a body comes closer to the camera
 _WIDEST = 0.5  # least focal length in heights of the image: 90 degrees from top to bottom
@@ -18,12 +20,12 @@ MAX_BETA = 2.5
 
 
 class Views(NamedTuple):
-    """What the cameras of a split have in common.
+    """Range of the cameras of a split.
 
     distance: (nearest, farthest) metres from camera to pelvis, uniform in the logarithm.
     pitch: (lowest, highest) degrees by which the camera looks down, uniform.
     roll: standard deviation, degrees.
-    fill: (least, most) share of the image's height, or width, that the person takes.
+    fill: (least, most) share of the image's height, or width, that the person fills.
     """
 
     distance: tuple[float, float]
@@ -33,34 +35,38 @@ class Views(NamedTuple):
 
 
 EVERYWHERE = Views(distance=(1.2, 8.0), pitch=(-10.0, 30.0))
-# Where the perspective is strong, and a camera far away is wrong.
+# Perspective is strong: a distant camera is wrong here.
 CLOSE = Views(distance=(1.2, 3.0), pitch=(10.0, 35.0))
 
 
 class View(NamedTuple):
-    """One camera. rotation (3, 3): from the z-up world to the camera. distance: metres.
-    fill: share of the image. offset (2,): in [-1, 1], where in the room left and right of them,
-    above and below, the person is."""
+    """One camera.
 
-    rotation: np.ndarray
+    rotation: from the z-up world to the camera. distance: metres. fill: share of the image.
+    offset: in [-1, 1], place of the person's outline within the free width and height.
+    """
+
+    rotation: Float[np.ndarray, '3 3']
     distance: float
     fill: float
-    offset: np.ndarray
+    offset: Float[np.ndarray, '2']
 
 
 class Placement(NamedTuple):
-    """transl (3,): metres, added to the body's points, in the camera. focal_length: px.
-    principal_point (2,), box_center (2,), box_size (2,): px."""
+    """A body before a camera.
 
-    transl: np.ndarray
+    transl: metres, camera frame, added to the body's points. All else in px.
+    """
+
+    transl: Float[np.ndarray, '3']
     focal_length: float
-    principal_point: np.ndarray
-    box_center: np.ndarray
-    box_size: np.ndarray
+    principal_point: Float[np.ndarray, '2']
+    box_center: Float[np.ndarray, '2']
+    box_size: Float[np.ndarray, '2']
 
 
-def draw_view(rng: np.random.Generator, views: Views) -> View:
-    """Draws a camera; it sees the person from any side."""
+def sample_view(rng: Generator, views: Views) -> View:
+    """Draws a random camera, which sees the person from any side."""
     yaw = rng.uniform(-np.pi, np.pi)
     pitch = np.deg2rad(rng.uniform(*views.pitch))
     roll = np.deg2rad(views.roll) * rng.normal()
@@ -74,33 +80,34 @@ def draw_view(rng: np.random.Generator, views: Views) -> View:
     return View(rotation.as_matrix(), distance, rng.uniform(*views.fill), rng.uniform(-1, 1, 2))
 
 
-def draw_betas(rng: np.random.Generator) -> np.ndarray:
-    """Shape coefficients (10,) float32: standard normal, within `MAX_BETA`."""
+def sample_betas(rng: Generator) -> Float[np.ndarray, '10']:
+    """Random shape coefficients, float32: standard normal, within `MAX_BETA`."""
     return np.clip(rng.normal(0, 1, 10), -MAX_BETA, MAX_BETA).astype(np.float32)
 
 
-def in_camera(view: View, global_orient: np.ndarray) -> np.ndarray:
-    """A root's orientation in the z-up world, (3,) axis-angle, as the camera sees it."""
+def orient_in_camera(view: View, global_orient: Float[np.ndarray, '3']) -> Float[np.ndarray, '3']:
+    """Turns a root's axis-angle from the z-up world to the camera, float32."""
     turned = Rotation.from_matrix(view.rotation) * Rotation.from_rotvec(global_orient)
     return turned.as_rotvec().astype(np.float32)
 
 
 def place_body(
-    vertices: np.ndarray, pelvis: np.ndarray, view: View, image_size: tuple[int, int]
+    vertices: Float[np.ndarray, 'V 3'],
+    pelvis: Float[np.ndarray, '3'],
+    view: View,
+    image_size: tuple[int, int],
 ) -> Placement:
     """Sets a body before the camera and chooses the focal length that frames it.
 
-    The pelvis gets the view's depth (more, if a limb would touch the camera), the body's outline
-    the view's share of the image and its place in it; at the widest angle, up to the whole image.
+    The pelvis gets the view's depth, or more if a limb would touch the camera. The outline gets the
+    view's share of the image and place in it; at the widest angle, up to the whole image. The box
+    holds every vertex.
 
     Args:
-      vertices: (V, 3) metres, turned into the camera's axes.
-      pelvis: (3,) of the same body.
+      vertices: metres, the camera's axes.
+      pelvis: of the same body.
       view: the camera.
       image_size: (width, height) px.
-
-    Returns:
-      the placement; its box holds every vertex.
     """
     size = np.asarray(image_size, float)
     transl = np.array([0.0, 0.0, view.distance]) - pelvis
@@ -110,7 +117,7 @@ def place_body(
     low, high = _extent(vertices + transl)
     focal = max(np.min(view.fill * size / (high - low)), _WIDEST * size[1])
     room = np.maximum(size - focal * (high - low), 0) / 2
-    # What is nearest moves farthest: by no more than the room.
+    # The nearest vertex moves farthest: by no more than the room.
     nearest = np.min(vertices[:, 2]) + transl[2]
     transl[:2] += 0.9 * view.offset * room / focal * nearest
     low, high = _extent(vertices + transl)
@@ -125,9 +132,9 @@ def place_body(
 
 
 def _off_centre(points):
-    """By how much (2,), metres, points are beside the place that centres their outline.
+    """Metres (2,) by which points are off the place that centres their outline.
 
-    A step of Newton's: near a camera, the outline's two ends move at different speeds.
+    A Newton step: near a camera, the outline's two ends move at different speeds.
     """
     x, y, z = points.T
     offset = []
@@ -144,7 +151,9 @@ def _extent(points):
     return np.array([x.min(), y.min()]), np.array([x.max(), y.max()])
 
 
-def project_body(points: np.ndarray, placement: Placement) -> np.ndarray:
-    """Points (N, 3) of the placed body, before `transl`, in full-image pixels (N, 2)."""
+def project_body(
+    points: Float[np.ndarray, 'N 3'], placement: Placement
+) -> Float[np.ndarray, 'N 2']:
+    """Projects points of the body, before `transl`, to full-image pixels."""
     seen = points + placement.transl
     return placement.focal_length * seen[:, :2] / seen[:, 2:] + placement.principal_point
