@@ -29,7 +29,7 @@ def plot_camera_curve(
     axis.axhline(threshold, color=_RED, label=label)
     axis.set_title('2D error of true bodies under the best f = 5000 px camera')
     axis.set(xlabel='true distance, m', ylabel='mean |dx|, |dy| of 44 keypoints, crop sides')
-    axis.set(xlim=(0, None), ylim=(0, None))
+    axis.set(xlim=(0, 1.07 * max(distances)), ylim=(0, None))
     axis.grid(color=_GREY)
     axis.legend()
     return figure
