@@ -1,20 +1,20 @@
-"""Run a sweep: many runs of one config, with named overrides.
+"""Runs a sweep: many runs of one config, with named overrides.
 
     python launch/sweep.py --sweep=configs/regressor_sweeps.py:tals --seeds=3 --parallel=2 \\
         --workdir=runs/tals --config=configs/regressor.py:variant=release --config.num_steps=50000
 
---config and its overrides are those of all runs. Everything is checked before anything starts.
-Run again, it goes on where it was. A run that fails does not stop the others; the end says which
-and why, and leaves a table and plots in WORKDIR/report. The GPUs of the machine, or those of
-CUDA_VISIBLE_DEVICES, are shared out among runs at a time.
+--config and its overrides apply to all runs. All runs are checked before the first starts. The
+command, run again, resumes. A failed run does not stop the others; its reason is printed at the
+end. Tables and plots are in WORKDIR/report (extra `report`). Parallel runs share the machine's
+GPUs, or those of CUDA_VISIBLE_DEVICES.
 
-On a cluster, --launcher prints one command for each run that is not finished instead:
+For a cluster, --launcher prints one command for each unfinished run, and runs nothing:
 
     --launcher='launch/slurm.sh --job-name={name} --nodes=1 --gpus-per-node=8 --ntasks-per-node=8'
     --launcher='launch/tpu_pod.sh --name={name} --zone=us-central1-a --type=v5litepod-32'
     --launcher='launch/gke.sh --name={name} --image=IMAGE --accelerator=... --hosts=8 ...'
 
-Exit codes: 0, all runs are done. 75, told to stop: run the same command again. 1, some failed.
+Exit codes: 0, all runs are done. 75, stopped: run the same command again. 1, some runs failed.
 """
 
 import os
@@ -34,30 +34,29 @@ from tqdm import tqdm
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.studies import extras, sweeps
-from tokenhmr_jax.training import history
+from tokenhmr_jax.training import history, preemption
 
 DONE, STOPPED = 'done', 'stopped'
-_TRY_AGAIN = 75
 _POLL_SECONDS = 0.5
 _PROGRESS_SECONDS = 10
-# Lets Linux kill a run together with its sweep, whose folder is then free for the next one.
+# Linux kills a run with its sweep, so that the next sweep finds the run's folder free.
 _KILLED_WITH_PARENT = """
 import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, which stays through exec
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; survives exec
 os.execv(sys.argv[1], sys.argv[1:])
 """
-# The line of a log that says what happened, be it followed by notes.
+# A line of a log that names an error; notes may follow it.
 _REASON = re.compile(r'(error: |[\w.]+(Error|Exception|Interrupt)\b)')
 _GUARD = [sys.executable, '-c', _KILLED_WITH_PARENT] if sys.platform == 'linux' else []
 
 
 def is_finished(planned: sweeps.Planned) -> bool:
-    """Whether a run is done, by what is in its folder."""
+    """Whether a run's folder holds a finished run."""
     return history.has_begun(planned.workdir) and history.read_run(planned.workdir).finished
 
 
 class _Running(NamedTuple):
-    """A run under way. offset: where its log begins in the file, which earlier lives share."""
+    """A run under way; its log begins at `offset` of a file, after those of earlier starts."""
 
     planned: sweeps.Planned
     process: subprocess.Popen
@@ -66,27 +65,22 @@ class _Running(NamedTuple):
 
 
 class Local:
-    """Runs a sweep on this machine.
-
-    Args:
-      planned: its runs.
-      parallel: how many at a time.
-    """
+    """Runs a sweep on this machine, `parallel` runs at a time."""
 
     def __init__(self, planned: Sequence[sweeps.Planned], parallel: int):
         self._planned = planned
         self._free = _environments(parallel)
         self._running: dict[str, _Running] = {}
-        self._told = False
+        self._stopping = False
 
     def run(self) -> dict[str, str]:
-        """What became of each run, by its name: `DONE`, `STOPPED`, or why it failed."""
-        before = {number: signal.signal(number, self._tell) for number in _stop_signals()}
+        """Outcome of each run by name: `DONE`, `STOPPED`, or the reason of a failure."""
+        before = {number: signal.signal(number, self._stop) for number in _stop_signals()}
         try:
             return self._run_all()
         finally:
-            # Whatever ends the sweep, such as a terminal that is gone, its runs save first.
-            self._tell()
+            # Runs save before the sweep ends, also when an error ends it.
+            self._stop()
             for each in self._running.values():
                 each.process.wait()
             for number, handler in before.items():
@@ -96,8 +90,8 @@ class Local:
         outcomes = {each.name: DONE for each in self._planned if is_finished(each)}
         waiting = [each for each in self._planned if each.name not in outcomes]
         with _Progress(self._planned, outcomes) as progress:
-            while self._running or (waiting and not self._told):
-                while waiting and self._free and not self._told:
+            while self._running or (waiting and not self._stopping):
+                while waiting and self._free and not self._stopping:
                     self._start(waiting.pop(0))
                 time.sleep(_POLL_SECONDS)
                 for name in [n for n, r in self._running.items() if r.process.poll() is not None]:
@@ -117,39 +111,39 @@ class Local:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=os.environ | environment,
-                start_new_session=True,  # Ctrl-C is for the sweep, which tells its runs
+                start_new_session=True,  # Ctrl-C reaches the sweep alone, which stops its runs
             )
         self._running[planned.name] = _Running(planned, process, environment, offset)
-        if self._told:  # while it was started
+        if self._stopping:  # the signal came during the start
             process.terminate()
 
     def _end(self, name: str) -> str:
-        """What became of a run whose process has ended."""
+        """Outcome of a run whose process has ended."""
         planned, process, environment, offset = self._running.pop(name)
         self._free.append(environment)
         code = process.returncode
         if code == 0 and is_finished(planned):
             return DONE
-        if code == _TRY_AGAIN or (code < 0 and self._told):
+        if code == preemption.EXIT_CODE or (code < 0 and self._stopping):
             return STOPPED
-        said = _log(planned).read_bytes()[offset:].decode(errors='replace')
-        return f'exit code {code}: {_reason(said)} ({_log(planned)})'
+        log = _log(planned).read_bytes()[offset:].decode(errors='replace')
+        return f'exit code {code}: {_reason(log)} ({_log(planned)})'
 
-    def _tell(self, *unused) -> None:
-        self._told = True
+    def _stop(self, *unused) -> None:
+        self._stopping = True
         for each in self._running.values():
             each.process.terminate()
 
 
 def _stop_signals() -> list[signal.Signals]:
-    """Those that tell a sweep to stop; the terminal's end is none of them under nohup."""
+    """Signals that stop a sweep; ignored ones, such as SIGHUP under nohup, stay ignored."""
     numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
     return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 
 
-def _reason(said: str) -> str:
-    """The last line of a log that names an error, else the last one."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def _reason(log: str) -> str:
+    """The last line of a log that names an error, else the last line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if _REASON.match(line)]
     return (errors or lines or ['no output'])[-1]
 
@@ -159,7 +153,7 @@ def _log(planned: sweeps.Planned) -> pathlib.Path:
 
 
 def _environments(parallel: int) -> list[dict[str, str]]:
-    """Of each of the runs at a time, the variables that give it its share of the visible GPUs."""
+    """Environment variables that share the visible GPUs among parallel runs."""
     devices = _gpus() if parallel > 1 else []
     if not devices:
         return [{} for _ in range(parallel)]
@@ -169,7 +163,7 @@ def _environments(parallel: int) -> list[dict[str, str]]:
 
 
 def _gpus() -> list[str]:
-    """Those of CUDA_VISIBLE_DEVICES, else all of the machine."""
+    """GPUs of CUDA_VISIBLE_DEVICES, else all of the machine."""
     named = os.environ.get('CUDA_VISIBLE_DEVICES')
     if named is None and shutil.which('nvidia-smi'):
         query = ['nvidia-smi', '--query-gpu=index', '--format=csv,noheader']
@@ -178,7 +172,7 @@ def _gpus() -> list[str]:
 
 
 class _Progress:
-    """A bar of all steps of all runs, with the time left at the rate since the start."""
+    """A progress bar over the steps of all runs."""
 
     def __init__(self, planned: Sequence[sweeps.Planned], outcomes: dict[str, str]):
         self._planned, self._outcomes, self._next = planned, outcomes, 0.0
@@ -210,11 +204,11 @@ class _Progress:
         return [name for name, outcome in self._outcomes.items() if outcome not in (DONE, STOPPED)]
 
     def _steps(self) -> int:
-        """Done by all runs."""
+        """Steps done by all runs."""
         return sum(map(_steps_done, self._planned))
 
     def _total(self) -> int:
-        """Of all runs; of a failed one, those that it did."""
+        """Steps of all runs; a failed run counts with the steps done."""
         failed = self._failed()
         return sum(
             _steps_done(each) if each.name in failed else each.config.num_steps
@@ -227,13 +221,14 @@ def _steps_done(planned: sweeps.Planned) -> int:
 
 
 def commands(planned: Sequence[sweeps.Planned], launcher: str) -> list[str]:
-    """A line of shell for each run that is not finished.
+    """A line of shell for each unfinished run.
 
     Args:
-      launcher: the line up to `--`; {name} stands for a job's name: small letters, digits and -.
+      planned: the runs.
+      launcher: the line up to `--`; {name} becomes the job's name: small letters, digits and -.
 
     Raises:
-      ValueError: if the launcher has other fields, or two jobs would have one name.
+      ValueError: for a launcher with other fields, or two jobs of one name.
     """
     lines, names = [], {}
     for each in planned:
@@ -250,7 +245,7 @@ def commands(planned: Sequence[sweeps.Planned], launcher: str) -> list[str]:
 
 
 def summary(outcomes: dict[str, str]) -> str:
-    """What became of the runs, those that are not done one by one."""
+    """Number of finished runs, and the outcomes of the others."""
     left = [f'  {name}: {outcome}' for name, outcome in outcomes.items() if outcome != DONE]
     return '\n'.join([f'{len(outcomes) - len(left)} of {len(outcomes)} runs are done', *left])
 
@@ -260,13 +255,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = cli.Flags(__doc__, arguments)
     sweep = flags.string('sweep', None, 'FILE:FUNCTION.', required=True)
     workdir = flags.string('workdir', None, 'Folder of the runs and their report.', required=True)
-    seeds = flags.integer('seeds', 1, "Of each run; 1 is the config's own.", lower_bound=1)
+    seeds = flags.integer('seeds', 1, "Seeds per run; 1 keeps the config's.", lower_bound=1)
     parallel = flags.integer('parallel', 1, 'Runs at a time.', lower_bound=1)
-    launcher = flags.string('launcher', None, 'Print commands that begin with this; run nothing.')
-    check_inputs = flags.boolean(
-        'check_inputs', True, 'Look for data, bodies and checkpoints first, if they are here.'
-    )
-    # Of this process, not of those it starts: the accelerators are the runs'.
+    launcher = flags.string('launcher', None, 'Print commands that begin so, and run nothing.')
+    check_inputs = flags.boolean('check_inputs', True, 'Check data, bodies and checkpoints first.')
+    # This process uses no accelerator, so that its runs can.
     jax.config.update('jax_platforms', 'cpu')
 
     def command() -> int:
@@ -281,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         outcomes = Local(planned, parallel.value).run()
         _report(planned[: seeds.value], planned, outcomes, workdir.value)
         if STOPPED in outcomes.values():
-            return _TRY_AGAIN
+            return preemption.EXIT_CODE
         return 0 if all(outcome == DONE for outcome in outcomes.values()) else 1
 
     cli.run(flags, command, others=True)
@@ -293,7 +286,7 @@ def _report(
     outcomes: dict[str, str],
     workdir: str,
 ) -> None:
-    """Report the runs that have begun, compared with the first, and say what became of all."""
+    """Reports the runs that have begun against the first of them; prints all outcomes."""
     begun = [each.workdir for each in planned if history.has_begun(each.workdir)]
     baseline = next((each.workdir for each in first if each.workdir in begun), None)
     try:

@@ -1,19 +1,21 @@
-"""Sweeps: many runs of one config with named overrides, checked whole before any of them starts.
+"""Sweeps: runs of one config with named overrides, all checked before the first starts.
 
-A sweep is a function in a Python file. Of the config it is based on, it yields runs, pairs of a
-name and overrides, which map dotted names of config values to values:
+A sweep is a function in a Python file. It takes a config and yields runs, each a name and
+overrides, which map dotted names of settings to values:
 
     def loose_weight(config):
         yield from sweeps.grid({'tals.loose_weight': [1.0, 0.05, 0.01, 0.0]})
 
-The other runs are compared with the first one. A name is the folder of its run, in that of the
-sweep. `launch/sweep.py` runs it.
+The first run is the baseline. A run's name is its folder below the sweep's workdir.
+`launch/sweep.py` runs a sweep.
 """
 
+import collections
 import importlib.util
 import inspect
 import itertools
 import json
+import os
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -40,17 +42,17 @@ _NAME = re.compile(r'[\w.=,+-]+(/[\w.=,+-]+)*')
 
 
 def grid(axes: Mapping[str, Iterable[Any]]) -> Iterator[Named]:
-    """Every combination of values of some settings, named 'key=value/key=value'."""
+    """All combinations of values of some settings, named 'key=value/key=value'."""
     for values in itertools.product(*axes.values()):
         overrides = dict(zip(axes, values, strict=True))
         yield '/'.join(f'{key.rpartition(".")[2]}={v}' for key, v in overrides.items()), overrides
 
 
 def product(*sweeps: Iterable[Named]) -> Iterator[Named]:
-    """Every combination of runs: their names joined, and all of their overrides.
+    """All combinations of runs, with joined names and overrides.
 
     Raises:
-      ValueError: if two of them set the same value.
+      ValueError: if two sweeps override the same setting.
     """
     for combination in itertools.product(*sweeps):
         overrides = {}
@@ -62,17 +64,17 @@ def product(*sweeps: Iterable[Named]) -> Iterator[Named]:
 
 
 def seeds(sweep: Iterable[Named], count: int) -> Iterator[Named]:
-    """Every run with the seeds 0, 1, ..., `count` - 1."""
+    """All runs with each of the seeds 0 to `count` - 1."""
     return product(sweep, grid({'seed': range(count)}))
 
 
 class Planned(NamedTuple):
-    """A run that is to be.
+    """A run before it starts.
 
-    name: of the run.
-    workdir: its folder.
-    arguments: of `python -m tokenhmr_jax.train`, the workdir among them.
-    config: what they come to.
+    name: name in the sweep.
+    workdir: folder of the run.
+    arguments: arguments of `python -m tokenhmr_jax.train`, --workdir included.
+    config: config that the arguments give.
     """
 
     name: str
@@ -82,10 +84,10 @@ class Planned(NamedTuple):
 
 
 def load_sweep(path: str) -> Sweep:
-    """The sweep 'FILE:FUNCTION'.
+    """Loads the sweep 'FILE:FUNCTION'.
 
     Raises:
-      FileNotFoundError, ValueError: if there is no such file, or no such function in it.
+      FileNotFoundError, ValueError: if the file, or the function in it, does not exist.
     """
     file, _, name = path.rpartition(':')
     if not pathlib.Path(file).is_file():
@@ -93,52 +95,52 @@ def load_sweep(path: str) -> Sweep:
     spec = importlib.util.spec_from_file_location('sweep', file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    there = [
+    public = [
         name
         for name, value in vars(module).items()
         if inspect.isfunction(value) and value.__module__ == 'sweep' and not name.startswith('_')
     ]
-    if name not in there:
-        raise ValueError(f'{path}: no function {name!r}; {file} has {there}')
+    if name not in public:
+        raise ValueError(f'{path}: no function {name!r}; {file} has {public}')
     return getattr(module, name)
 
 
 def plan_sweep(
-    arguments: Sequence[str], sweep: Sweep, workdir: str, num_seeds: int
+    arguments: Sequence[str], sweep: Sweep, workdir: str | os.PathLike, num_seeds: int
 ) -> list[Planned]:
-    """The runs of a sweep, in its order.
+    """Plans the runs of a sweep, in its order.
 
     Args:
-      arguments: of `python -m tokenhmr_jax.train`, for all runs: --config and its overrides.
+      arguments: arguments of `python -m tokenhmr_jax.train` for all runs: --config and overrides.
       sweep: of `load_sweep`.
-      workdir: in which the runs' folders lie.
-      num_seeds: of each run; 1 leaves the seed to the config.
+      workdir: folder for the runs.
+      num_seeds: seeds per run; 1 leaves the seed to the config.
 
     Raises:
-      ValueError: that names everything in it that is wrong: settings that there are not, or of
-        another type; names that clash, or cannot be those of folders; runs that are the same, or
-        differ from what began in their folder.
+      ValueError: naming all problems: unknown settings and values of another type, clashing names
+        and names that no folder can have, equal runs, and runs that differ from those that began in
+        their folders.
     """
-    named = sweep(parse(arguments))
+    named = sweep(parse_config(arguments))
     named = list(named if num_seeds == 1 else seeds(named, num_seeds))
     if not named:
         raise ValueError('the sweep is empty: expected runs')
-    problems = _clashes([name for name, _ in named])
+    problems = _check_names([name for name, _ in named])
     planned = []
     for name, overrides in named:
         try:
-            planned.append(_planned(arguments, name, overrides, f'{workdir}/{name}'))
+            planned.append(_plan(arguments, name, overrides, f'{workdir}/{name}'))
         except ValueError as error:
             problems.append(f'{name}: {error}')
-    _raise(problems + _twins(planned) + _changes(planned))
+    _raise_problems(problems + _find_equal(planned) + _find_conflicts(planned))
     return planned
 
 
-def parse(arguments: Sequence[str]) -> ml_collections.ConfigDict:
-    """The config that `python -m tokenhmr_jax.train` makes of its arguments.
+def parse_config(arguments: Sequence[str]) -> ml_collections.ConfigDict:
+    """The config that `python -m tokenhmr_jax.train` reads from its arguments.
 
     Raises:
-      ValueError: as there.
+      ValueError: for unknown flags and settings.
     """
     flags = cli.Flags('', arguments)
     config = flags.config()
@@ -146,12 +148,12 @@ def parse(arguments: Sequence[str]) -> ml_collections.ConfigDict:
     return config.value
 
 
-def _planned(arguments: Sequence[str], name: str, overrides: dict, workdir: str) -> Planned:
+def _plan(arguments: Sequence[str], name: str, overrides: dict, workdir: str) -> Planned:
     overrides = {k: v.item() if isinstance(v, np.generic) else v for k, v in overrides.items()}
     replaced = tuple(f'--config.{key}=' for key in overrides)
     arguments = [argument for argument in arguments if not argument.startswith(replaced)]
     arguments += [f'--config.{key}={value}' for key, value in overrides.items()]
-    config = parse(arguments)
+    config = parse_config(arguments)
     tree = config_to_json(config)
     for key, value in overrides.items():
         if (found := lookup_setting(tree, key)) != json.loads(json.dumps(value)):
@@ -159,25 +161,26 @@ def _planned(arguments: Sequence[str], name: str, overrides: dict, workdir: str)
     return Planned(name, workdir, [*arguments, f'--workdir={workdir}'], config)
 
 
-def _clashes(names: Sequence[str]) -> list[str]:
-    """What is wrong with names of runs."""
-    found = [
+def _check_names(names: Sequence[str]) -> list[str]:
+    """Problems with the names of runs."""
+    counts = collections.Counter(names)
+    malformed = [
         f'{name!r} is no name of a run: expected letters, digits and .=,+-_ in parts between /'
         for name in names
         if not _NAME.fullmatch(name) or {'.', '..'} & set(name.split('/'))
     ]
-    found += [f'{name}: {names.count(name)} runs of this name' for name in dict.fromkeys(names)
-              if names.count(name) > 1]  # fmt: skip
-    return found + [
+    repeated = [f'{name}: {count} runs of this name' for name, count in counts.items() if count > 1]
+    nested = [
         f"{inner}: lies in another run's folder, {outer}"
-        for inner in dict.fromkeys(names)
-        for outer in dict.fromkeys(names)
+        for inner in counts
+        for outer in counts
         if inner.startswith(f'{outer}/')
     ]
+    return malformed + repeated + nested
 
 
-def _twins(planned: Sequence[Planned]) -> list[str]:
-    """Runs of different names that are the same."""
+def _find_equal(planned: Sequence[Planned]) -> list[str]:
+    """Runs of different names and equal configs."""
     first, found = {}, []
     for run in planned:
         other = first.setdefault(run.config.to_json(sort_keys=True), run)
@@ -186,8 +189,8 @@ def _twins(planned: Sequence[Planned]) -> list[str]:
     return found
 
 
-def _changes(planned: Sequence[Planned]) -> list[str]:
-    """Runs that have saved steps of another config than is planned, or lie around others."""
+def _find_conflicts(planned: Sequence[Planned]) -> list[str]:
+    """Folders that hold saved steps of another config, or are nested in those of other runs."""
     found = []
     for run in planned:
         folder = pathlib.Path(run.workdir)
@@ -211,22 +214,22 @@ def _changes(planned: Sequence[Planned]) -> list[str]:
 
 
 def check_inputs(planned: Sequence[Planned]) -> None:
-    """Look for all that the runs of a sweep are to read.
+    """Checks the files and the settings of all runs of a sweep.
 
     Raises:
-      ValueError: that names all data, bodies, thresholds and checkpoints that are not there, or do
-        not fit, and what else in a config does not go together.
+      ValueError: naming all data, bodies, thresholds and checkpoints that are missing or do not
+        fit, and all settings that contradict one another.
     """
     problems = []
     for run in planned:
         try:
-            _check_inputs(run.config)
+            _check_run(run.config)
         except (ValueError, FileNotFoundError) as error:
             problems.append(f'{run.name}: {error}')
-    _raise(problems)
+    _raise_problems(problems)
 
 
-def _check_inputs(config: ml_collections.ConfigDict) -> None:
+def _check_run(config: ml_collections.ConfigDict) -> None:
     task = make_task(config)
     optimizer.make_optimizer(config.optimizer, config.num_steps)
     pipeline.check_mixture(config.data.mixture)
@@ -235,6 +238,6 @@ def _check_inputs(config: ml_collections.ConfigDict) -> None:
     task.check_inputs(firsts)
 
 
-def _raise(problems: Sequence[str]) -> None:
+def _raise_problems(problems: Sequence[str]) -> None:
     if problems:
         raise ValueError('\n  '.join([f'{len(problems)} problems in the sweep:', *problems]))
