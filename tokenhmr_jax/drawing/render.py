@@ -83,13 +83,9 @@ def render(
     attributes = np.concatenate([vertex_normals(vertices, faces), colors], axis=1)
     vertices, attributes, faces = clip_near(vertices, attributes, faces, near)
     inverse_z = 1.0 / np.maximum(vertices[:, 2], near)
-    points = np.stack(
-        [
-            s * (fx * vertices[:, 0] * inverse_z + cx + 0.5) - 0.5,
-            s * (fy * vertices[:, 1] * inverse_z + cy + 0.5) - 0.5,
-        ],
-        axis=1,
-    )
+    x = s * (fx * vertices[:, 0] * inverse_z + cx + 0.5) - 0.5
+    y = s * (fy * vertices[:, 1] * inverse_z + cy + 0.5) - 0.5
+    points = np.stack([x, y], axis=1)
     pixel, face, bary, z = rasterize(points, inverse_z, faces, (s * height, s * width))
     shaded = _shade(attributes, faces[face], bary, lights, ambient)
     samples = np.zeros((s * height * s * width, 5), np.float32)
@@ -201,10 +197,7 @@ def rasterize(
     faces: Int[np.ndarray, 'F 3'],
     image_size: tuple[int, int],
 ) -> tuple[
-    Int[np.ndarray, ' P'],
-    Int[np.ndarray, ' P'],
-    Float[np.ndarray, 'P 3'],
-    Float[np.ndarray, ' P'],
+    Int[np.ndarray, ' P'], Int[np.ndarray, ' P'], Float[np.ndarray, 'P 3'], Float[np.ndarray, ' P']
 ]:
     """Finds the nearest triangle at each pixel centre.
 
@@ -260,20 +253,10 @@ def _triangle_setup(points, inverse_z, faces, image_size):
     a, u, v, area, low = a[keep], u[keep], v[keep], area[keep], low[keep].astype(np.int64)
     extent = high[keep].astype(np.int64) - low + 1
     inv = inverse_z[faces[index]]
-    setup = np.stack(
-        [
-            a[:, 0],
-            a[:, 1],
-            v[:, 1] / area,
-            -v[:, 0] / area,
-            -u[:, 1] / area,
-            u[:, 0] / area,
-            inv[:, 0],
-            inv[:, 1] - inv[:, 0],
-            inv[:, 2] - inv[:, 0],
-        ],
-        axis=1,
-    )
+    setup = np.stack([
+        a[:, 0], a[:, 1], v[:, 1] / area, -v[:, 0] / area, -u[:, 1] / area, u[:, 0] / area,
+        inv[:, 0], inv[:, 1] - inv[:, 0], inv[:, 2] - inv[:, 0],
+    ], axis=1)  # fmt: skip
     return setup, low, extent, index
 
 
@@ -362,14 +345,6 @@ def contact_sheet(
         y, x = i // columns * height, i % columns * width
         sheet[y : y + height, x : x + width] = image
         if labels:
-            cv2.putText(
-                sheet,
-                labels[i],
-                (x + 6, y + 18),
-                cv2.FONT_HERSHEY_SIMPLEX,
-                0.5,
-                (40, 40, 40),
-                1,
-                cv2.LINE_AA,
-            )
+            at, font = (x + 6, y + 18), cv2.FONT_HERSHEY_SIMPLEX
+            cv2.putText(sheet, labels[i], at, font, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
     return sheet

@@ -100,10 +100,7 @@ def _lights(rng):
     """A key light from above on the camera's side, and a weak one from anywhere in front."""
     key = (rng.uniform(-1, 1), rng.uniform(-1, 0.2), rng.uniform(-1, -0.2))
     fill = (rng.uniform(-1, 1), rng.uniform(-1, 1), -0.5)
-    return (
-        render.Light(key, rng.uniform(0.4, 0.7)),
-        render.Light(fill, rng.uniform(0.05, 0.25)),
-    )
+    return render.Light(key, rng.uniform(0.4, 0.7)), render.Light(fill, rng.uniform(0.05, 0.25))
 
 
 _SKIN_TONES = np.array([(0.96, 0.80, 0.69), (0.87, 0.67, 0.52), (0.65, 0.45, 0.32),

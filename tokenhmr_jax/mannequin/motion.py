@@ -24,17 +24,9 @@ KINDS = {
 }  # fmt: skip
 # Frequency of each kind: people mostly stand, walk, sit and use their hands.
 SHARES = {
-    'standing': 0.22,
-    'walking': 0.2,
-    'reaching': 0.16,
-    'sitting': 0.14,
-    'crouching': 0.08,
-    'running': 0.06,
-    'lying': 0.05,
-    'jumping': 0.04,
-    'kicking': 0.03,
-    'stretching': 0.02,
-}
+    'standing': 0.22, 'walking': 0.2, 'reaching': 0.16, 'sitting': 0.14, 'crouching': 0.08,
+    'running': 0.06, 'lying': 0.05, 'jumping': 0.04, 'kicking': 0.03, 'stretching': 0.02,
+}  # fmt: skip
 
 MIRROR_X = np.array([-1.0, 1.0, 1.0])
 

@@ -41,15 +41,9 @@ ROUNDNESS = {'left_shoulder': 0.4, 'right_shoulder': 0.4, 'left_hip': 0.6, 'righ
 
 def rest_joints() -> Float[np.ndarray, '24 3']:
     """Joints at rest, metres, y from the floor."""
-    mirror = np.array([-1.0, 1.0, 1.0])
-    return np.array(
-        [
-            POSITIONS[name]
-            if name in POSITIONS
-            else POSITIONS[name.replace('right', 'left')] * mirror
-            for name in JOINTS
-        ]
-    )
+    joints = np.array([POSITIONS[name.replace('right', 'left')] for name in JOINTS])
+    joints[[name.startswith('right') for name in JOINTS], 0] *= -1.0
+    return joints
 
 
 def _smoothstep(x):

@@ -115,16 +115,8 @@ def quaternion_to_matrix(quaternion: Float[np.ndarray, '*N 4']) -> Float[np.ndar
     yy, yz, zz = y * y2, y * z2, z * z2
     matrix = np.empty((*w.shape, 9))
     entries = (
-        1 - yy - zz,
-        xy - wz,
-        xz + wy,
-        xy + wz,
-        1 - xx - zz,
-        yz - wx,
-        xz - wy,
-        yz + wx,
-        1 - xx - yy,
-    )
+        1 - yy - zz, xy - wz, xz + wy, xy + wz, 1 - xx - zz, yz - wx, xz - wy, yz + wx, 1 - xx - yy,
+    )  # fmt: skip
     for i, entry in enumerate(entries):
         matrix[..., i] = entry
     return matrix.reshape(*w.shape, 3, 3)
@@ -334,10 +326,7 @@ class Figure:
         self.bend('elbow', bend[..., None] * np.array([0, -1.0, 0]))
 
     def place_legs(
-        self,
-        ankles: BothSides,
-        poles: BothSides,
-        feet: Float[np.ndarray, 'N 2 3 3'],
+        self, ankles: BothSides, poles: BothSides, feet: Float[np.ndarray, 'N 2 3 3']
     ) -> None:
         """Brings ankles to positions, knees along poles, feet to orientations, all in the world.
 
