@@ -3,8 +3,8 @@
     python -m tokenhmr_jax.train --config=configs/regressor.py --workdir=runs/regressor \
         --config.tokenizer.checkpoint=runs/tokenizer --config.warm_start.checkpoint=runs/backbone
 
-The published training starts from ViTPose's backbone, the public code's from HMR2.0's; README
-converts them. Without `warm_start.checkpoint` it starts from random weights, for which its rates
+The published training starts from ViTPose's backbone, the public code's from HMR2.0's;
+docs/released_weights.md converts them. Without `warm_start.checkpoint` it starts from random weights, for which its rates
 are far too low. Both add to a published mean body: `model.body_mean`.
 
 Variants: `paper`, as published; `release`, what the public PyTorch code does; `bedlam`, ground

@@ -6,8 +6,8 @@
 #
 # Needs gcloud, and this checkout as the current folder, with all changes committed. The data and
 # the workdir lie on a file system that every worker mounts: --setup is run on each worker of a new
-# slice, before the training. For a bucket it can be this; docs/staying_power.md has the options of
-# gcsfuse that make reading fast:
+# slice, before the training. For a bucket it can be this; docs/clusters.md has the options of gcsfuse
+# that make reading fast:
 #
 #     url=https://github.com/GoogleCloudPlatform/gcsfuse/releases/download
 #     --setup="curl -sfLO $url/v3.2.0/gcsfuse_3.2.0_amd64.deb &&
