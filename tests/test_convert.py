@@ -8,18 +8,19 @@ import typing
 import zipfile
 from unittest import mock
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ORIGINAL_SIZES, quickstart_config
 from golden import assert_close
+from tokenhmr_jax.released.files import read_checkpoint
 
 import tokenhmr_jax
 from tokenhmr_jax import train
 from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.convert import convert_weights
-from tokenhmr_jax.released.files import read_checkpoint
 from tokenhmr_jax.tasks import make_task
 
 torch = pytest.importorskip('torch')
@@ -83,7 +84,7 @@ def test_training_starts_from_a_backbone(converted, configs, name):
     params, state = fresh(task)
     begun, same = task.warm_start(params, state)
     assert same is state
-    jax.tree.map(np.testing.assert_array_equal, begun['head'], params['head'])
+    chex.assert_trees_all_equal(begun['head'], params['head'])
     last = begun['backbone']['blocks']['mlp']['out']['kernel'][-1]
     block = f'block{sizes["depth"] - 1}'
     np.testing.assert_array_equal(last, model['params']['backbone'][block]['mlp']['out']['kernel'])
@@ -104,9 +105,9 @@ def test_training_starts_from_a_whole_model(converted):
     task = make_task(whole_config(converted, 'tokenhmr'))
     begun = task.warm_start(*fresh(task))
     model = restored(converted / 'tokenhmr')
-    jax.tree.map(np.testing.assert_array_equal, begun[0], model['params'])
+    chex.assert_trees_all_equal(begun[0], model['params'])
     for field in ('mean_pose', 'codes', 'tokenizer'):
-        jax.tree.map(np.testing.assert_array_equal, getattr(begun[1], field), model['state'][field])
+        chex.assert_trees_all_equal(getattr(begun[1], field), model['state'][field])
 
 
 def test_training_starts_from_published_mean_parameters(configs, tmp_path):

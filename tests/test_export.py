@@ -4,15 +4,15 @@ import sys
 import types
 from unittest import mock
 
-import jax
+import chex
 import numpy as np
 import pytest
+from tokenhmr_jax.released.files import read_checkpoint
 
 from tokenhmr_jax import export
 from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.convert import convert_weights
 from tokenhmr_jax.export import export_run
-from tokenhmr_jax.released.files import read_checkpoint
 
 torch = pytest.importorskip('torch')
 original_format = pytest.importorskip('original_format')
@@ -71,7 +71,7 @@ def test_a_stacked_model_goes_there_and_back(converted, contents, configs, tmp_p
         saved.save_converted(9, stacked, FrozenWeights(**given['state']), description)
     first, second = export_run(str(tmp_path / 'trained'), str(tmp_path / 'out'))
     convert_weights(first, tmp_path / 'again', configs['regressor'], second)
-    jax.tree.map(np.testing.assert_array_equal, model(tmp_path / 'again'), given)
+    chex.assert_trees_all_equal(model(tmp_path / 'again'), given)
     with Checkpoints(str(tmp_path / 'again'), create=False) as saved:
         again = saved.read_config(9)['config']
     assert again['model']['decoder'] == description['config']['model']['decoder']

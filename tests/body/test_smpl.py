@@ -3,6 +3,7 @@
 import pickle
 import zipfile
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -143,7 +144,7 @@ def test_smplh_with_resting_hands_is_smplh_with_identity_hands(tmp_path, rng):
 
 
 def assert_same_body(a, b):
-    jax.tree.map(np.testing.assert_array_equal, a, b)
+    chex.assert_trees_all_equal(a, b)
     assert a.parents == b.parents
 
 

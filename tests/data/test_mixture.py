@@ -9,8 +9,8 @@ import subprocess
 import sys
 import time
 
+import chex
 import image_records
-import jax
 import ml_collections
 import numpy as np
 import pytest
@@ -119,7 +119,7 @@ def test_killed_and_resumed_it_sees_the_same_records(data, unbroken, tmp_path):
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL  # it had not ended by itself
     train.train(config(data), str(workdir))
-    jax.tree.map(np.testing.assert_array_equal, parameters(workdir, 4), parameters(unbroken, 4))
+    chex.assert_trees_all_equal(parameters(workdir, 4), parameters(unbroken, 4))
 
 
 def test_evaluated_by_the_convention_of_emdb(unbroken, tmp_path):

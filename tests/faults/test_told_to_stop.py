@@ -1,5 +1,6 @@
-"""SIGTERM, as a scheduler sends it, to a run of one process and of two."""
+"""SIGTERM of a scheduler and Ctrl-C of a user, to a run of one process and of two."""
 
+import re
 import signal
 import time
 
@@ -31,9 +32,9 @@ ONE_BY_ONE = {'eval.batch_size': 1, 'eval.limit': 150}  # an evaluation that tak
 
 
 def stopped_at(printed: str) -> int:
-    """The step that a run says it was stopped at."""
-    (line,) = [line for line in printed.splitlines() if 'told to stop, saved at step' in line]
-    return int(line.split()[-1])
+    """The step that a run says it was stopped at, and how to go on."""
+    [step] = re.findall(r'told to stop, saved at step (\d+); run the same command again', printed)
+    return int(step)
 
 
 def evaluated(workdir) -> list[int]:
@@ -41,16 +42,19 @@ def evaluated(workdir) -> list[int]:
     return [line['step'] for line in read_metrics(workdir) if 'eval/mpjpe_mm' in line]
 
 
-@pytest.mark.fault(2, 'SIGTERM to one process')
-@pytest.mark.parametrize('part', PARTS if FULL else ['training'])
+@pytest.mark.fault(2, 'SIGTERM, or Ctrl-C, to one process')
+@pytest.mark.parametrize(
+    ('part', 'number'),
+    [*((part, signal.SIGTERM) for part in PARTS if FULL), ('training', signal.SIGINT)],
+)
 def test_told_to_stop_a_run_saves_and_goes_on_bit_identical(
-    trained, prepared, tmp_path, part, record_property
+    trained, prepared, tmp_path, part, number, record_property
 ):
     """No step is lost, none is done twice."""
     workdir, settings = tmp_path / 'run', ONE_BY_ONE if part == 'evaluation' else {}
     run = Run(train_arguments(prepared, workdir, **settings), tmp_path / 'log')
     run.wait_until(lambda: PARTS[part](workdir))
-    run.send(signal.SIGTERM)
+    run.send(number)
     begin = time.monotonic()
     assert run.end() == preemption.EXIT_CODE, run.printed
     seconds = time.monotonic() - begin
@@ -63,7 +67,7 @@ def test_told_to_stop_a_run_saves_and_goes_on_bit_identical(
     assert_identical(saved_arrays(workdir, 12), saved_arrays(trained, 12))
     losses(workdir)
     assert evaluated(workdir) == [6, 12]
-    record_property('seen', f'{part}: {seconds:.1f} s')
+    record_property('seen', f'{signal.Signals(number).name} in {part}: {seconds:.1f} s')
 
 
 @pytest.fixture(scope='module')

@@ -17,8 +17,8 @@ from tokenhmr_jax.types import TrainState
 
 HOLD = """
 import sys, time
-from tokenhmr_jax.training.workdir import locked
-with locked(sys.argv[1]):
+from tokenhmr_jax.training.workdir import lock_workdir
+with lock_workdir(sys.argv[1]):
     print('held', flush=True)
     time.sleep(60)
 """

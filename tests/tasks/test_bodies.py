@@ -1,5 +1,6 @@
 """Body models by the settings that name them; the copies of them in a run's folder."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from random_body import random_smpl
 
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.body.skeleton import PELVIS
+from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.objectives.metrics import LSP14
 from tokenhmr_jax.readers import smpl_files
-from tokenhmr_jax.tasks import make_task, regressor
+from tokenhmr_jax.tasks import make_task, regressor_truth
 from tokenhmr_jax.tasks.bodies import (
     check_gendered,
     load_body,
@@ -42,10 +44,10 @@ def test_errors_are_against_the_body_of_the_persons_gender(folder, convention):
 
     @jax.jit
     def errors(frozen, labels, gender):
-        true = regressor.pose_labels(frozen, *labels, gender)
-        ours = smpl.forward(frozen.body, regressor.true_params(*labels))
-        points = [regressor.measured_points(convention, frozen, b) for b in (ours, true)]
-        return regressor.metrics.body_errors(points[0][0], points[1][0], points[0][1], points[1][1])
+        true = regressor_truth.pose_labels(frozen, *labels, gender)
+        ours = smpl.forward(frozen.body, regressor_truth.true_params(*labels))
+        points = [regressor_truth.measured_points(convention, frozen, b) for b in (ours, true)]
+        return metrics.body_errors(points[0][0], points[1][0], points[0][1], points[1][1])
 
     found = errors(frozen, labels, gender)
     mesh = np.asarray(frozen.body.template.T, np.float64)
@@ -92,7 +94,7 @@ def test_a_run_keeps_its_bodies(folder, tmp_path):
         settings[name] = '/no/such/file'
     use_kept_files(tmp_path, settings)
     found = load_body(settings), *load_gendered(settings)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    chex.assert_trees_all_equal(found, expected)
     assert {path.name for path in tmp_path.iterdir()} == {
         'body.npz', 'body_male.npz', 'body_female.npz'
     }  # fmt: skip

@@ -1,5 +1,6 @@
 """Optimizers: who trains which parameter, and how the rate goes."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -48,7 +49,7 @@ def test_muon_trains_hidden_kernels_as_matrices_and_adamw_the_rest(gradients):
     plain, given = updates(gradients), updates(gradients, muon_learning_rate=1e-3)
     kernel = given['hidden'].pop('kernel').reshape(-1, 8)
     plain['hidden'].pop('kernel')
-    jax.tree.map(np.testing.assert_array_equal, given, plain)
+    chex.assert_trees_all_equal(given, plain)
     singular = np.linalg.svd(kernel, compute_uv=False)
     # Newton-Schulz leaves every singular value near one, up to Muon's scale for tall matrices.
     assert singular.max() < 2 * singular.min()
