@@ -4,8 +4,8 @@
         --config.tokenizer.checkpoint=runs/tokenizer --config.warm_start.checkpoint=runs/backbone
 
 The published training starts from ViTPose's backbone, the public code's from HMR2.0's;
-docs/released_weights.md converts them. Without `warm_start.checkpoint` it starts from random weights, for which its rates
-are far too low. Both add to a published mean body: `model.body_mean`.
+docs/released_weights.md converts them. Without `warm_start.checkpoint` it starts from random
+weights, for which its rates are far too low. Both add to a published mean body: `model.body_mean`.
 
 Variants: `paper`, as published; `release`, what the public PyTorch code does; `bedlam`, ground
 truth alone; `quickstart`, small, on pictures of the mannequin, for a laptop; `miniature`, as small,
