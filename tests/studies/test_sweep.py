@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, TINY, command, train_arguments
 
 from tokenhmr_jax.config import config_to_json
-from tokenhmr_jax.studies import sweeps
+from tokenhmr_jax.studies import extras, sweeps
 from tokenhmr_jax.tasks import make_task
 
 # Of ml_collections, where a config file is loaded in this process.
@@ -313,6 +313,24 @@ def test_the_reason_of_a_failure_is_its_error():
     )
     assert reason('Killed\n') == 'Killed'
     assert reason('') == 'no output'
+
+
+def test_without_the_report_extra_a_sweep_prints_its_summary(
+    prepared, trained, monkeypatch, capsys
+):
+    launch = load_command()
+    monkeypatch.setattr(extras.importlib.util, 'find_spec', lambda name: None)
+    arguments = [a for a in train_arguments(prepared, '') if a.startswith('--config')]
+    runs = planned((trained.name, {}), arguments=arguments, workdir=trained.parent)
+    launch._report(runs, runs, {trained.name: launch.DONE}, str(trained.parent))
+    no_report, summary = capsys.readouterr().out.splitlines()
+    assert no_report.startswith('no report: pandas, matplotlib: not installed; pip install -e .[')
+    assert summary == '1 of 1 runs are done'
+
+
+@pytest.mark.skipif(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason='nohup')
+def test_ctrl_c_stops_a_sweep_as_sigterm_does():
+    assert {signal.SIGTERM, signal.SIGINT} <= set(load_command()._stop_signals())
 
 
 def test_runs_share_the_gpus(monkeypatch, tmp_path):
