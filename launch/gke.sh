@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Train on a GKE cluster with the JobSet controller, on one slice of TPUs:
+# Training on one slice of TPUs of a GKE cluster with the JobSet controller:
 #
 #     launch/gke.sh --name=hmr --image=IMAGE --accelerator=tpu-v5-lite-podslice --topology=4x8 \
 #         --hosts=8 --chips=4 --bucket=BUCKET -- --config=configs/regressor.py --workdir=/data/run
 #
-# In IMAGE, `python` is 3.11 to 3.13, this checkout is the working directory, and `pip install
-# .[tpu]` was run in it. --chips are those of one host. The bucket is mounted at /data by gcsfuse.
-# --dry-run prints the manifest. Preempted or killed, the job starts again; failed (exit code 1), it
-# does not. Run again, this replaces a job of its name that has ended, and refuses one that has not.
+# IMAGE has Python 3.11 to 3.13, this checkout as working directory, and `pip install .[tpu]` done.
+# --chips counts the chips of one host. gcsfuse mounts the bucket at /data. --dry-run prints the
+# manifest. A preempted or killed job starts again; a failed one (exit code 1) does not. A job of the
+# same name is replaced if it has ended; otherwise the script refuses.
 set -euo pipefail
 
 name='' image='' accelerator='' topology='' hosts='' chips='' bucket='' dry=''
@@ -30,7 +30,7 @@ if ! shift || ! (($#)); then
     exit 2
 fi
 
-# Bash 5.2 would take an & in a value for the field that it fills.
+# Bash 5.2 replaces an & in a value by the matched field.
 shopt -u patsub_replacement 2> /dev/null || true
 manifest=$(< "$(dirname "$0")/jobset.yaml")
 fill() {
