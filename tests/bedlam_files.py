@@ -1,4 +1,4 @@
-"""A small BEDLAM in the official layout, with the truth that it was made of."""
+"""A small BEDLAM in the official layout, with its truth."""
 
 import numpy as np
 import real_formats

@@ -1,4 +1,4 @@
-"""Small 3DPW and EMDB in the official layouts, with the truth that they were made of."""
+"""Small 3DPW and EMDB in the official layouts, with their truth."""
 
 import pickle
 
@@ -48,7 +48,7 @@ def draw(folder, pattern, world, persons):
 
 
 def write_3dpw(root, world, name='downtown_walking_00', **changes):
-    """As 3DPW has it: a Python 2 pickle of two actors, the second not visible in the last frame."""
+    """A file of 3DPW: a Python 2 pickle of two actors, the second hidden in the last frame."""
     detected = world['truth'][1][:, :, :18].transpose(1, 0, 3, 2)
     poses2d = np.concatenate([detected, np.full((2, FRAMES, 1, 18), 0.8)], axis=2)
     poses2d[0, 0, :, 5:] = 0  # not detected: zeros, confidence too
@@ -78,7 +78,7 @@ def write_3dpw(root, world, name='downtown_walking_00', **changes):
 
 
 def write_emdb(root, world, name='09_outdoor_walk', emdb1=True, **changes):
-    """As EMDB has it: one person, here the woman; the last frame is not a good one."""
+    """A file of EMDB: one person, here the woman; the last frame is not a good one."""
     pixels = world['truth'][1][:, 1]
     content = {
         'gender': 'female',

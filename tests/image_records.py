@@ -1,4 +1,4 @@
-"""Records of an image dataset, made here: a smooth picture with dots at keypoints."""
+"""Synthetic image records: a smooth picture with dots at keypoints."""
 
 import cv2
 import numpy as np
@@ -38,7 +38,7 @@ def person(rng: np.random.Generator, width: float, height: float) -> np.ndarray:
 
 
 def make(rng: np.random.Generator, key='test/0', image_size=(640, 480), height=260.0, **changes):
-    """A record whose person stands somewhere in the image. `changes` go to `records.store_picture`."""
+    """A record of a standing person. `changes` go to `records.store_picture`."""
     center = np.array([rng.uniform(0.3, 0.7) * image_size[0], 0.5 * image_size[1]])
     points = person(rng, 0.4 * height, height) + center - (0, height / 2)
     image = picture(image_size)

@@ -1,4 +1,4 @@
-"""Small files in the formats of the real datasets, of people whom these tests know all about.
+"""Small files in the formats of the real datasets, with known truth.
 
 A picture is smooth with a dot at some keypoints of each person: left ones red, right ones blue.
 """
@@ -20,9 +20,9 @@ from tokenhmr_jax.data import augment
 from tokenhmr_jax.mannequin.body import mannequin_arrays
 from tokenhmr_jax.types import SmplParams
 
-# From a world with y up to a camera with y down, a little from above.
 _RADIUS = 4  # of a dot, px
 HEIGHTS = {'neutral': 1.0, 'male': 1.05, 'female': 0.95}  # of SMPL's models here
+# From a world with y up to a camera with y down, a little from above.
 TILT = Rotation.from_euler('x', np.pi + 0.2)
 
 

@@ -1,19 +1,20 @@
-"""Look at the data before training: augmented crops with their labels drawn on them.
+"""Preview of the training data: augmented crops with their labels drawn on them.
 
     python -m tokenhmr_jax.preview --config=configs/regressor.py --out=preview.png
 
-For each dataset of the config's mixture some crops, twice each: with keypoints, and with the body
-of the augmented labels, placed by the record's own camera (or where the keypoints have it, if a
-record does not know its distance). Skeleton and body must lie on the
-person; left limbs are blue, right ones red.
+Shows crops of each dataset in the config's mixture, each with keypoints and with the body of its
+augmented labels. The record's camera places the body, or its 2D keypoints if its distance is
+unknown. Skeleton and body must lie on the person; left limbs are blue, right ones red.
 """
 
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.body import camera, rotations, smpl
@@ -22,28 +23,29 @@ from tokenhmr_jax.drawing import draw, render
 from tokenhmr_jax.tasks.bodies import check_gendered, load_body, load_gendered
 from tokenhmr_jax.types import BodyOutput, SmplParams
 
-_TILE = 256  # pixels, at least, of a drawn crop
+_TILE = 256  # smallest side of a drawn crop, pixels
 _CAPTION = 24  # pixels
 _COLUMNS = 4
 
 
-def preview(config: ml_collections.ConfigDict, num: int) -> np.ndarray:
-    """A contact sheet (H, W, 3) uint8 with `num` augmented crops of each dataset.
+def draw_preview(config: ml_collections.ConfigDict, num: int) -> UInt8[np.ndarray, 'H W 3']:
+    """A contact sheet with `num` augmented crops of each dataset.
 
     Args:
-      config: `seed`; `body`, and the models of genders if labels are of them; and `data` with
+      config: with `seed`, `body`, the models of genders if labels need them, and in `data`
         `data_dir`, `mixture`, `augment`, `crop_size`, `box_aspect`.
       num: crops per dataset.
 
     Raises:
-      FileNotFoundError, ValueError: for data or a body model that cannot be read.
+      FileNotFoundError, ValueError: if data or a body model cannot be read.
     """
-    pipeline.check_mixture(config.data.mixture)
-    settings = augment.AugmentSettings(**config.data.augment)
+    data = config.data
+    pipeline.check_mixture(data.mixture)
+    settings = augment.AugmentSettings(**data.augment)
     bodies = load_body(config), *load_gendered(config)
     tiles, labels = [], []
-    for source, name in enumerate(sorted(config.data.mixture)):
-        split = pipeline.open_split(config.data.data_dir, name)
+    for source, name in enumerate(sorted(data.mixture)):
+        split = pipeline.open_split(data.data_dir, name)
         order = np.random.default_rng((config.seed, source)).permutation(len(split))[:num]
         for index in order:
             record = split[int(index)]
@@ -53,20 +55,20 @@ def preview(config: ml_collections.ConfigDict, num: int) -> np.ndarray:
             drawn = augment.draw_augmentation(
                 rng, settings, record['keypoints2d'], record['box_size']
             )
-            tile = draw_record(record, drawn, body, config.data.crop_size, config.data.box_aspect)
+            tile = draw_record(record, drawn, body, data.crop_size, data.box_aspect)
             tiles.append(np.pad(tile, ((_CAPTION, 0), (0, 0), (0, 0)), constant_values=255))
             labels.append(f'{name} {drawn.extreme_crop or ""}')
     return render.contact_sheet(tiles, _COLUMNS, labels)
 
 
 def draw_record(
-    record: dict,
+    record: Mapping[str, Any],
     augmentation: augment.Augmentation,
     body: smpl.BodyModel,
     crop_size: int,
-    box_aspect: tuple[float, float] | None,
-) -> np.ndarray:
-    """A record's augmented crop with keypoints, and beside it with the body, RGB uint8."""
+    box_aspect: Sequence[float] | None,
+) -> UInt8[np.ndarray, 'H W 3']:
+    """A record's augmented crop with keypoints, and beside it with the body, RGB."""
     columns = augment.augment_crop(record, augmentation, crop_size, box_aspect)
     zoom = -(-_TILE // crop_size)
     image = np.minimum(columns['image'] * columns['color'], 255).astype(np.uint8)
@@ -86,8 +88,8 @@ def draw_record(
     return draw.side_by_side(pictures)
 
 
-def _translation(body: smpl.BodyModel, record: Mapping) -> np.ndarray:
-    """Where the body is, (3,) metres in the camera; where that is not known, its best fit."""
+def _translation(body: smpl.BodyModel, record: Mapping[str, Any]) -> Float[np.ndarray, ' 3']:
+    """The body's place in the camera, metres; if unknown, the best fit to the 2D keypoints."""
     if record['transl'].any():
         return record['transl']
     pixels = record['keypoints2d'][:, :2] - record['principal_point']
@@ -101,22 +103,19 @@ def _translation(body: smpl.BodyModel, record: Mapping) -> np.ndarray:
 
 def place_true_body(
     body: smpl.BodyModel,
-    labels: Mapping,
-    transl: np.ndarray,
+    labels: Mapping[str, Any],
+    transl: Float[np.ndarray, ' 3'],
     augmentation: augment.Augmentation,
-) -> np.ndarray:
-    """The body of augmented labels, where the turned and mirrored person is.
+) -> Float[np.ndarray, 'V 3']:
+    """Vertices of the body of augmented labels in the crop's camera, metres.
 
     Args:
       body: the model.
       labels: `global_orient`, `body_pose` and `betas` after the augmentation.
-      transl: (3,) before it, metres, in the camera.
-      augmentation: of which flip and rotation matter.
-
-    Returns:
-      vertices (V, 3), metres, in the frame of the camera that sees the crop.
+      transl: before the augmentation, metres, in the camera.
+      augmentation: only `flip` and `rotation` matter.
     """
-    # SMPL turns about the pelvis, which therefore goes where the person's pelvis goes.
+    # SMPL turns about the pelvis, which must follow the person's pelvis.
     betas = labels['betas']
     pelvis = np.asarray(body.joint_template[0] + betas @ body.joint_dirs[: len(betas), 0])
     moved = pelvis + transl
@@ -157,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if path.suffix not in ('.png', '.jpg'):
             raise ValueError(f'--out={path}: expected a picture, .png or .jpg')
         path.parent.mkdir(parents=True, exist_ok=True)
-        sheet = preview(config.value, num.value)
+        sheet = draw_preview(config.value, num.value)
         draw.write_image(path, sheet)
         print(f'{path}: {sheet.shape[1]} x {sheet.shape[0]}')
 

@@ -2,7 +2,7 @@
 
     python datasets/amass/amass_dataset_builder.py --data_dir=DATA --manual_dir=AMASS
 
-README.md beside this file says what `manual_dir` may hold.
+See README.md beside this file for the files that `manual_dir` may hold.
 """
 
 import dataclasses
@@ -20,31 +20,33 @@ from tokenhmr_jax.readers.prepare import setting
 
 HELD_OUT = '_heldout'
 PROCEDURAL = 'procedural'
-_CLIP_FRAMES, _CLIP_FPS = 25, 2.5  # of the procedural source: ten seconds, sparsely
+_CLIP_FRAMES, _CLIP_FPS = 25, 2.5  # of procedural motion: ten seconds
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What is prepared; each is a flag of the command.
+    """Settings of the dataset; each is a flag of the command.
 
     Raises:
-      ValueError: naming the setting that makes no sense.
+      ValueError: if a setting is out of its range, naming it.
     """
 
     manual_dir: str = setting(
-        '', 'folder of motion files; without one, procedural motion', path_or=''
+        '', 'Folder of motion files. Without it: procedural motion.', path_or=''
     )
-    stride: int = setting(10, 'of AMASS files, every stride-th frame is taken')
-    middle: float = setting(0.6, 'from this middle share of each AMASS file')
-    moyo_stride: int = setting(5, 'the same for MOYO')
-    moyo_middle: float = setting(0.8, 'the same for MOYO')
-    held_out: str = setting('', 'regular expression: clips to hold out, by <source>/.../<clip>')
+    stride: int = setting(10, 'Every stride-th frame of AMASS files is taken.')
+    middle: float = setting(0.6, 'Fraction of each AMASS file, in its middle, that is used.')
+    moyo_stride: int = setting(5, 'As stride, for MOYO.')
+    moyo_middle: float = setting(0.8, 'As middle, for MOYO.')
+    held_out: str = setting('', 'Regular expression: names <source>/.../<clip> to hold out.')
     held_out_fraction: float = setting(
-        0.1, 'share held out, without held_out, of clips that lie directly in manual_dir'
+        0.1, 'Without held_out: fraction to hold out of clips directly in manual_dir.'
     )
-    max_bad_fraction: float = setting(0.02, 'share of files that may be unreadable', how=True)
-    num_procedural: int = setting(60_000, 'procedural training poses; a twentieth more held out')
-    seed: int = setting(0, 'of the procedural motion')
+    max_bad_fraction: float = setting(
+        0.02, 'The run ends if a larger fraction of files is unreadable.', how=True
+    )
+    num_procedural: int = setting(60_000, 'Procedural training poses; 1/20 more are held out.')
+    seed: int = setting(0, 'Random seed of procedural motion.')
 
     def __post_init__(self):
         for name in ('stride', 'moyo_stride', 'num_procedural'):
@@ -63,7 +65,7 @@ class Settings:
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """One split per source, and `<source>_heldout` where clips of it are held out."""
+    """Splits `<source>`, and `<source>_heldout` if clips of it are held out."""
 
     name = 'amass'
     pkg_dir_path = epath.Path(__file__).parent
@@ -91,7 +93,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )  # fmt: skip
 
     def download_and_prepare(self, **kwargs):
-        """As TFDS does; a missing or empty `manual_dir` raises before anything is written."""
+        """As in TFDS; a missing or empty `manual_dir` raises before anything is written."""
         if self._settings.manual_dir and not self.is_prepared():
             self._sources = amass.find_clips(self._settings.manual_dir)
         super().download_and_prepare(**kwargs)
@@ -115,7 +117,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         }
 
     def _splits(self, source, clips):
-        """The split of each clip: held out by expression, by the files' division, or a share."""
+        """The split of each clip: held out by expression, the files' own division, or fraction."""
         settings = self._settings
         root = pathlib.Path(settings.manual_dir).expanduser().resolve()
         loose = all(clip.kind == 'amass' and clip.path.parent == root for clip in clips)
@@ -127,7 +129,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield source + HELD_OUT * (clip.name in held_out or other_part)
 
     def _recorded(self, split, clips):
-        """Yields (key, pose) of the frames taken from one split's clips, a file at a time."""
+        """Yields (key, pose) of the chosen frames of one split's clips."""
         settings, found = self._settings, 0
         sampling = {
             'amass': (settings.stride, settings.middle),
@@ -159,7 +161,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             )
 
     def _procedural(self, count, stream):
-        """Yields (key, pose) of `count` procedural poses; two streams share no clip."""
+        """Yields (key, pose) of procedural poses; two streams share no clip."""
         for start in range(0, count, _CLIP_FRAMES):
             clip = start // _CLIP_FRAMES
             rng = np.random.default_rng((self._settings.seed, stream, clip))

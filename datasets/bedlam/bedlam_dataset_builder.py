@@ -1,9 +1,9 @@
 """BEDLAM: pictures of synthetic people, with their true bodies and cameras.
 
-    python datasets/bedlam/bedlam_dataset_builder.py --data_dir=DATA --manual_dir=BEDLAM \
+    python datasets/bedlam/bedlam_dataset_builder.py --data_dir=DATA --manual_dir=BEDLAM \\
         --smpl_dir=SMPL
 
-README.md beside this file says what to download.
+See README.md beside this file for the downloads.
 """
 
 import dataclasses
@@ -18,22 +18,24 @@ from tokenhmr_jax.readers import bedlam, labels, prepare, shards
 from tokenhmr_jax.readers.prepare import setting
 
 _TRAIN, _HELD_OUT = 'train', 'heldout'
-_PERSONS = 5000  # of a scene that one unit has, about
-_LEFT_OUT = 'agora'  # its pictures come without these labels
+_PERSONS = 5000  # per unit, about
+_LEFT_OUT = 'agora'  # the labels lack its pictures
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(shards.BuildSettings):
-    """What is prepared; each is a flag of the command.
+    """Settings of the dataset; each is a flag of the command.
 
     Raises:
-      ValueError: naming the setting that makes no sense.
+      ValueError: if a setting is out of its range, naming it.
     """
 
     smpl_dir: str = setting(
-        '', "folder of SMPL_NEUTRAL and SMPL_to_J19; 'mannequin': our own body", path_or='mannequin'
+        '',
+        "Folder of SMPL_NEUTRAL and SMPL_to_J19; or 'mannequin', the body without files.",
+        path_or='mannequin',
     )
-    held_out: str = setting('', 'regular expression: scenes for the split heldout, by their name')
+    held_out: str = setting('', 'Regular expression: names of scenes for the split heldout.')
 
     def __post_init__(self):
         super().__post_init__()

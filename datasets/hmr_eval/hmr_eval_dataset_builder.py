@@ -1,9 +1,9 @@
 """The benchmarks: 3DPW's test set and EMDB 1.
 
-    python datasets/hmr_eval/hmr_eval_dataset_builder.py --data_dir=DATA --set=3dpw \
+    python datasets/hmr_eval/hmr_eval_dataset_builder.py --data_dir=DATA --set=3dpw \\
         --manual_dir=3DPW --smpl_dir=SMPL
 
-README.md beside this file says what to download.
+See README.md beside this file for the downloads.
 """
 
 import dataclasses
@@ -23,20 +23,22 @@ SETS = ('3dpw', 'emdb')
 
 @dataclasses.dataclass(frozen=True)
 class Settings(shards.BuildSettings):
-    """What is prepared; each is a flag of the command.
+    """Settings of the dataset; each is a flag of the command.
 
     Raises:
-      ValueError: naming the setting that makes no sense.
+      ValueError: if a setting is out of its range, naming it.
     """
 
-    set: str = setting('', f'which: {", ".join(SETS)}')
+    set: str = setting('', f'Benchmark: {", ".join(SETS)}.')
     metadata: str = setting(
-        '', "TokenHMR's 3dpw_test.npz or emdb.npz, for the official labels", path_or=''
+        '', "TokenHMR's 3dpw_test.npz or emdb.npz, instead of the official labels.", path_or=''
     )
     smpl_dir: str = setting(
-        '', "folder of SMPL_MALE and SMPL_FEMALE; 'mannequin': our own body", path_or='mannequin'
+        '',
+        "Folder of SMPL_MALE and SMPL_FEMALE; or 'mannequin', the body without files.",
+        path_or='mannequin',
     )
-    box_scale: float = setting(1.2, 'by which tight boxes grow; those of metadata are taken as is')
+    box_scale: float = setting(1.2, 'Factor of tight boxes; boxes of metadata stay as they are.')
 
     def __post_init__(self):
         super().__post_init__()

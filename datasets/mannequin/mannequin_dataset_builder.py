@@ -1,8 +1,8 @@
-"""Images of the mannequin, with everything that an image dataset holds, and fitted labels too.
+"""Images of the mannequin with true labels, and with fitted labels (pseudo-ground-truth).
 
     python datasets/mannequin/mannequin_dataset_builder.py --data_dir=DATA --look=suit
 
-README.md beside this file says what is in the pictures.
+See README.md beside this file for the pictures and splits.
 """
 
 import dataclasses
@@ -26,30 +26,30 @@ _LEAST_SIZE = 32
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What is prepared; each is a flag of the command.
+    """Settings of the dataset; each is a flag of the command.
 
     Raises:
-      ValueError: naming the setting that makes no sense.
+      ValueError: if a setting is out of its range, naming it.
     """
 
-    look: str = setting('suit', 'suit, clothed, or both: suit,clothed')
-    num_train: int = setting(20_000, 'people with true labels')
-    num_pseudo: int = setting(2_000, 'other people, near the camera, with fitted labels')
-    num_heldout: int = setting(1_000, 'people in held-out poses, with true labels')
-    nearest: float = setting(scenes.EVERYWHERE.distance[0], 'metres to people of true labels')
-    farthest: float = setting(scenes.EVERYWHERE.distance[1], 'metres to people of true labels')
-    pseudo_nearest: float = setting(scenes.CLOSE.distance[0], 'metres to people of fitted labels')
-    pseudo_farthest: float = setting(scenes.CLOSE.distance[1], 'metres to people of fitted labels')
-    image_size: int = setting(160, 'height of a full image, pixels; it is 4:3')
-    kinds: str = setting(','.join(motion.KINDS), 'of procedural motion')
+    look: str = setting('suit', 'suit, clothed, or both: suit,clothed.')
+    num_train: int = setting(20_000, 'People with true labels.')
+    num_pseudo: int = setting(2_000, 'Other people, near the camera, with fitted labels.')
+    num_heldout: int = setting(1_000, 'People in held-out poses, with true labels.')
+    nearest: float = setting(scenes.EVERYWHERE.distance[0], 'Metres to people, at least.')
+    farthest: float = setting(scenes.EVERYWHERE.distance[1], 'Metres to people, at most.')
+    pseudo_nearest: float = setting(scenes.CLOSE.distance[0], 'As nearest, with fitted labels.')
+    pseudo_farthest: float = setting(scenes.CLOSE.distance[1], 'As farthest, with fitted labels.')
+    image_size: int = setting(160, 'Height of the full images, px; they are 4:3.')
+    kinds: str = setting(','.join(motion.KINDS), 'Kinds of procedural motion.')
     motion_dir: str = setting(
-        '', 'folder of motion files, as of AMASS; without: procedural', path_or=''
+        '', 'Folder of motion files, as of AMASS. Without it: procedural motion.', path_or=''
     )
-    stride: int = setting(10, 'of motion files, every stride-th frame is taken')
-    held_out: str = setting('', 'regular expression: motion files to hold out, by their name')
-    held_out_fraction: float = setting(0.1, 'share of motion files to hold out without it')
-    num_processes: int = setting(0, 'that draw; 0 for one per core', how=True)
-    seed: int = setting(0, 'of everything')
+    stride: int = setting(10, 'Every stride-th frame of motion files is taken.')
+    held_out: str = setting('', 'Regular expression: names of motion files to hold out.')
+    held_out_fraction: float = setting(0.1, 'Fraction of files to hold out, without held_out.')
+    num_processes: int = setting(0, 'Processes that draw; 0 for one per core.', how=True)
+    seed: int = setting(0, 'Random seed.')
 
     def __post_init__(self):
         if sorted(set(self.looks)) != sorted(self.looks) or set(self.looks) - set(people.LOOKS):
@@ -76,7 +76,7 @@ class Settings:
             raise ValueError(f'held_out={self.held_out!r}: {error}') from None
 
     def views(self, stream: str) -> scenes.Views:
-        """The cameras of a split, by what its name ends in."""
+        """The cameras of a split, by the suffix of its name."""
         if stream == _PSEUDO:
             return scenes.CLOSE._replace(distance=(self.pseudo_nearest, self.pseudo_farthest))
         return scenes.EVERYWHERE._replace(distance=(self.nearest, self.farthest))
@@ -87,7 +87,7 @@ class Settings:
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """For each look the splits `<look>`, `<look>_pseudo` and `<look>_heldout`."""
+    """Splits `<look>`, `<look>_pseudo` and `<look>_heldout` for each look."""
 
     name = 'mannequin'
     pkg_dir_path = epath.Path(__file__).parent
@@ -113,13 +113,12 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def download_and_prepare(self, **kwargs):
-        """As TFDS does; a bad `motion_dir` raises before anything is written."""
+        """As in TFDS; a bad `motion_dir` raises before anything is written."""
         if self.is_prepared():
             return
         if self._settings.motion_dir:
             self._read_motion()
-        tfds.disable_progress_bar()  # ours knows the total
-        # Not before it is known that there is work: processes take seconds to start.
+        # Processes take seconds to start: not before it is known that there is work.
         with processes.workers(self._settings.num_processes) as pool:
             self._pool = pool
             super().download_and_prepare(**kwargs)
@@ -158,7 +157,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         }
 
     def _jobs(self, look, stream, count):
-        """The work of a split. Streams share no seed: other clips, cameras, shapes and lights."""
+        """The jobs of a split. Streams share no seed: clips, cameras, shapes and lights differ."""
         settings = self._settings
         seed = (settings.seed, (_TRAIN, _PSEUDO, _HELD_OUT).index(stream))
         if settings.motion_dir:
@@ -193,4 +192,5 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 if __name__ == '__main__':
+    tfds.disable_progress_bar()  # ours knows the total
     prepare.run_builder(Builder, Settings, __doc__)

@@ -1,9 +1,9 @@
 """The 4D-Humans sets: pictures from the wild with fitted labels, filtered.
 
-    python datasets/pseudo_gt/pseudo_gt_dataset_builder.py --data_dir=DATA --set=mpii \
+    python datasets/pseudo_gt/pseudo_gt_dataset_builder.py --data_dir=DATA --set=mpii \\
         --manual_dir=hmr2_training_data/dataset_tars --pose_density=pose_density.npy
 
-README.md beside this file says what to download, and what the filters do.
+See README.md beside this file for the downloads and the filters.
 """
 
 import dataclasses
@@ -23,23 +23,25 @@ _NO_DENSITY = 'none'
 
 @dataclasses.dataclass(frozen=True)
 class Settings(shards.BuildSettings):
-    """What is prepared; each is a flag of the command.
+    """Settings of the dataset; each is a flag of the command.
 
     Raises:
-      ValueError: naming the setting that makes no sense.
+      ValueError: if a setting is out of its range, naming it.
     """
 
-    set: str = setting('', f'which: {", ".join(humans4d.SETS)}')
-    tag: str = setting('', 'added to the name, to tell datasets with other filters apart')
-    min_confidence: float = setting(0.3, '2D keypoints below it are not used; 0: all are')
-    max_beta: float = setting(3.0, 'betas are not trusted if one is beyond it; 0: always')
+    set: str = setting('', f'Set: {", ".join(humans4d.SETS)}.')
+    tag: str = setting('', 'Suffix of the name, for the same set with other filters.')
+    min_confidence: float = setting(0.3, '2D keypoints below it are not used; 0: off.')
+    max_beta: float = setting(3.0, 'Betas with a larger absolute value are not trusted; 0: off.')
     pose_density: str = setting(
-        '', 'poses are not trusted if improbable under this file of tokenhmr_jax.studies.pose_density; '
-        f"'{_NO_DENSITY}': always", path_or=_NO_DENSITY
-    )  # fmt: skip
-    together: bool = setting(True, 'trust pose and betas together or not at all')
-    min_keypoints: int = setting(4, 'a person needs more 2D keypoints; -1: all are kept')
-    max_reprojection_loss: float = setting(31_000.0, 'of a fit must be below it; 0: all are kept')
+        '',
+        'File of tokenhmr_jax.studies.pose_density: poses improbable under it are not trusted; '
+        f'{_NO_DENSITY}: off.',
+        path_or=_NO_DENSITY,
+    )
+    together: bool = setting(True, 'Trust pose and betas together or not at all.')
+    min_keypoints: int = setting(4, 'Persons without more 2D keypoints are dropped; -1: off.')
+    max_reprojection_loss: float = setting(31_000.0, 'Fits not below it are dropped; 0: off.')
 
     def __post_init__(self):
         super().__post_init__()
@@ -49,8 +51,8 @@ class Settings(shards.BuildSettings):
             raise ValueError(f'tag={self.tag!r}: expected letters, digits and underscores')
         if not self.pose_density:
             raise ValueError(
-                "pose_density='': expected a file of python -m tokenhmr_jax.studies.pose_density, or "
-                f'{_NO_DENSITY!r} to trust improbable poses'
+                "pose_density='': expected a file of python -m tokenhmr_jax.studies.pose_density, "
+                f'or {_NO_DENSITY!r} to trust improbable poses'
             )
 
     @property

@@ -77,7 +77,7 @@ def test_broken_ones_are_refused(picture, broken, message):
 
 @pytest.mark.parametrize('size', [256, 100, 20])
 def test_a_crop_of_a_part_is_that_of_the_whole(rng, monkeypatch, size):
-    """Whatever is drawn: turned, mirrored, zoomed in to a limb, reduced, blurred."""
+    """For any augmentation: turned, mirrored, zoomed in to a limb, reduced, blurred."""
     record = image_records.make(rng, height=300.0)
     settings = augment.AugmentSettings(rotation=1.0, extreme_crop=0.3)
     drawn = [

@@ -1,4 +1,4 @@
-"""Which frames of which files become records of which split, and what happens to bad files."""
+"""Motion files: chosen frames, splits, and bad files."""
 
 import importlib.util
 import os

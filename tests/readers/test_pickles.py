@@ -98,7 +98,7 @@ def test_sparse_index_out_of_range_is_refused():
 
 
 def fragment(value):
-    """What of a pickle leaves a value on the stack."""
+    """The body of a pickle, which leaves a value on the stack."""
     return pickle.dumps(value, 2)[2:-1]
 
 

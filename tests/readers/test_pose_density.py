@@ -78,5 +78,5 @@ def test_what_is_no_density_is_refused(tmp_path, content):
         np.save(path, np.zeros(3))
     with pytest.raises(ValueError, match=r'x\.npy'):
         load_density(path)
-    with pytest.raises(FileNotFoundError, match=r'tokenhmr_jax\.pose_histogram'):
+    with pytest.raises(FileNotFoundError, match=r'tokenhmr_jax\.studies\.pose_density'):
         load_density(tmp_path / 'none.npy')

@@ -1,4 +1,4 @@
-"""Datasets written shard by shard: the same whoever writes them, and whatever came between."""
+"""Datasets written shard by shard: the same for any number of processes and interruptions."""
 
 import dataclasses
 import functools
@@ -29,7 +29,7 @@ def record(key):
 
 
 def read(name, count, corrupt=0, error=None):
-    """What a unit of `count` persons yields; the first ones are corrupt, or it cannot be read."""
+    """Yields the records of a unit; the first ones are corrupt, or its end cannot be read."""
     for i in range(count):
         if i < corrupt:
             yield shards.Remark(shards.CORRUPT, f'{name}/{i}: no picture')
@@ -135,7 +135,7 @@ def test_what_is_finished_is_kept_and_the_rest_written_again(tmp_path, units, ca
     partial = tmp_path / 'out/made/partial_1.0.0'
     kept, cut = sorted(partial.glob('*-00000-*')), sorted(partial.glob('*-00001-*'))
     cut[0].write_bytes(cut[0].read_bytes()[:-10])
-    (partial / 'x.array_record.77.aside').write_bytes(b'left by a run that was killed')
+    (partial / '.x.partial.array_record').write_bytes(b'left by a run that was killed')
     written = kept[0].stat().st_mtime_ns
     moved = []
 
@@ -212,24 +212,32 @@ def tars(tmp_path, rng):
     return tmp_path
 
 
-def test_a_killed_preparation_goes_on(tars):
-    """Killed by force after its first shard, the documented command ends with the same dataset."""
-
+@pytest.mark.parametrize(('number', 'processes'), [(signal.SIGKILL, 1), (signal.SIGINT, 2)])
+def test_an_ended_preparation_goes_on(tars, number, processes):
+    """Ended after its first shard, by force or by Ctrl-C, the command goes on to the same data."""
     command = [
         sys.executable, 'datasets/pseudo_gt/pseudo_gt_dataset_builder.py', '--set=mpii',
         f'--data_dir={tars / "killed"}', f'--manual_dir={tars / "in"}', '--pose_density=none',
-        '--num_processes=1',
+        f'--num_processes={processes}',
     ]  # fmt: skip
     options = {'cwd': ROOT, 'env': os.environ | {'PYTHONPATH': str(ROOT)}}
-    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL, **options)
+    killed = subprocess.Popen(
+        command, stderr=subprocess.PIPE, start_new_session=True, text=True, **options
+    )
     deadline = time.monotonic() + 120
     while not list(tars.glob('killed/pseudo_gt/mpii/partial*/*.json')):
         assert killed.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    os.killpg(killed.pid, number)  # as a terminal does
+    errors = killed.communicate(timeout=30)[1]
     there = len(list(tars.glob('killed/pseudo_gt/mpii/partial*/*.json')))
     assert 0 < there < 12
+    if number == signal.SIGINT:
+        assert killed.returncode == 130 and 'Traceback' not in errors
+        assert errors.endswith('\ninterrupted; run the same command again to go on\n')
+        assert_no_process_is_left(killed.pid)
+        (partial,) = tars.glob('killed/pseudo_gt/mpii/*')  # and no incomplete folder
+        assert len(list(partial.iterdir())) in (2 * there, 2 * there + 1)  # shard and report
     again = subprocess.run(command, capture_output=True, text=True, **options)
     assert again.returncode == 0, again.stderr
     assert f'going on: {there} of 12 shards are there' in again.stdout
@@ -240,6 +248,14 @@ def test_a_killed_preparation_goes_on(tars):
     )
     prepare.prepare_dataset(module.Builder(settings=settings, data_dir=tars / 'whole'), settings)
     assert_same(tars / 'killed', tars / 'whole', 'pseudo_gt/mpii/train')
+
+
+def assert_no_process_is_left(group):
+    deadline = time.monotonic() + 10
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            time.sleep(0.05)
 
 
 def test_cores_are_counted_where_the_system_does_not_tell_which(monkeypatch):
@@ -253,7 +269,7 @@ def test_cores_are_counted_where_the_system_does_not_tell_which(monkeypatch):
 
 WORKER = """
 import multiprocessing, time
-from tokenhmr_jax.data import processes
+from tokenhmr_jax.readers import processes
 
 def work():
     processes._start(lambda: print('working', flush=True), ())

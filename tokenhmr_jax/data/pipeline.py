@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import grain
+import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
@@ -20,6 +21,8 @@ from jaxtyping import Bool
 # Fields of a record, and the same stacked over the records of a batch.
 Record = dict[str, Any]
 Columns = dict[str, np.ndarray]
+# Name to weight.
+Mixture = Mapping[str, float] | ml_collections.ConfigDict
 
 _SUM_TOLERANCE = 1e-3
 _FIRST_RECORDS = 1000
@@ -108,7 +111,7 @@ def _versions(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
     return [version for version in found if _VERSION.fullmatch(version.name)]
 
 
-def check_mixture(mixture: Mapping[str, float]) -> None:
+def check_mixture(mixture: Mixture) -> None:
     """Raises ValueError unless the weights are positive and sum to 1."""
     if not mixture:
         raise ValueError('data.mixture is empty: expected {name: weight}')
@@ -121,7 +124,7 @@ def check_mixture(mixture: Mapping[str, float]) -> None:
 
 def train_batches(
     data_dir: str,
-    mixture: Mapping[str, float],
+    mixture: Mixture,
     *,
     batch_size: int,
     seed: int,
@@ -139,7 +142,7 @@ def train_batches(
 
     Args:
       data_dir: folder of prepared datasets.
-      mixture: name to weight, summing to 1.
+      mixture: weights sum to 1.
       batch_size: records in a global batch.
       seed: of shuffles and transforms.
       num_threads: threads that read, decode and transform.

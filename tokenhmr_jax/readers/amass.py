@@ -1,7 +1,7 @@
-"""Finds and reads the motion files that stage 1 learns from: AMASS, MOYO, and preprocessed ones.
+"""Motion files for stage 1: AMASS, MOYO, and the original release's preprocessed files.
 
-A *source* is one motion capture collection (CMU, KIT, ...), under the name that the TokenHMR
-supplement uses; a *clip* is one file of it.
+A *source* is one motion capture collection (CMU, KIT, ...), by its name in TokenHMR's supplement. A
+*clip* is one of its files.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from tokenhmr_jax.mannequin import poses
 from tokenhmr_jax.readers import pickles
 
-# Canonical name -> the other names under which folders and files go about. Case and punctuation
-# do not count.
+# Canonical name -> other spellings of folders and files. Case and punctuation do not count.
 SPELLINGS = {
     'ACCAD': (),
     'BMLhandball': (),
@@ -42,7 +42,7 @@ SPELLINGS = {
     'TotalCapture': (),
     'Transitions': ('Transitions_mocap',),
 }
-# The published division (supplement): nothing of validation and test is trained on.
+# The published division (supplement).
 TRAIN = (
     'CMU', 'KIT', 'BMLrub', 'DanceDB', 'BMLmovi', 'EyesJapan', 'BMLhandball', 'TotalCapture',
     'EKUT', 'ACCAD', 'TCDHands', 'MPI_Limits', 'MOYO',
@@ -64,11 +64,11 @@ _CANONICAL = {
 
 
 class BadClip(ValueError):
-    """A file that should hold a motion and does not; the message says why."""
+    """A motion file that cannot be read; the message names it and the reason."""
 
 
 class Clip(NamedTuple):
-    """One file. kind: 'amass', 'moyo' or 'preprocessed'; part: '', 'train' or 'val'."""
+    """One file. kind: 'amass', 'moyo' or 'preprocessed'; part: '', 'train', 'val' or 'test'."""
 
     source: str
     name: str
@@ -78,19 +78,19 @@ class Clip(NamedTuple):
 
 
 def canonical_name(folder: str) -> str:
-    """The source's name for a folder's name; unknown ones keep theirs, made fit for a split."""
+    """The source's name for a folder's name; unknown folders keep theirs, as a valid split name."""
     return _CANONICAL.get(_plain(folder)) or re.sub(r'[^\w-]+', '_', folder)
 
 
 def find_clips(root: str | os.PathLike) -> dict[str, list[Clip]]:
-    """All motion files below a folder, by source, in the order of their names.
+    """All motion files below a folder, by source, sorted by name.
 
-    Each folder in `root` is a source; files that lie directly in `root` are a source named after
-    it; and a `root` that itself goes by the name of a known source is that source. Where two files
-    give the same sequence (SMPL-H and SMPL-X variants), the SMPL-H one is taken.
+    Each folder in `root` is a source. Files directly in `root` are a source named after it, and a
+    `root` with the name of a known source is that source. Of two files of the same sequence (SMPL-H
+    and SMPL-X variants), the SMPL-H file is taken.
 
     Raises:
-      FileNotFoundError: there is no such folder, or no motion file in it.
+      FileNotFoundError: if there is no such folder, or no motion file in it.
     """
     root = Path(root).expanduser().resolve()
     if not root.is_dir():
@@ -113,8 +113,8 @@ def find_clips(root: str | os.PathLike) -> dict[str, list[Clip]]:
     return dict(sorted(by_source.items()))
 
 
-def _clip(root, path):
-    """The clip that a file is, or None for a file that is no motion."""
+def _clip(root: Path, path: Path) -> Clip | None:
+    """The clip in a file, or None if the file is no motion."""
     parts = path.relative_to(root).parts
     if _plain(root.name) in _CANONICAL or len(parts) == 1:
         source = canonical_name(root.name)
@@ -136,11 +136,11 @@ def _clip(root, path):
     return Clip(source, '/'.join([source, *parts[:-1], stem]), path, kind, part)
 
 
-def read_body_pose(clip: Clip) -> np.ndarray:
-    """(N, 21, 3) float32 axis-angle of SMPL joints 1 to 21, N > 0.
+def read_body_pose(clip: Clip) -> Float[np.ndarray, 'N 21 3']:
+    """Reads the axis-angle rotations of SMPL joints 1 to 21, float32, N > 0.
 
     Raises:
-      BadClip: the file is truncated, lacks the poses, or holds ones of a wrong width or not finite.
+      BadClip: if the file is truncated, or its poses are missing, of a wrong width or not finite.
     """
     try:
         pose = _read_moyo(clip.path) if clip.path.suffix == '.pkl' else _read_npz(clip.path)
@@ -192,7 +192,7 @@ def middle_frames(count: int, stride: int, middle: float) -> range:
 
 
 def family(name: str) -> str:
-    """What clips of one performance have in common: the name without takes and sides.
+    """The name of a clip's performance, without take and side.
 
     Mirrored copies (`walk_mirror`), takes (`walk02`) and left-right twins (`turn_left`,
     `turn_right`) share a family.
@@ -207,9 +207,8 @@ def hold_out(clips: Sequence[Clip], pattern: str, fraction: float) -> set[str]:
     Args:
       clips: of one source.
       pattern: a regular expression; clips whose name it matches anywhere are held out.
-      fraction: without a pattern, this share of the families, as whole ones, in the order of
-        their names' hashes (whatever the order of the files); a family that alone has more than
-        this share of the source's bytes stays.
+      fraction: without a pattern, this fraction of the families, chosen by hashes of their names. A
+        family with more than this fraction of the source's bytes stays.
     """
     if pattern:
         return {clip.name for clip in clips if re.search(pattern, clip.name)}
@@ -225,9 +224,9 @@ def hold_out(clips: Sequence[Clip], pattern: str, fraction: float) -> set[str]:
 
 
 def read_frames(clips: Sequence[Clip], stride: int) -> tuple[list[poses.Pose], list[str]]:
-    """Every stride-th frame of motion files, and what is wrong with the files that cannot be read.
+    """Every stride-th frame of motion files, and errors of the files that cannot be read.
 
-    Preprocessed files have no root: their people stand upright.
+    Preprocessed files have no root orientation: their people stand upright.
     """
     frames, skipped = [], []
     for clip in clips:
@@ -238,15 +237,15 @@ def read_frames(clips: Sequence[Clip], stride: int) -> tuple[list[poses.Pose], l
             skipped.append(str(error))
             continue
         for i in range(0, len(body_pose), stride):
-            # Copies: a view would keep all frames of the clip in memory.
+            # A view would keep all frames of the clip in memory.
             frames.append(
                 poses.Pose(f'{clip.name}:{i}', global_orient[i].copy(), body_pose[i].copy())
             )
     return frames, skipped
 
 
-def _read_root(clip, count):
-    """(N, 3) of a clip whose body poses could be read."""
+def _read_root(clip: Clip, count: int) -> Float[np.ndarray, 'N 3']:
+    """Root orientations of a clip whose body poses could be read, axis-angle."""
     if clip.kind == 'preprocessed':
         return np.tile(poses.UPRIGHT, (count, 1))
     if clip.path.suffix == '.pkl':

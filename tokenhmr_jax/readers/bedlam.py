@@ -1,7 +1,7 @@
-"""Persons of BEDLAM: from the official labels and pictures, and from TokenHMR's tars.
+"""Persons of BEDLAM, from the official labels and pictures or from TokenHMR's tars.
 
-Both hold the same fields for each person and frame. The labels are of the neutral SMPL model; the
-44 keypoints are made with it, and seen through the picture's true camera.
+Both have the same fields for each person and frame. The labels are of the neutral SMPL model, which
+gives the 44 keypoints. The picture's true camera projects them.
 """
 
 import os
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from tokenhmr_jax.data import pictures, records
 from tokenhmr_jax.readers import labels, tars
@@ -20,11 +21,11 @@ COLUMNS = (
     'imgname', 'center', 'scale', 'pose_cam', 'shape', 'trans_cam', 'cam_ext', 'cam_int', 'gtkps',
 )  # fmt: skip
 _CHECKED_JOINTS = 22  # SMPL and SMPL-X share them
-_MOST_OFF = 0.1  # sides of the box, from `gtkps` to where the labels put the joints
+_MOST_OFF = 0.1  # largest mean distance from `gtkps` to the labels' joints, in sides of the box
 
 
 class BedlamOptions(NamedTuple):
-    """smpl_dir: of `labels.load_keypoint_body`. store: options of `records.store_picture`."""
+    """smpl_dir: for `labels.load_keypoint_body`. store: options of `records.store_picture`."""
 
     smpl_dir: str
     store: Mapping[str, Any]
@@ -36,16 +37,16 @@ def read_scene(
     part: tuple[int, int],
     options: BedlamOptions,
 ) -> Iterator[dict | Remark]:
-    """Records of the persons in a scene of the official release.
+    """Reads the persons in a scene of the official release.
 
     Args:
-      path: of the scene's labels, `<scene>.npz`.
-      picture_dir: in which `imgname` is found, `<scene>/png`.
+      path: the scene's labels, `<scene>.npz`.
+      picture_dir: folder that `imgname` is relative to, `<scene>/png`.
       part: (k, n) for the k-th of n parts of the scene's pictures.
-      options: how to make records.
+      options: of the records.
 
     Raises:
-      ValueError, FileNotFoundError: for labels that cannot be read, or lack a column.
+      ValueError, FileNotFoundError: if the labels cannot be read or lack a column.
     """
     columns = _load(path, COLUMNS)
     scene = pathlib.Path(path).stem
@@ -66,7 +67,7 @@ def read_scene(
 
 
 def num_rows(path: str | os.PathLike) -> int:
-    """Persons in a scene's labels; raises as `read_scene`."""
+    """Number of persons in a scene's labels; raises as `read_scene`."""
     return len(_load(path, ('scale',))['scale'])
 
 
@@ -79,14 +80,14 @@ def _load(path, wanted) -> dict[str, np.ndarray]:
             columns = {name: file[name] for name in wanted}
     except FileNotFoundError:
         raise
-    except Exception as error:  # zipfile, zlib and NumPy each have their own for a broken file
+    except Exception as error:  # zipfile, zlib and NumPy raise anything for a broken file
         raise ValueError(f'{path}: {error}') from error
     labels.check_rows(path, columns)
     return columns
 
 
 def read_tar(path: str | os.PathLike, options: BedlamOptions) -> Iterator[dict | Remark]:
-    """Records of the persons in a tar of TokenHMR's, `<scene>/<number>.tar`.
+    """Reads the persons in a tar of TokenHMR's, `<scene>/<number>.tar`.
 
     Raises:
       ValueError, FileNotFoundError: as `tars.samples`.
@@ -123,20 +124,22 @@ def _read_persons(
             yield corrupt(name, error)
 
 
-def bedlam_labels(row: Mapping[str, Any], side: float, smpl_dir: str) -> dict[str, np.ndarray]:
-    """Camera, keypoints, pose and shape of a person as a record has them.
+def bedlam_labels(
+    row: Mapping[str, Any], side: float | np.floating, smpl_dir: str
+) -> dict[str, Any]:
+    """Camera, keypoints, pose and shape of a person, as fields of a record.
 
     Args:
       row: the person's fields.
       side: of the box, px.
-      smpl_dir: of `labels.load_keypoint_body`.
+      smpl_dir: for `labels.load_keypoint_body`.
 
     Raises:
-      ValueError: naming the field that is missing or misshaped; or if the body, seen through the
-        camera, is not where `gtkps` has it: these labels are of another body model.
+      ValueError: if a field is missing or has a wrong shape, naming it; or if the projected joints
+        are far from `gtkps`: then the labels are of another body model.
     """
     pose = labels.read_field(row, 'pose_cam', 72)
-    # Some labels have an eleventh beta, which the published training leaves out too.
+    # Some labels have an eleventh beta, which the published training drops too.
     betas = labels.read_numbers(row, 'shape')
     if betas.ndim != 1 or len(betas) < 10:
         raise ValueError(f'`shape` is {betas.shape}, expected at least 10 numbers')
@@ -169,10 +172,12 @@ def _check_place(seen, joints, intrinsics, side):
         raise ValueError(f'the body is {off:.0f} px from `gtkps`, in a box of {side:.0f} px')
 
 
-def turn_upright(image: np.ndarray, principal_point: np.ndarray) -> np.ndarray:
-    """The picture as its camera sees it: those of closeup scenes are stored lying on their side.
+def turn_upright(
+    image: UInt8[np.ndarray, 'H W 3'], principal_point: Float[np.ndarray, ' 2']
+) -> UInt8[np.ndarray, '...']:
+    """Turns the pictures of closeup scenes upright: they are stored lying on their side.
 
-    A camera whose principal point is lower than it is far to the right sees a portrait.
+    The principal point tells that a camera sees a portrait.
     """
     portrait = principal_point[1] > principal_point[0]
     if portrait and image.shape[0] < image.shape[1]:

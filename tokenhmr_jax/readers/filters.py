@@ -1,17 +1,18 @@
-"""Which pseudo-ground-truth to trust: the filters of HMR2.0 and TokenHMR, each of which can be off.
+"""Filters of pseudo-ground-truth, of HMR2.0 and TokenHMR; each can be off.
 
-They act on a person's labels, fields of a record, in this order; a name says what is counted.
+They act on a person's labels, fields of a record.
 """
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 
 from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.readers.pose_density import is_probable, load_density
 
-# Who is dropped, and whose labels are no longer trusted.
+# Actions, as they are counted.
 FEW_KEYPOINTS = 'dropped: few keypoints'
 REPROJECTION = 'dropped: reprojection loss'
 BETAS = 'not trusted: betas'
@@ -25,12 +26,12 @@ _load_once = functools.cache(load_density)
 class Filters:
     """Thresholds; None turns a filter off.
 
-    min_confidence: 2D keypoints below it lose their confidence.
-    max_beta: betas of which one is beyond it, either way, are not trusted.
-    pose_density: file of `pose_histogram`; poses improbable under it are not trusted.
+    min_confidence: 2D keypoints below it get confidence 0.
+    max_beta: betas with a larger absolute value are not trusted.
+    pose_density: file of `studies.pose_density`; improbable poses are not trusted.
     together: pose and betas are trusted together or not at all.
-    min_keypoints: a person must have more keypoints with confidence.
-    max_reprojection_loss: that of a fit must be below it, where it is known.
+    min_keypoints: persons without more keypoints of confidence above 0 are dropped.
+    max_reprojection_loss: persons whose fit is known and not below it are dropped.
     """
 
     min_confidence: float | None = 0.3
@@ -40,8 +41,10 @@ class Filters:
     min_keypoints: int | None = 4
     max_reprojection_loss: float | None = 31_000.0
 
-    def __call__(self, labels: dict, reprojection_loss: float | None) -> tuple[dict | None, list]:
-        """The labels after the filters, None for a person to drop; and which filters acted."""
+    def __call__(
+        self, labels: dict[str, Any], reprojection_loss: float | None
+    ) -> tuple[dict[str, Any] | None, list[str]]:
+        """Filters a person's labels; None drops the person. Also returns the actions."""
         acted = []
         labels = labels | {'keypoints2d': self._confident(labels['keypoints2d'])}
         has_pose, has_betas = labels['has_pose'], labels['has_betas']

@@ -1,7 +1,7 @@
 """Persons of the benchmarks: 3DPW's test set, EMDB 1, and metadata files of HMR2.0 and TokenHMR.
 
-Bodies are of the SMPL model of the person's gender. 3DPW and EMDB have them in the world, with a
-camera for each frame: they are taken into the camera, and their keypoints are made and projected.
+3DPW and EMDB have SMPL bodies of the person's gender in the world, and a camera for each frame. The
+bodies are transformed to the camera, and SMPL gives their keypoints.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from tokenhmr_jax.data import pictures, records
 from tokenhmr_jax.readers import labels, pickles
@@ -22,8 +23,8 @@ _GENDERS = {'m': 'male', 'f': 'female', 'n': 'neutral'}
 
 
 class HmrEvalOptions(NamedTuple):
-    """smpl_dir: of `labels.load_keypoint_body`. box_scale: by which tight boxes grow. store: options of
-    `records.store_picture`."""
+    """smpl_dir: for `labels.load_keypoint_body`. box_scale: factor of tight boxes. store: options
+    of `records.store_picture`."""
 
     smpl_dir: str
     box_scale: float
@@ -31,37 +32,36 @@ class HmrEvalOptions(NamedTuple):
 
 
 class Track(NamedTuple):
-    """One person through the N frames of a sequence, as the files have them.
+    """One person through the N frames of a sequence, as in the files.
 
-    valid, seen: (N,) bool. gender: one of `labels.GENDERS`. pose: (N, 72) and transl (N, 3), in the
-    world. betas: (10,). extrinsics: (N, 4, 4) from world to camera. intrinsics: (3, 3).
-    low, high: (N, 2) corners of the tight box, px.
+    gender: one of `labels.GENDERS`. pose, transl: in the world. extrinsics: from world to camera.
+    low, high: corners of the tight box, px.
     """
 
-    valid: np.ndarray
-    seen: np.ndarray
+    valid: Bool[np.ndarray, ' N']
+    seen: Bool[np.ndarray, ' N']
     gender: str
-    pose: np.ndarray
-    transl: np.ndarray
-    betas: np.ndarray
-    extrinsics: np.ndarray
-    intrinsics: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    pose: Float[np.ndarray, 'N 72']
+    transl: Float[np.ndarray, 'N 3']
+    betas: Float[np.ndarray, ' 10']
+    extrinsics: Float[np.ndarray, 'N 4 4']
+    intrinsics: Float[np.ndarray, '3 3']
+    low: Float[np.ndarray, 'N 2']
+    high: Float[np.ndarray, 'N 2']
 
 
 def read_3dpw(
     path: str | os.PathLike, picture_dir: str | os.PathLike, options: HmrEvalOptions
 ) -> Iterator[dict | Remark]:
-    """Records of a sequence of 3DPW.
+    """Reads the persons of a sequence of 3DPW.
 
     Args:
       path: `sequenceFiles/test/<sequence>.pkl`.
       picture_dir: `imageFiles/<sequence>`.
-      options: how to make records.
+      options: of the records.
 
     Raises:
-      ValueError, FileNotFoundError: for a file that cannot be read, or lacks a field.
+      ValueError, FileNotFoundError: if the file cannot be read or lacks a field.
     """
     content = _load(path)
     with _explaining(path):
@@ -92,10 +92,10 @@ def _track_3dpw(content, person) -> Track:
 
 
 def read_emdb(path: str | os.PathLike, options: HmrEvalOptions) -> Iterator[dict | Remark]:
-    """Records of a sequence of EMDB, `P<k>/<sequence>/P<k>_<sequence>_data.pkl`; good frames alone.
+    """Reads the good frames of a sequence of EMDB, `P<k>/<sequence>/P<k>_<sequence>_data.pkl`.
 
     Raises:
-      ValueError, FileNotFoundError: for a file that cannot be read, or lacks a field.
+      ValueError, FileNotFoundError: if the file cannot be read or lacks a field.
     """
     path = pathlib.Path(path)
     content = _load(path)
@@ -127,7 +127,7 @@ def _track_emdb(content) -> Track:
 
 
 def is_emdb1(path: str | os.PathLike) -> bool:
-    """Whether a sequence belongs to the benchmark; raises as `read_emdb`."""
+    """Whether a sequence belongs to EMDB 1; raises as `read_emdb`."""
     content = _load(path)
     with _explaining(path):
         return bool(content['emdb1'])
@@ -142,7 +142,7 @@ def _load(path) -> dict:
 
 @contextlib.contextmanager
 def _explaining(path):
-    """What goes wrong in a structure from somebody's pickle, as an error that names the file."""
+    """Errors of an unexpected structure become a ValueError that names the file."""
     try:
         yield
     except KeyError as error:
@@ -156,7 +156,7 @@ def _array(value, *shape) -> np.ndarray:
 
 
 def _gender(value) -> str:
-    """'m', b'male', 'MALE'..., as files spell it."""
+    """'m', b'male', 'MALE', ... as one of `labels.GENDERS`."""
     text = value.decode() if isinstance(value, bytes) else str(value)
     if text[:1].lower() not in _GENDERS:
         raise ValueError(f'gender {text!r}: expected male, female or neutral')
@@ -203,7 +203,7 @@ def _record(image, key, box_center, box_size, row, store) -> dict | Remark:
 
 
 def _track_labels(track: Track, smpl_dir: str) -> dict[str, np.ndarray]:
-    """Labels of a person as records have them, a row per frame; rubbish where not valid."""
+    """Labels of a person, a row per frame; undefined in frames that are not valid."""
     count = len(track.pose)
     ones = np.ones(count)
     body = labels.load_keypoint_body(smpl_dir, track.gender)
@@ -235,13 +235,13 @@ def read_metadata(
     rows: Sequence[int],
     options: HmrEvalOptions,
 ) -> Iterator[dict | Remark]:
-    """Records of some rows of a metadata file, `3dpw_test.npz` or `emdb.npz`.
+    """Reads rows of a metadata file, `3dpw_test.npz` or `emdb.npz`; it has no camera.
 
-    Boxes are in pixels where 2D keypoints are called `body_keypoints_2d` (3DPW), and in units of
-    200 pixels where they are called `keypoints_2d` (EMDB). The camera is not there.
+    Boxes are in pixels if the 2D keypoints are named `body_keypoints_2d` (3DPW), and in units of
+    200 pixels if they are named `keypoints_2d` (EMDB).
 
     Raises:
-      ValueError, FileNotFoundError: for a file that cannot be read, or lacks a column.
+      ValueError, FileNotFoundError: if the file cannot be read or lacks a column.
     """
     columns = load_metadata(path)
     unit = labels.PIXELS_PER_SCALE if 'keypoints_2d' in columns else 1
@@ -261,10 +261,10 @@ def read_metadata(
         yield _record(image, key, box_center, box_size, found, options.store)
 
 
-def _metadata_labels(person) -> dict[str, np.ndarray]:
+def _metadata_labels(person: Mapping[str, Any]) -> dict[str, Any]:
     pose = labels.read_optional(person, 'body_pose', 72)
     keypoints3d = labels.read_optional(person, 'body_keypoints_3d', 25, 4)
-    # Neck to ankles are other points than the 2D ones of the same name.
+    # Neck to ankles are other points than the 2D keypoints of the same name.
     keypoints3d[1:15, 3] = 0
     return {
         'keypoints2d': labels.clean_confidence(
@@ -282,8 +282,8 @@ def _metadata_labels(person) -> dict[str, np.ndarray]:
     }
 
 
-def _both(person, body, extra, width) -> np.ndarray:
-    """The 44 keypoints of two columns."""
+def _both(person, body, extra, width) -> Float[np.ndarray, '44 D']:
+    """The keypoints of two columns together."""
     each = (
         labels.read_optional(person, body, 25, width),
         labels.read_optional(person, extra, 19, width),
@@ -292,7 +292,7 @@ def _both(person, body, extra, width) -> np.ndarray:
 
 
 def load_metadata(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The columns of a metadata file; raises as `read_metadata`."""
+    """Loads the columns of a metadata file; raises as `read_metadata`."""
     wanted = (
         'imgname', 'center', 'scale', 'body_pose', 'has_body_pose', 'betas', 'has_betas', 'gender',
         'keypoints_2d', 'body_keypoints_2d', 'extra_keypoints_2d', 'body_keypoints_3d',
@@ -303,7 +303,7 @@ def load_metadata(path: str | os.PathLike) -> dict[str, np.ndarray]:
             columns = {name: file[name] for name in wanted if name in file}
     except FileNotFoundError:
         raise
-    except Exception as error:  # zipfile, zlib and NumPy each have their own for a broken file
+    except Exception as error:  # zipfile, zlib and NumPy raise anything for a broken file
         raise ValueError(f'{path}: {error}') from error
     missing = {'imgname', 'center', 'scale'} - set(columns)
     if missing:
@@ -312,6 +312,6 @@ def load_metadata(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return columns
 
 
-def text(value) -> str:
-    """A name out of a column of texts or of bytes."""
+def text(value: str | bytes) -> str:
+    """An element of a column of texts or of bytes, as text."""
     return value.decode() if isinstance(value, bytes) else str(value)

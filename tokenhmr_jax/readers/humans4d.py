@@ -1,8 +1,8 @@
-"""Persons of the 4D-Humans tars: pictures with fitted labels, or captured ones (Human3.6M).
+"""Persons of the 4D-Humans tars: pictures with fitted labels, or captured labels (Human3.6M).
 
 A sample is `<key>.jpg` and `<key>.data.pyd`, a pickled list of persons. Keypoints are the 44 of
-`skeleton.KEYPOINTS`; a box is `center` and `scale`, (width, height) / 200 px. The camera under
-which bodies were fitted is not there: a record says that of the crop.
+`skeleton.KEYPOINTS`; a box is `center` and `scale`, (width, height) / 200 px. The tars lack the
+camera of the fits: a record has the crop's.
 """
 
 import os
@@ -17,7 +17,7 @@ from tokenhmr_jax.readers import labels, tars
 from tokenhmr_jax.readers.filters import Filters
 from tokenhmr_jax.readers.shards import CORRUPT, Remark, corrupt
 
-# The sets of HMR2.0's training, by the names that mixtures use, and their folders.
+# The sets of HMR2.0's training: name in mixtures -> folder.
 SETS = {
     'h36m': 'h36m-train',
     'mpii': 'mpii-train',
@@ -34,11 +34,11 @@ SETS = {
 def read_persons(
     path: str | os.PathLike, filters: Filters, options: Mapping[str, Any]
 ) -> Iterator[dict | Remark]:
-    """Records of the persons in a tar, and remarks on what the filters did and on who is corrupt.
+    """Reads the persons in a tar; yields their records, and remarks of filters and on corrupt ones.
 
     Args:
-      path: of the tar.
-      filters: which labels to trust.
+      path: the tar.
+      filters: decide which labels are reliable.
       options: of `records.store_picture`.
 
     Raises:
@@ -74,11 +74,11 @@ def _read_person(key, image, person, filters, options):
         yield Remark(kind)
 
 
-def humans4d_labels(person: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Keypoints, pose and shape of a person as a record has them.
+def humans4d_labels(person: Mapping[str, Any]) -> dict[str, Any]:
+    """Keypoints, pose and shape of a person, as fields of a record.
 
     Raises:
-      ValueError: naming the field that is missing or misshaped.
+      ValueError: if a field is missing or has a wrong shape, naming it.
     """
     has_pose = float(labels.read_optional(person, 'has_body_pose') > 0)
     has_betas = float(labels.read_optional(person, 'has_betas') > 0)
@@ -96,7 +96,7 @@ def humans4d_labels(person: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _reprojection_loss(person) -> float | None:
-    """That of the fit, where there was one: a dictionary inside an array without axes."""
+    """The fit's reprojection loss, if known, from a dictionary inside an array without axes."""
     extra = person.get('extra_info')
     loss = extra.get('fitting_loss') if isinstance(extra, dict) else None
     loss = loss.item() if isinstance(loss, np.ndarray) and loss.ndim == 0 else loss

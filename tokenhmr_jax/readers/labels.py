@@ -1,4 +1,4 @@
-"""From what datasets write down about a person to the labels of a record."""
+"""Labels of a record from the fields of the datasets' files."""
 
 import functools
 import os
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import camera, keypoint_body, rotations, smpl
@@ -15,18 +16,18 @@ from tokenhmr_jax.mannequin.body import mannequin_arrays
 from tokenhmr_jax.readers import smpl_files
 from tokenhmr_jax.types import SmplParams
 
-# `scale` of these datasets is the side of a box in units of so many pixels.
+# Unit of the datasets' `scale`, the side of a box.
 PIXELS_PER_SCALE = 200
 GENDERS = ('neutral', 'male', 'female')  # in the order of a record's `gender`
 
-_BATCH = 16  # bodies posed at once; one shape is compiled once
+_BATCH = 16  # bodies posed at once: one shape, one compilation
 
 
 def read_field(row: Mapping[str, Any], name: str, *shape: int) -> np.ndarray:
-    """A float32 array of a shape, out of what somebody pickled.
+    """A field as a float32 array of a shape.
 
     Raises:
-      ValueError: naming the field, if it is not there or of another shape or kind.
+      ValueError: naming the field, if it is missing, of another shape, or not numeric.
     """
     value = read_numbers(row, name)
     if value.shape != shape:
@@ -35,7 +36,7 @@ def read_field(row: Mapping[str, Any], name: str, *shape: int) -> np.ndarray:
 
 
 def read_numbers(row: Mapping[str, Any], name: str) -> np.ndarray:
-    """A float32 array of any shape; raises as `read_field`."""
+    """A field as a float32 array of any shape; raises as `read_field`."""
     if name not in row:
         raise ValueError(f'no `{name}` among {sorted(map(str, row))}')
     value = np.asarray(row[name])
@@ -45,7 +46,7 @@ def read_numbers(row: Mapping[str, Any], name: str) -> np.ndarray:
 
 
 def check_rows(path: str | os.PathLike, columns: Mapping[str, np.ndarray]) -> None:
-    """Raise ValueError, naming the file, unless its columns have as many rows as each other."""
+    """Raises ValueError, naming the file, unless its columns have equally many rows."""
     rows = {column.shape[:1] for column in columns.values()}
     if len(rows) != 1 or () in rows:
         shapes = {name: column.shape for name, column in columns.items()}
@@ -53,52 +54,51 @@ def check_rows(path: str | os.PathLike, columns: Mapping[str, np.ndarray]) -> No
 
 
 def read_optional(row: Mapping[str, Any], name: str, *shape: int) -> np.ndarray:
-    """`read_field`, or zeros where there is none."""
+    """`read_field`, or zeros if the field is missing."""
     return read_field(row, name, *shape) if name in row else np.zeros(shape, np.float32)
 
 
-def clean_confidence(keypoints: np.ndarray) -> np.ndarray:
-    """Keypoints (44, D + 1) with confidences of 0 to 1; those of confidence 0 lie at the origin.
+def clean_confidence(keypoints: Float[np.ndarray, 'K D']) -> Float[np.ndarray, 'K D']:
+    """Keypoints, confidence last, clipped to 0 to 1; keypoints of confidence 0 move to the origin.
 
-    Detectors give a confidence slightly above 1 now and then, and anything at all for a place where
-    they saw nothing.
+    Detectors may give a confidence slightly above 1, and any place to a keypoint they did not see.
     """
     confidence = np.clip(np.nan_to_num(keypoints[:, -1:]), 0, 1)
     points = np.where(confidence > 0, keypoints[:, :-1], 0)
     return np.concatenate([points, confidence], axis=1)
 
 
-def zero_untrusted(values: np.ndarray, trust: float) -> np.ndarray:
-    """`values`, but zeros where labels that are not to be trusted are not even numbers."""
+def zero_untrusted(values: Float[np.ndarray, '*N'], trust: float) -> Float[np.ndarray, '*N']:
+    """`values`; without trust, values that are not finite become zeros."""
     return values if trust else np.nan_to_num(values, posinf=0, neginf=0)
 
 
-def camera_of_box(box_center: np.ndarray, box_size: np.ndarray) -> dict:
-    """The camera that fits believe in where the true one is unknown: that of the square crop."""
+def camera_of_box(
+    box_center: Float[np.ndarray, ' 2'], box_size: Float[np.ndarray, ' 2']
+) -> dict[str, Any]:
+    """The camera that fits assume if the true one is unknown: the square crop's."""
     focal_length = max(box_size) * camera.CROP_FOCAL_LENGTH / camera.CROP_SIZE
     return {'focal_length': focal_length, 'principal_point': box_center}
 
 
 class PosedBodies(NamedTuple):
-    """Posed bodies in their camera. keypoints3d (N, 44, 3) and joints (N, 24, 3): metres, without
-    `transl`. pelvis: (N, 3) at rest, about which `global_orient` turns."""
+    """Posed bodies in their camera, metres, without `transl`.
 
-    keypoints3d: np.ndarray
-    joints: np.ndarray
-    pelvis: np.ndarray
+    pelvis: at rest; `global_orient` turns about it.
+    """
+
+    keypoints3d: Float[np.ndarray, 'N 44 3']
+    joints: Float[np.ndarray, 'N 24 3']
+    pelvis: Float[np.ndarray, 'N 3']
 
 
 def pose_bodies(
-    reduced: keypoint_body.KeypointBody, global_orient, body_pose, betas
+    reduced: keypoint_body.KeypointBody,
+    global_orient: Float[np.ndarray, 'N 3'],
+    body_pose: Float[np.ndarray, 'N 23 3'],
+    betas: Float[np.ndarray, 'N 10'],
 ) -> PosedBodies:
-    """Poses N bodies.
-
-    Args:
-      reduced: of `load_keypoint_body`.
-      global_orient: (N, 3) axis-angle.
-      body_pose: (N, 23, 3).
-      betas: (N, 10).
-    """
+    """Poses bodies by axis-angle rotations and shape."""
     columns = [np.asarray(c, np.float32) for c in (global_orient, body_pose, betas)]
     count = len(columns[0])
     found = []
@@ -112,16 +112,15 @@ def pose_bodies(
 
 @functools.cache
 def load_keypoint_body(smpl_dir: str, gender: str) -> keypoint_body.KeypointBody:
-    """The SMPL model of a gender, reduced to its joints and keypoints.
+    """Loads the SMPL model of a gender, reduced to its joints and keypoints.
 
     Args:
-      smpl_dir: folder of `SMPL_{NEUTRAL,MALE,FEMALE}.pkl` or `.npz`, and `SMPL_to_J19.pkl`, or
-        `.npy`, unless they hold `joint_regressor_extra` themselves; 'mannequin' for the body that
-        needs no file.
+      smpl_dir: folder of `SMPL_{NEUTRAL,MALE,FEMALE}.pkl` or `.npz`, and, unless they hold
+        `joint_regressor_extra`, `SMPL_to_J19.pkl` or `.npy`; or 'mannequin', which needs no file.
       gender: one of `GENDERS`.
 
     Raises:
-      FileNotFoundError, ValueError: if there is no such file, or it is something else.
+      FileNotFoundError, ValueError: if there is no such file, or it is no body model.
     """
     if smpl_dir == 'mannequin':
         return keypoint_body.reduce_body(smpl.body_from_arrays(mannequin_arrays(), smpl_dir))
@@ -136,10 +135,10 @@ def load_keypoint_body(smpl_dir: str, gender: str) -> keypoint_body.KeypointBody
 
 
 def body_files(smpl_dir: str, gender: str) -> tuple[pathlib.Path, pathlib.Path | None]:
-    """The files that `load_keypoint_body` reads: of the body, and the keypoints' regressor if it is there.
+    """Paths of a gender's body model, and of the keypoints' regressor or None.
 
     Raises:
-      FileNotFoundError: if there is no such body.
+      FileNotFoundError: if there is no such body model.
     """
     folder = pathlib.Path(smpl_dir).expanduser()
     stem = f'SMPL_{gender.upper()}'
@@ -167,35 +166,39 @@ def _pose(reduced, global_orient, body_pose, betas):
 
 
 def into_camera(
-    extrinsics: np.ndarray, global_orient: np.ndarray, transl: np.ndarray, pelvis: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Orientation (N, 3) and translation (N, 3) of bodies in the camera, from those in the world.
+    extrinsics: Float[np.ndarray, 'N 4 4'],
+    global_orient: Float[np.ndarray, 'N 3'],
+    transl: Float[np.ndarray, 'N 3'],
+    pelvis: Float[np.ndarray, '#N 3'],
+) -> tuple[Float[np.ndarray, 'N 3'], Float[np.ndarray, 'N 3']]:
+    """Transforms orientation and translation of bodies from the world to the camera.
 
-    A body turns about its pelvis at rest, which is not the origin: the pelvis goes where the camera
-    sees it, and the translation is what brings it there.
+    A body turns about its pelvis at rest, which is not the origin; the translation allows for it.
 
     Args:
-      extrinsics: (N, 4, 4) from world to camera, metres.
-      global_orient: (N, 3) axis-angle in the world.
-      transl: (N, 3) metres in the world.
-      pelvis: (N, 3) metres, at rest, of `pose_bodies`.
+      extrinsics: from world to camera, metres.
+      global_orient: axis-angle in the world.
+      transl: metres in the world.
+      pelvis: metres, at rest, of `pose_bodies`.
     """
     turn = Rotation.from_matrix(extrinsics[:, :3, :3])
     orient = (turn * Rotation.from_rotvec(global_orient)).as_rotvec()
     return orient, turn.apply(pelvis + transl) + extrinsics[:, :3, 3] - pelvis
 
 
-def project_points(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
-    """Pixels (..., K, 2) of points (..., K, 3) in the camera, by a matrix (..., 3, 3)."""
+def project_points(
+    points: Float[np.ndarray, '*N K 3'], intrinsics: Float[np.ndarray, '3 3']
+) -> Float[np.ndarray, '*N K 2']:
+    """Projects points in the camera to pixels."""
     seen = points @ np.swapaxes(intrinsics, -1, -2)
     return seen[..., :2] / seen[..., 2:]
 
 
-def camera_fields(intrinsics: np.ndarray) -> dict:
-    """A record's camera of a matrix (3, 3) of square pixels.
+def camera_fields(intrinsics: Float[np.ndarray, '3 3']) -> dict[str, Any]:
+    """A record's camera from an intrinsic matrix.
 
     Raises:
-      ValueError: if the pixels are not square, by more than a hundredth.
+      ValueError: if the focal lengths along x and y differ by more than a hundredth.
     """
     fx, fy = intrinsics[0, 0], intrinsics[1, 1]
     if not abs(fx - fy) <= 0.01 * abs(fx):
@@ -203,6 +206,6 @@ def camera_fields(intrinsics: np.ndarray) -> dict:
     return {'focal_length': (fx + fy) / 2, 'principal_point': intrinsics[:2, 2]}
 
 
-def with_confidence(points: np.ndarray) -> np.ndarray:
-    """Points (..., K, D) with a confidence of 1: (..., K, D + 1)."""
+def with_confidence(points: Float[np.ndarray, '*K D']) -> Float[np.ndarray, '*K D+1']:
+    """Points with a confidence of 1 appended."""
     return np.concatenate([points, np.ones((*points.shape[:-1], 1))], axis=-1)

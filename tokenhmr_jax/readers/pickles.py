@@ -1,13 +1,13 @@
-"""Reads pickles of plain data without ever running what they ask for.
+"""Pickles of plain data, read without running code from the file.
 
-A pickle is a program: `pickle.load` calls whatever function the file names. The unpickler here
-knows a short list of exact names, each bound to code of this file or to a plain container, and
-refuses every other name. It reads
+A pickle is a program: `pickle.load` calls any function that the file names. This unpickler knows a
+short list of exact names, each bound to code of this file or to a plain container, and refuses all
+others. It reads
 
-- NumPy arrays, scalars and dtypes, as NumPy 1 and 2 and as Python 2 and 3 spell them;
+- NumPy arrays, scalars and dtypes, of NumPy 1 and 2 and Python 2 and 3;
 - SciPy's CSC, CSR and COO matrices, rebuilt (and validated) by SciPy;
-- chumpy values (the official SMPL files), which become NumPy arrays without chumpy;
-- joblib's files, plain or compressed, whose array bytes lie between the pickle's own.
+- chumpy values (the official SMPL files), as NumPy arrays, without chumpy;
+- joblib's files, plain or compressed.
 """
 
 import bz2
@@ -26,11 +26,10 @@ from scipy import sparse
 
 
 class Refused(ValueError):
-    """A pickle asks for a name or a step that plain data does not need."""
+    """A pickle names something, or takes a step, that plain data does not need."""
 
 
-# A compressed file is unpacked to so many bytes at most, or to so many times its size: what grows
-# by more is no data, but made to fill the memory.
+# A compressed file may grow to so many bytes, or to so many times its size: more is an attack.
 _MOST_UNPACKED = 2**28
 _MOST_GROWTH = 100
 
@@ -40,14 +39,14 @@ def load_pickle(path: str | os.PathLike, encoding: str = 'latin1') -> Any:
 
     Args:
       path: the file.
-      encoding: how Python 2's `str` is decoded; 'latin1' suits the files of this field.
+      encoding: of Python 2's `str`.
 
     Returns:
-      The object, made of plain containers, NumPy arrays and SciPy sparse matrices.
+      The object: plain containers, NumPy arrays and SciPy sparse matrices.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is no pickle, is truncated, or names anything else (the message says what).
+      FileNotFoundError: if there is no such file.
+      ValueError: if it is no pickle, is truncated, or names anything else (the message says what).
     """
     path = Path(path)
     with path.open('rb') as file:
@@ -55,7 +54,7 @@ def load_pickle(path: str | os.PathLike, encoding: str = 'latin1') -> Any:
 
 
 def parse_pickle(data: bytes, name: str = 'pickle', encoding: str = 'latin1') -> Any:
-    """Reads a pickle from bytes; `name` stands for the file in error messages. See `load_pickle`."""
+    """Reads a pickle from bytes, as `load_pickle`; `name` stands for the file in errors."""
     return _guarded(io.BytesIO(data), name, encoding)
 
 
@@ -73,7 +72,7 @@ def _guarded(file, name, encoding):
 
 
 def _decompressed(file):
-    """joblib compresses the stream as a whole; its first bytes tell how."""
+    """The stream, decompressed if its first bytes are of a compression that joblib uses."""
     magic = file.read(6)
     file.seek(0)
     if magic.startswith((b'\x1f\x8b', b'\x78')):
@@ -93,7 +92,7 @@ def _decompressed(file):
 
 
 class _ArrayType:
-    """Stands for `numpy.ndarray`, which pickles of arrays only name; nothing can be made of it."""
+    """Stands for `numpy.ndarray`: pickles of arrays name it, and must not call it."""
 
     def __new__(cls, *_):
         raise Refused('refused: it calls numpy.ndarray')
@@ -113,9 +112,9 @@ def _empty_array(_subtype, _shape, _typecode):
 
 
 def _array_from_buffer(data, dtype, shape, order, axis_order=None):
-    """`numpy.core.numeric._frombuffer`, how protocol 5 writes an array whose memory has no gaps.
+    """`numpy.core.numeric._frombuffer`: protocol 5 writes contiguous arrays with it.
 
-    NumPy 2.4 gives the order of the axes in memory where it is neither C's nor Fortran's.
+    NumPy 2.4 adds the order of the axes in memory if it is neither C's nor Fortran's.
     """
     if axis_order is not None:
         return np.frombuffer(data, dtype).reshape(shape).transpose(axis_order).copy(order)
@@ -131,26 +130,26 @@ def _scalar(dtype, data=b''):
 
 
 def _encode(text, encoding):
-    """`_codecs.encode`: how protocol 2 writes bytes from Python 3."""
+    """`_codecs.encode`: Python 3 writes bytes with it in protocol 2."""
     if encoding != 'latin1':
         raise Refused(f'_codecs.encode to {encoding!r} is refused')
     return text.encode('latin1')
 
 
 def _no_bytes():
-    """`bytes()`: how protocols 0 to 2 write empty bytes. (`bytes(n)` would allocate at will.)"""
+    """`bytes()`: empty bytes in protocols 0 to 2. (`bytes(n)` would allocate any memory.)"""
     return b''
 
 
 def _new_instance(cls, base, _state):
-    """`copy_reg._reconstructor`: how protocols 0 and 1 make an instance."""
+    """`copy_reg._reconstructor`: instances in protocols 0 and 1."""
     if base is not object or not (isinstance(cls, type) and issubclass(cls, _StandIn)):
         raise Refused(f'copy_reg._reconstructor of {cls} is refused')
     return cls()
 
 
 class _StandIn:
-    """Takes the place of a foreign object until BUILD brings its state; see `_Unpickler`."""
+    """Stands for a foreign object until BUILD brings its state; see `_Unpickler`."""
 
     def value(self, state, unpickler):
         """The plain value of the foreign object whose attributes are `state`."""
@@ -175,7 +174,7 @@ class _Select(_StandIn):
 class _Sparse(_StandIn):
     """A SciPy sparse matrix; the constructor and `check_format` validate its indices.
 
-    They are copies: the pickle may remember its own, and change them afterwards.
+    Arrays are copied: the pickle may keep a reference to its own, and change them later.
     """
 
     rebuilt = None
@@ -192,9 +191,9 @@ class _Sparse(_StandIn):
 
 
 class _JoblibArray(_StandIn):
-    """`joblib.numpy_pickle.NumpyArrayWrapper`: the array's bytes follow in the file itself.
+    """`joblib.numpy_pickle.NumpyArrayWrapper`: the array's bytes follow in the file.
 
-    Since joblib 1.2 one byte comes first, the number of padding bytes after it.
+    Since joblib 1.2 they begin with the number of padding bytes, and the padding.
     """
 
     def value(self, state, unpickler):
@@ -218,7 +217,7 @@ def _read_exactly(file, size):
 
 
 def _allowed():
-    """(module, name) -> what the pickle gets for it. Names are matched as a whole, dots and all."""
+    """(module, name) -> object for the pickle. Names must match exactly."""
     allowed = {
         ('collections', 'OrderedDict'): collections.OrderedDict,
         ('_codecs', 'encode'): _encode,
@@ -248,8 +247,8 @@ def _allowed():
     return allowed
 
 
-# The pure Python unpickler: it takes no read-ahead, so the bytes that joblib leaves between two
-# opcodes are where the file handle is, and its opcodes can be replaced.
+# The pure Python unpickler does not read ahead, so that joblib's array bytes can be read between
+# two opcodes. And its opcodes can be replaced.
 class _Unpickler(pickle._Unpickler):
     ALLOWED = _allowed()
     dispatch = pickle._Unpickler.dispatch.copy()
@@ -290,7 +289,7 @@ class _Unpickler(pickle._Unpickler):
 
     @staticmethod
     def _check_array_state(state):
-        """NumPy takes as many objects from the list as the shape says, even from behind its end."""
+        """NumPy trusts the shape, and would read behind the end of the list of objects."""
         _, shape, dtype, _, data = state
         if dtype.hasobject and not isinstance(data, list):
             raise Refused('refused: an array of objects given as bytes')
@@ -302,7 +301,7 @@ class _Unpickler(pickle._Unpickler):
 
     @staticmethod
     def _check_dtype_state(dtype, state):
-        """Only byte order may change: invented flags let bytes pass for pointers to objects."""
+        """Only byte order may change: with invented flags, bytes would pass for pointers."""
         if len(state) != 8:
             raise Refused(f'refused: NumPy dtype {dtype} with metadata')
         own = dtype.__reduce__()[2]

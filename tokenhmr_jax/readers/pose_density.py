@@ -1,10 +1,11 @@
-"""Density of each joint's rotation in motion capture; improbable fitted poses are not trusted."""
+"""Density of each joint's rotation in motion capture, to find improbable fitted poses."""
 
 import os
 import pathlib
 from collections.abc import Iterable
 
 import numpy as np
+from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from tokenhmr_jax.body import skeleton
@@ -13,7 +14,7 @@ NUM_BINS = 100  # along each of the three axis-angle coordinates, from -pi to pi
 _SHAPE = (skeleton.NUM_BODY_JOINTS, NUM_BINS, NUM_BINS, NUM_BINS)
 _SIGMA = 2  # bins, and joints
 
-# Of HMR2.0. A density at or below it is improbable.
+# HMR2.0's thresholds: a density at or below is improbable.
 _LEAST_DENSITY = {
     'hip': 5e-5, 'spine1': 2e-3, 'knee': 5e-6, 'spine2': 0.01, 'ankle': 5e-6, 'spine3': 0.025,
     'foot': 0.0, 'neck': 2e-4, 'collar': 4.5e-4, 'head': 5e-4, 'shoulder': 2e-4, 'elbow': 4e-5,
@@ -25,8 +26,8 @@ LEAST_DENSITY = np.array([
 ])  # fmt: skip
 
 
-def count_poses(body_poses: Iterable[np.ndarray]) -> np.ndarray:
-    """How many poses fall into each bin: (21, 100, 100, 100).
+def count_poses(body_poses: Iterable[np.ndarray]) -> Float[np.ndarray, '21 D D D']:
+    """Number of poses in each bin.
 
     Args:
       body_poses: arrays (N, 21, 3), axis-angle in radians.
@@ -39,27 +40,31 @@ def count_poses(body_poses: Iterable[np.ndarray]) -> np.ndarray:
     return counts
 
 
-def smooth_density(counts: np.ndarray) -> np.ndarray:
-    """Smoothed density (21, 100, 100, 100) float32 of `count_poses`'s result.
+def smooth_density(counts: Float[np.ndarray, '21 D D D']) -> Float[np.ndarray, '21 D D D']:
+    """Smoothed density, float32, of the result of `count_poses`.
 
-    As in HMR2.0, it is normalised over all joints together, and the smoothing runs along the axis
-    of the joints too, so that neighbours in the list of joints share some of their density.
+    As in HMR2.0, it is normalised over all joints together, and the smoothing also runs along the
+    axis of the joints: neighbours in the list of joints share some of their density.
     """
     volume = (2 * np.pi / NUM_BINS) ** 3
     share = counts / (counts.sum() * volume)
     return ndimage.gaussian_filter(share, _SIGMA, mode='constant').astype(np.float32)
 
 
-def density_at(density: np.ndarray, body_pose: np.ndarray) -> np.ndarray:
-    """The density (..., 21) of each joint of poses (..., 21, 3), axis-angle in radians."""
+def density_at(
+    density: Float[np.ndarray, '21 D D D'], body_pose: Float[np.ndarray, '*N 21 3']
+) -> Float[np.ndarray, '*N 21']:
+    """The density of each joint of poses, axis-angle in radians."""
     # In float32, as the original: joints at rest lie on the edge of two bins.
     place = (_shortest(body_pose).astype(np.float32) + np.float32(np.pi)) / np.float32(2 * np.pi)
     bins = np.clip((place * np.float32(NUM_BINS)).astype(int), 0, NUM_BINS - 1)
     return density[np.arange(len(density)), bins[..., 0], bins[..., 1], bins[..., 2]]
 
 
-def is_probable(density: np.ndarray, body_pose: np.ndarray) -> np.ndarray:
-    """Whether all joints of poses (..., 21, 3) are above the least density: bool (...,)."""
+def is_probable(
+    density: Float[np.ndarray, '21 D D D'], body_pose: Float[np.ndarray, '*N 21 3']
+) -> np.bool_ | Bool[np.ndarray, '*N']:
+    """Whether all joints of each pose are above the least density."""
     return (density_at(density, body_pose) > LEAST_DENSITY).all(axis=-1)
 
 
@@ -71,11 +76,11 @@ def _shortest(body_pose: np.ndarray) -> np.ndarray:
     return axis * (angle - 2 * np.pi * np.round(angle / (2 * np.pi)))
 
 
-def load_density(path: str | os.PathLike) -> np.ndarray:
-    """The density that the command wrote, mapped into memory: many processes share it.
+def load_density(path: str | os.PathLike) -> Float[np.ndarray, '21 D D D']:
+    """Loads a density of `studies.pose_density`, mapped into memory that processes share.
 
     Raises:
-      FileNotFoundError, ValueError: if there is no such file, or it is something else.
+      FileNotFoundError, ValueError: if there is no such file, or it holds something else.
     """
     if not pathlib.Path(path).is_file():
         raise FileNotFoundError(
@@ -83,7 +88,7 @@ def load_density(path: str | os.PathLike) -> np.ndarray:
         )
     try:
         found = np.load(path, mmap_mode='r', allow_pickle=False)
-    except Exception as error:  # NumPy has several for a broken file
+    except Exception as error:  # NumPy raises anything for a broken file
         raise ValueError(f'{path}: no readable .npy file ({error})') from error
     if not isinstance(found, np.ndarray) or found.shape != _SHAPE or found.dtype != np.float32:
         raise ValueError(f'{path}: expected a float32 array {_SHAPE}, as the command writes it')

@@ -1,6 +1,6 @@
-"""The command line of the dataset builders, `python datasets/NAME/NAME_dataset_builder.py`.
+"""Command line of the dataset builders, `python datasets/NAME/NAME_dataset_builder.py`.
 
-TFDS' own command needs TensorFlow; this one does not.
+TFDS' own command needs TensorFlow.
 """
 
 import dataclasses
@@ -9,6 +9,7 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
@@ -16,24 +17,26 @@ from absl import logging
 from tokenhmr_jax import cli
 
 
-def setting(default, text: str, how: bool = False, path_or: str | None = None):
+def setting(default: Any, text: str, how: bool = False, path_or: str | None = None) -> Any:
     """A field of a settings dataclass: its default, and its help.
 
     Args:
-      how: it decides on how the work is done, not on what comes out.
-      path_or: it is the path of a file or a folder, or else this word, or empty.
+      default: str, int, float or bool.
+      text: for `--help`.
+      how: True for a setting that does not change the dataset, such as a number of processes.
+      path_or: for a path of a file or a folder, the word that may stand instead; '' for none.
     """
     metadata = {'help': text, 'how': how, 'path_or': path_or}
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def _is_path(field, value) -> bool:
+def _is_path(field: dataclasses.Field, value) -> bool:
     word = field.metadata['path_or']
     return word is not None and value not in ('', word)
 
 
-def deciding_fields(settings) -> dict:
-    """The settings that decide on what a dataset holds; of a file, its name and content do."""
+def deciding_fields(settings: Any) -> dict[str, Any]:
+    """The settings that determine a dataset; files by name and content, folders by path."""
     found = {}
     for field in dataclasses.fields(settings):
         if not field.metadata['how']:
@@ -43,7 +46,7 @@ def deciding_fields(settings) -> dict:
 
 
 def _identity(path: str) -> str:
-    """A file may be made again under its name, or be moved; of a folder, the path has to do."""
+    """A file's name and digest, as it may be replaced or moved; a folder's path."""
     if not os.path.isfile(path):
         return path
     with open(path, 'rb') as file:
@@ -53,14 +56,14 @@ def _identity(path: str) -> str:
 
 def define_flags(flags: cli.Flags, settings_class: type) -> None:
     """Defines --data_dir, and a flag for each field of `settings_class`."""
-    flags.string('data_dir', None, 'Where prepared datasets lie.', required=True)
+    flags.string('data_dir', None, 'Folder of prepared datasets.', required=True)
     define = {str: flags.string, int: flags.integer, float: flags.number, bool: flags.boolean}
     for field in dataclasses.fields(settings_class):
         define[field.type](field.name, field.default, field.metadata['help'])
 
 
-def read_flags(flags: cli.Flags, settings_class: type):
-    """The settings that the flags give. A path is the same, however it was typed."""
+def read_flags(flags: cli.Flags, settings_class: type) -> Any:
+    """The settings that the flags give; paths become absolute."""
     given = {}
     for field in dataclasses.fields(settings_class):
         value = flags.values[field.name].value
@@ -73,19 +76,19 @@ def read_flags(flags: cli.Flags, settings_class: type):
 def run_builder(
     builder_class: Callable, settings_class: type, doc: str, arguments: Sequence[str] | None = None
 ) -> None:
-    """The command line of a builder: a flag for each field of `settings_class`.
+    """Runs a builder's command line: a flag for each field of `settings_class`.
 
     Args:
       builder_class: called with `settings` and `data_dir`.
       settings_class: a dataclass of fields str, int, float or bool, each made by `setting`.
-      doc: for `--help`.
+      doc: the command's docstring, for `--help`.
       arguments: of the command line; the process's own by default.
     """
     flags = cli.Flags(doc, arguments)
     define_flags(flags, settings_class)
 
     def command():
-        logging.set_verbosity(logging.ERROR)  # TFDS warns that the dataset is not there yet
+        logging.set_verbosity(logging.ERROR)  # TFDS warns of a missing dataset
         settings = read_flags(flags, settings_class)
         builder = builder_class(settings=settings, data_dir=flags.values['data_dir'].value)
         prepare_dataset(builder, settings)
@@ -93,11 +96,11 @@ def run_builder(
     cli.run(flags, command, on_interrupt='interrupted; run the same command again to go on')
 
 
-def prepare_dataset(builder: tfds.core.GeneratorBasedBuilder, settings) -> None:
-    """Prepares a dataset unless it is there, and prints what it holds.
+def prepare_dataset(builder: tfds.core.DatasetBuilder, settings: Any) -> None:
+    """Prepares a dataset unless it exists, and prints its summary.
 
     Raises:
-      ValueError: it is there, but was prepared with other settings.
+      ValueError: if it exists, but was prepared with other settings.
     """
     wanted = deciding_fields(settings)
     if builder.is_prepared():
@@ -120,7 +123,7 @@ def prepare_dataset(builder: tfds.core.GeneratorBasedBuilder, settings) -> None:
 
 
 def dataset_summary(info: tfds.core.DatasetInfo) -> str:
-    """Records per split, and what was skipped on the way."""
+    """Size, records per split, counts and skipped files of a dataset, as text."""
     lines = [f'{info.full_name} in {info.data_dir}, {info.dataset_size / 2**20:.1f} MiB']
     width = max(len(name) for name in info.splits)
     lines += [

@@ -1,8 +1,10 @@
-"""Processes that share a machine's cores."""
+"""Worker processes on the cores of one machine."""
 
 import contextlib
 import multiprocessing
+import multiprocessing.context
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -15,7 +17,9 @@ import jax
 def workers(
     num_processes: int, start: Callable | None = None, *arguments
 ) -> Iterator[futures.Executor | None]:
-    """Processes of one thread each, on the CPU; None stands for this one, where there is to be one.
+    """Processes of one thread each, on the CPU; None if this process is to do the work itself.
+
+    An error or Ctrl-C in the body ends them at once.
 
     Args:
       num_processes: 0 for one per core that this process may use.
@@ -25,23 +29,44 @@ def workers(
     if num_processes == 1:
         yield None
         return
-    spawn = multiprocessing.get_context('spawn')  # a fork of a process that runs JAX may hang
-    pool = futures.ProcessPoolExecutor(num_processes, spawn, _start, (start, arguments))
+    pool = futures.ProcessPoolExecutor(num_processes, _Context(), _start, (start, arguments))
     try:
         yield pool
+    except BaseException:
+        for process in multiprocessing.active_children():
+            if isinstance(process, _Worker):
+                process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def num_cores() -> int:
-    """Those that this process may use; macOS does not tell which these are."""
+    """Number of cores that this process may use, or of all cores where the system does not say."""
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
+class _Worker(multiprocessing.context.SpawnProcess):
+    """A process that Ctrl-C does not reach: terminals send it to all, and the parent acts on it."""
+
+    def start(self):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Context(multiprocessing.context.SpawnContext):
+    """Spawns: a fork of a process that runs JAX may hang."""
+
+    Process = _Worker
+
+
 def _start(start, arguments):
-    """They share the machine, leave accelerators be, and end when who started them does."""
+    """Leaves the other cores and the accelerators alone, in a worker that ends with its parent."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     os.environ['XLA_FLAGS'] = (
@@ -53,6 +78,6 @@ def _start(start, arguments):
 
 
 def _end_with_parent():
-    """Workers of a killed parent would wait for work for ever, or write beside its next run."""
+    """Workers of a killed parent would wait for ever, or write beside its next run."""
     multiprocessing.parent_process().join()
     os._exit(1)

@@ -1,8 +1,8 @@
-"""Image datasets written by many processes: each shard aside and then renamed, last the manifest.
+"""Image datasets written shard by shard, by many processes; an interrupted run goes on.
 
 A builder lists *units*: files, or parts of files, that are read from front to back. Consecutive
-units make a shard, which depends on them alone, whoever writes it. Beside each shard stands what it
-holds; a run that was interrupted keeps the shards that are there, and writes the others.
+units make a shard, which depends on them alone. A report stands beside each finished shard: the
+next run keeps these shards and writes the missing ones.
 """
 
 import abc
@@ -22,21 +22,23 @@ from typing import Any, NamedTuple
 import tensorflow_datasets as tfds
 import tqdm
 from array_record.python import array_record_module
+from etils import epath
 
+from tokenhmr_jax import cli
 from tokenhmr_jax.data import records
 from tokenhmr_jax.readers import prepare, processes
 
 # Kinds of remarks that count as failures: of a person, and of a unit, whose rest is lost.
 CORRUPT, BROKEN = 'corrupt records', 'broken files'
 _NAMED = 200  # failures named per shard; all are counted
-_EARLY = 0.1  # of the shards tell whether it is worth to go on
+_EARLY = 0.1  # fraction of the shards after which too many failures end the run
 
 
 class Remark(NamedTuple):
-    """What a reader has to say other than a record.
+    """A remark of a reader, beside its records.
 
-    kind: under which it is counted: CORRUPT, BROKEN, or what a filter did.
-    about: which person or file, and why; '' where counting is enough.
+    kind: counted by kind: CORRUPT, BROKEN, or the action of a filter.
+    about: person or file, and reason; '' if counting is enough.
     """
 
     kind: str
@@ -44,16 +46,16 @@ class Remark(NamedTuple):
 
 
 def corrupt(name: str, error: Exception) -> Remark:
-    """The remark that an error makes a record corrupt, naming it once."""
+    """The remark that a record is corrupt, with the error that made it so."""
     about = str(error)
     return Remark(CORRUPT, about if about.startswith(name) else f'{name}: {about}')
 
 
 class Unit(NamedTuple):
-    """Something to read.
+    """A file, or a part of one, to read.
 
-    name: unique in the dataset. source: under which its records are counted.
-    read: yields records and remarks; it travels to other processes.
+    name: unique in the dataset. source: its records are counted by source.
+    read: yields records and remarks; it is pickled for other processes.
     """
 
     name: str
@@ -63,20 +65,22 @@ class Unit(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class BuildSettings:
-    """What every image dataset asks; each is a flag of the command.
+    """Settings of every image dataset; each is a flag of the command.
 
     Raises:
-      ValueError: naming the setting that makes no sense.
+      ValueError: if a setting is out of its range, naming it.
     """
 
-    manual_dir: str = prepare.setting('', 'folder of the downloaded files', path_or='')
-    resolution: int = prepare.setting(256, 'of the network, px; pictures keep twice that')
-    quality: int = prepare.setting(90, 'of the JPEGs')
-    num_shards: int = prepare.setting(128, 'files per split, at most')
-    num_processes: int = prepare.setting(0, 'that write; 0 for one per core', how=True)
-    max_bad_fraction: float = prepare.setting(0.02, 'of records, and of files, to fail', how=True)
+    manual_dir: str = prepare.setting('', 'Folder of the downloaded files.', path_or='')
+    resolution: int = prepare.setting(256, "The network's, px; pictures keep up to twice that.")
+    quality: int = prepare.setting(90, 'JPEG quality, 1 to 100.')
+    num_shards: int = prepare.setting(128, 'Largest number of files per split.')
+    num_processes: int = prepare.setting(0, 'Processes that write; 0 for one per core.', how=True)
+    max_bad_fraction: float = prepare.setting(
+        0.02, 'The run ends if a larger fraction of records, or of files, is unreadable.', how=True
+    )
     beam: str = prepare.setting(
-        '', 'run on Apache Beam, with these options: --runner=...', how=True
+        '', 'Options of an Apache Beam pipeline to run on: --runner=...', how=True
     )
 
     def __post_init__(self):
@@ -103,7 +107,7 @@ class BuildSettings:
 
 
 class ShardJob(NamedTuple):
-    """A shard to write. path: of the file when it is whole. settings: what decides on content."""
+    """A shard to write. path: of the finished file. settings: all that determine its content."""
 
     path: str
     units: Sequence[Unit]
@@ -112,16 +116,16 @@ class ShardJob(NamedTuple):
 
 
 def write_shard(job: ShardJob, count: Callable[[], None] = lambda: None) -> dict:
-    """Writes a shard and, beside it, the report on it. `count` is called for each record.
+    """Writes a shard and, beside it, its report. `count` is called for each record.
 
     Returns:
-      the report: `units` (names) and `settings` as given; `records`, `bytes`; `sources` and
-      `remarks`, how many of each; `failures`, a text for each of the first ones.
+      the report: `units` (names) and `settings` as given; numbers `records` and `bytes`; counts of
+      `sources` and `remarks`; `failures`, texts of the first ones.
     """
     sources, remarks = collections.Counter(), collections.Counter()
     failures = []
-    with _aside(job.path) as aside:
-        writer = array_record_module.ArrayRecordWriter(str(aside), 'group_size:1,uncompressed')
+    with cli.whole_file(job.path) as path:
+        writer = array_record_module.ArrayRecordWriter(str(path), 'group_size:1,uncompressed')
         for unit in job.units:
             for item in _read(unit):
                 if isinstance(item, Remark):
@@ -142,28 +146,17 @@ def write_shard(job: ShardJob, count: Callable[[], None] = lambda: None) -> dict
         'remarks': dict(remarks),
         'failures': failures,
     }
-    with _aside(_report_path(job)) as aside:
-        aside.write_text(json.dumps(report))
+    with cli.whole_file(_report_path(job)) as path:
+        path.write_text(json.dumps(report))
     return report
 
 
 def _read(unit: Unit) -> Iterator[dict | Remark]:
-    """A unit's records and remarks; where it cannot be read on, a remark on that."""
+    """A unit's records and remarks; the last remark is BROKEN if reading fails."""
     try:
         yield from unit.read()
     except (ValueError, OSError) as error:
         yield Remark(BROKEN, f'{unit.name}: {error}')
-
-
-@contextlib.contextmanager
-def _aside(path: str) -> Iterator[pathlib.Path]:
-    """A path to write to, which takes its place when all went well: no file is half written."""
-    aside = pathlib.Path(f'{path}.{os.getpid()}.aside')
-    try:
-        yield aside
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _report_path(job: ShardJob) -> str:
@@ -171,10 +164,10 @@ def _report_path(job: ShardJob) -> str:
 
 
 def _finished(job: ShardJob, max_bad_fraction: float) -> dict | None:
-    """The report on a shard that an earlier run wrote, if the shard need not be written again.
+    """The report on a shard that an earlier run wrote, or None if it must be written (again).
 
-    It is where a unit could not be read, or too many records are corrupt: the files may have been
-    mended since. A few corrupt records are what the files are like.
+    Shards with a broken unit or too many corrupt records are written again: the files may have
+    been repaired since.
     """
     try:
         report = json.loads(pathlib.Path(_report_path(job)).read_text())
@@ -192,11 +185,11 @@ def _finished(job: ShardJob, max_bad_fraction: float) -> dict | None:
 
 
 def write_dataset(jobs: Sequence[ShardJob], settings: BuildSettings) -> list[dict]:
-    """Writes the shards that are not there yet; the reports on all, in order.
+    """Writes the missing shards; returns the reports on all, in order.
 
     Raises:
-      ValueError: more than `max_bad_fraction` of the records or of the units failed. What is
-        written stays, for a run with other files or another limit.
+      ValueError: if more than `max_bad_fraction` of the records or of the units failed. Finished
+        shards stay, for a run with other files or another limit.
     """
     limit = settings.max_bad_fraction
     reports = {job.path: report for job in jobs if (report := _finished(job, limit))}
@@ -205,10 +198,11 @@ def write_dataset(jobs: Sequence[ShardJob], settings: BuildSettings) -> list[dic
         print(f'going on: {len(reports)} of {len(jobs)} shards are there', flush=True)
     num_units = sum(len(job.units) for job in jobs)
     run = _write_on_beam if settings.beam else _write_here
-    for job, report in run(missing, settings):
-        reports[job.path] = report
-        if len(reports) >= _EARLY * len(jobs):
-            _check_failures(reports.values(), num_units, limit)
+    with contextlib.closing(run(missing, settings)) as written:
+        for job, report in written:
+            reports[job.path] = report
+            if len(reports) >= _EARLY * len(jobs):
+                _check_failures(reports.values(), num_units, limit)
     return [reports[job.path] for job in jobs]
 
 
@@ -232,7 +226,7 @@ def _check_failures(reports, num_units, max_bad_fraction):
 def _write_here(
     jobs: Sequence[ShardJob], settings: BuildSettings
 ) -> Iterator[tuple[ShardJob, dict]]:
-    """Writes shards in processes of this machine, and shows how many persons a second."""
+    """Writes shards in processes of this machine, with a progress bar of persons."""
     counter = multiprocessing.get_context('spawn').Value('q', 0)
     with (
         processes.workers(settings.num_processes, _share, counter) as pool,
@@ -251,7 +245,7 @@ def _write_here(
                 yield waiting.pop(future), future.result()
 
 
-_written = None  # of a worker process: what all of them have written, since they began
+_written = None  # in a worker process: the number of records that all workers have written
 
 
 def _share(counter):
@@ -271,7 +265,7 @@ def _write_and_count(job):
 def _write_on_beam(
     jobs: Sequence[ShardJob], settings: BuildSettings
 ) -> Iterator[tuple[ShardJob, dict]]:
-    """Writes shards on a cluster that sees the same folders."""
+    """Writes shards on a cluster with a shared file system."""
     try:
         import apache_beam as beam
     except ImportError:
@@ -295,10 +289,10 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
 
     @abc.abstractmethod
     def units(self) -> dict[str, list[Unit]]:
-        """The units of each split, from the settings alone.
+        """The units of each split, by the settings.
 
         Raises:
-          FileNotFoundError, ValueError: for settings or folders that make no dataset.
+          FileNotFoundError, ValueError: if files are missing or cannot be read.
         """
 
     def _info(self):
@@ -312,7 +306,7 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
         )
 
     def download_and_prepare(self, **kwargs):
-        """As TFDS does; a bad `manual_dir` raises before anything is written."""
+        """As in TFDS; a bad `manual_dir` raises before anything is written."""
         if not self.is_prepared():
             self._units = self.units()
         super().download_and_prepare(**kwargs)
@@ -326,10 +320,9 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
             split: list(self._jobs(split, units, partial)) for split, units in self._units.items()
         }
         flat = [job for each in jobs.values() for job in each]
-        _tidy(partial, flat)
-        reports = dict(
-            zip((job.path for job in flat), write_dataset(flat, self._settings), strict=True)
-        )
+        with _tidied(partial, flat):
+            written = write_dataset(flat, self._settings)
+        reports = {job.path: report for job, report in zip(flat, written, strict=True)}
         split_infos = []
         for split, each in jobs.items():
             ours = [reports[job.path] for job in each]
@@ -348,7 +341,7 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
         self.info.set_splits(tfds.core.SplitDict(split_infos))
 
     def _jobs(self, split, units, folder):
-        """Consecutive units, as even as their number allows, under the names of TFDS."""
+        """Shards of consecutive units, as even as possible, under the file names of TFDS."""
         count = min(self._settings.num_shards, len(units))
         template = self._get_filename_template(split)
         settings = prepare.deciding_fields(self._settings)
@@ -358,7 +351,7 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
             yield ShardJob(str(folder / path.name), ours, settings, self.info.features)
 
     def _describe(self, split, reports):
-        """Say in the dataset's metadata what the split holds, and what it does not."""
+        """Adds counts and failures of a split to the dataset's metadata."""
         sources, remarks = total(reports, 'sources'), total(reports, 'remarks')
         self._counts[split] = {'sources': sources, 'remarks': remarks}
         self._skipped += [failure for report in reports for failure in report['failures']]
@@ -366,9 +359,18 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
             raise ValueError(f'{split}: no record; {dict(remarks)}; {self._skipped[:10]}')
 
 
-def _tidy(folder: pathlib.Path, jobs: Sequence[ShardJob]) -> None:
-    """Remove what a run with other settings, or one that was killed, left there."""
+@contextlib.contextmanager
+def _tidied(folder: epath.Path, jobs: Sequence[ShardJob]) -> Iterator[None]:
+    """Removes all files but finished ones of these jobs, before and after the body."""
     ours = {path for job in jobs for path in (job.path, _report_path(job))}
-    for path in folder.iterdir():
-        if str(path) not in ours:
-            path.unlink()
+
+    def tidy():
+        for path in folder.iterdir():
+            if str(path) not in ours:
+                path.unlink()
+
+    tidy()
+    try:
+        yield
+    finally:
+        tidy()

@@ -1,10 +1,13 @@
-"""Files of SMPL and SMPL-H: `.npz`, and the official `.pkl`, which is never executed."""
+"""Body model files of SMPL and SMPL-H: `.npz`, and the official `.pkl`, never executed."""
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from etils import epath
 
+from tokenhmr_jax import cli
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.readers.pickles import load_pickle
 
@@ -12,22 +15,22 @@ from tokenhmr_jax.readers.pickles import load_pickle
 def load_body_file(
     path: str | os.PathLike, extra_regressor_path: str | os.PathLike | None = None
 ) -> smpl.BodyModel:
-    """Load a body model file: SMPL or SMPL-H, `.npz` or the official `.pkl`, never executed.
+    """Loads a body model file of SMPL or SMPL-H, `.npz` or the official `.pkl`.
 
-    Arguments and errors as in `read_body_arrays`, and ValueError if it is of another topology.
+    Arguments and errors as in `read_body_arrays`; also ValueError for another topology.
     """
     return smpl.body_from_arrays(read_body_arrays(path, extra_regressor_path), name=str(path))
 
 
 def read_body_arrays(
     path: str | os.PathLike, extra_regressor_path: str | os.PathLike | None = None
-) -> dict:
-    """The arrays of a body model file under SMPL's own key names, for `smpl.body_from_arrays`.
+) -> dict[str, Any]:
+    """Reads the arrays of a body model file, by SMPL's own keys, for `smpl.body_from_arrays`.
 
     Args:
-      path: the file. SMPL's Python 2 pickles with chumpy and scipy values are read without chumpy.
-      extra_regressor_path: `SMPL_to_J19.pkl`, or `.npy`; a file's own `joint_regressor_extra`
-        stays unless this is given.
+      path: the file. SMPL's Python 2 pickles with chumpy and scipy values need neither.
+      extra_regressor_path: `SMPL_to_J19.pkl` or `.npy`, to replace the file's own
+        `joint_regressor_extra`.
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -41,14 +44,14 @@ def read_body_arrays(
     return arrays
 
 
-def write_body_arrays(path: str | os.PathLike, arrays: dict) -> None:
-    """Write what `smpl.body_from_arrays` needs of a body model's arrays as an `.npz` file, to the bit."""
+def write_body_arrays(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
+    """Writes the arrays that `smpl.body_from_arrays` needs as an `.npz` file, to the bit."""
     kept = {key: smpl.dense(arrays[key]) for key in smpl.REQUIRED + smpl.OPTIONAL if key in arrays}
-    with epath.Path(path).open('wb') as file:
+    with cli.whole_file(path) as partial, partial.open('wb') as file:
         np.savez(file, **kept)
 
 
-def _read(path: str | os.PathLike):
+def _read(path: str | os.PathLike) -> Any:
     path = epath.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file; expected a body model (.npz or .pkl)')
@@ -59,9 +62,9 @@ def _read(path: str | os.PathLike):
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
                 return content
-            # The official files also hold pickled objects, which nothing here needs.
+            # The official files also hold pickled objects, which are not needed.
             return {
                 key: content[key] for key in content.files if key in smpl.REQUIRED + smpl.OPTIONAL
             }
-    except Exception as error:  # zipfile, zlib and NumPy each have their own for a broken file
+    except Exception as error:  # zipfile, zlib and NumPy raise anything for a broken file
         raise ValueError(f'{path}: not a readable .npz file ({error})') from error

@@ -1,4 +1,4 @@
-"""Samples of WebDataset tars, read where they lie: nothing is extracted, and no member is trusted.
+"""Samples of WebDataset tars, read without extracting, with checks of every member.
 
 A sample is a run of members that share their name up to the first dot: `a/b.jpg` and `a/b.data.pyd`
 are the parts `jpg` and `data.pyd` of the sample `a/b`.
@@ -11,9 +11,9 @@ from pathlib import PurePosixPath
 
 from tokenhmr_jax.readers.pickles import parse_pickle
 
-# Bytes of one part: a picture, or the labels of all persons in it.
+# Largest part: a picture, or the labels of all persons in it.
 MAX_BYTES = 64 * 2**20
-# Of a sample of 4D-Humans' and TokenHMR's tars.
+# Parts of a sample of 4D-Humans' and TokenHMR's tars.
 PARTS = ('jpg', 'jpeg', 'png', 'data.pyd')
 
 
@@ -23,17 +23,17 @@ def samples(
     """Reads a tar from front to back, one sample in memory at a time.
 
     Args:
-      path: of a plain, uncompressed tar.
-      parts: which parts of the samples to read; others are passed over.
+      path: a plain, uncompressed tar.
+      parts: names of the parts to read; others are skipped.
 
     Yields:
-      the name of a sample, and those of its parts that were asked for.
+      the name of a sample, and its parts among those wanted.
 
     Raises:
-      ValueError: naming the file, for what is no tar, is truncated or broken in the middle, or has
-        a member with an absolute path or one that leads upwards, that is no plain file, or of more
-        than `MAX_BYTES`. The samples before it have been yielded.
-      FileNotFoundError: there is no such file.
+      ValueError: naming the file, if it is no tar, is truncated or broken, or a member has a path
+        out of the archive, is no plain file, or has more than `MAX_BYTES`. The samples before it
+        have been yielded.
+      FileNotFoundError: if there is no such file.
     """
     current, found = None, {}
     try:
@@ -75,17 +75,17 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """A tar ends with empty blocks; tarfile takes a broken header in the middle for its end."""
+    """Checks for the final empty blocks: tarfile takes a broken header for the end of the tar."""
     tar.fileobj.seek(tar.offset)
     if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise ValueError(f'truncated or broken at byte {tar.offset}')
 
 
 def split_sample(name: str, parts: Mapping[str, bytes]) -> tuple[bytes, list[dict]]:
-    """The picture's file of a sample, and its persons.
+    """The encoded picture of a sample, and its persons.
 
     Raises:
-      ValueError: naming the sample, if a part is missing, or the persons are something else.
+      ValueError: naming the sample, if a part is missing, or the persons are not dictionaries.
     """
     picture = next((parts[p] for p in ('jpg', 'jpeg', 'png') if p in parts), None)
     if picture is None or 'data.pyd' not in parts:
