@@ -75,7 +75,7 @@ def prepare(folder: pathlib.Path, count: int, persons: int, cores: int) -> None:
 def check(folder: pathlib.Path) -> None:
     """Stop unless the plain crops of both sides show the same; the records are compressed again."""
     split = pipeline.open_split(str(folder / 'data'), 'pseudo_gt/mpii/train')
-    name, sample = next(tars.samples(folder / 'mpii-train/000000.tar', humans4d.PARTS))
+    name, sample = next(tars.samples(folder / 'mpii-train/000000.tar', tars.PARTS))
     image, people = decode(name, sample)
     theirs_crop = crop(image, people[0], augment.Augmentation())
     theirs_crop = theirs_crop.transpose(1, 2, 0) * STD + MEAN
@@ -111,7 +111,7 @@ class Persons(torch.utils.data.IterableDataset):
         rng = np.random.default_rng(worker.id)
         while True:
             for path in self._paths[worker.id :: worker.num_workers]:
-                for name, sample in tars.samples(path, humans4d.PARTS):
+                for name, sample in tars.samples(path, tars.PARTS):
                     image, people = decode(name, sample)
                     for person in people:
                         yield self._item(rng, image, person)
@@ -128,7 +128,7 @@ class Persons(torch.utils.data.IterableDataset):
 
 def decode(name: str, sample: dict[str, bytes]) -> tuple[np.ndarray, list[dict]]:
     """The whole picture of a sample, RGB, and its persons."""
-    picture, people = humans4d.split_sample(name, sample)
+    picture, people = tars.split_sample(name, sample)
     return pictures.decode_picture(picture, name), people
 
 
