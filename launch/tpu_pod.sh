@@ -1,23 +1,22 @@
 #!/usr/bin/env bash
-# Train on a slice of TPUs, spot by default, and start again after every preemption:
+# Training on a slice of TPUs, spot by default, restarted after every preemption:
 #
 #     launch/tpu_pod.sh --name=hmr --zone=us-central1-a --type=v5litepod-32 --setup='COMMAND' -- \
 #         --config=configs/regressor.py --workdir=/data/runs/regressor
 #
-# Needs gcloud, and this checkout as the current folder, with all changes committed. The data and
-# the workdir lie on a file system that every worker mounts: --setup is run on each worker of a new
-# slice, before the training. For a bucket it can be this; docs/clusters.md has the options of gcsfuse
-# that make reading fast:
+# Needs gcloud, and this checkout as the current folder, with all changes committed. Each worker of
+# a new slice runs --setup before the training, to mount the file system of the data and the workdir.
+# An example for a bucket follows; docs/clusters.md has the options of gcsfuse for fast reading:
 #
 #     url=https://github.com/GoogleCloudPlatform/gcsfuse/releases/download
 #     --setup="curl -sfLO $url/v3.2.0/gcsfuse_3.2.0_amd64.deb &&
 #         sudo apt-get -o DPkg::Lock::Timeout=600 install -qy ./gcsfuse_3.2.0_amd64.deb &&
 #         sudo mkdir -m 777 /data && gcsfuse --implicit-dirs --rename-dir-limit=200000 BUCKET /data"
 #
-# --on-demand asks for what is not taken back; --dry-run prints what would be done. Ends with the
-# training's exit code, 0 or 1, and deletes the slice; and with 1 after three slices in a row that
-# could not be made ready. A lost connection does the training no harm, nor does Ctrl-C: it leaves
-# the slice there, training and billed, and says how to delete it.
+# --on-demand asks for a slice that is not preempted; --dry-run prints the commands. At the end the
+# slice is deleted, and the exit code is the training's, 0 or 1. It is also 1 after three slices in
+# a row that could not be made ready. The training survives a lost connection. After Ctrl-C the slice
+# goes on training, and is billed; the script says how to delete it.
 set -euo pipefail
 
 name='' zone='' type='' setup='' spot=--spot dry=''
@@ -54,11 +53,11 @@ fi
 
 poll=${POLL_SECONDS:-30}
 training=$(printf ' %q' "$@")
-# The training goes on without the connection that started it; a lock is held as long as it lives.
+# The training outlives the connection that started it, and holds a lock while it runs.
 train="cd tokenhmr; exec 9> running; flock 9; {
     .venv/bin/python -m tokenhmr_jax.train --distributed$training 9>&-; echo \$? > exit_code
 } > train.log 2>&1 < /dev/null &"
-# Shows what it prints until it ends, and says with which code; `lost` if it was killed before.
+# Shows the training's log until its end, then prints its exit code; `lost` if it was killed.
 watch="cd tokenhmr; flock running true & tail -n 100 -F --pid=\$! train.log >&2
     cat exit_code 2> /dev/null || echo lost"
 deletion=(queued-resources delete "$name" --force --quiet)
@@ -73,7 +72,7 @@ tpus() {
 }
 on_all() { tpus tpu-vm ssh "$name" --worker=all "--command=$1"; }
 
-# The slice's, `gone` if there is none, `unknown` if gcloud cannot tell, as without a network.
+# State of the slice; `gone` if it does not exist, `unknown` if gcloud fails, as without a network.
 state() {
     local said
     said=$(tpus queued-resources describe "$name" '--format=value(state.state)' 2>&1) || true
@@ -97,7 +96,7 @@ create() {
     done
 }
 
-# Some runtimes bring a Python that is too old.
+# Some runtimes have a Python that is too old.
 install() {
     if [[ $setup ]]; then
         on_all "$setup" || return
@@ -108,7 +107,7 @@ install() {
             python3 -m uv pip install -q --python .venv -e ".[tpu]"'
 }
 
-# What the workers' trainings returned, of those that can be asked.
+# Exit codes of the workers that answer.
 outcome() {
     local codes silent=0
     until codes=$(on_all "$watch"); do
@@ -116,7 +115,7 @@ outcome() {
             ACTIVE | unknown) ;;
             *) break ;;
         esac
-        # Where one has ended, so have the others: a worker that still does not answer is lost.
+        # All workers end together: one that stays silent after another's end is lost.
         if [[ $codes ]] && ((++silent == 3)); then
             break
         fi
@@ -172,7 +171,7 @@ while true; do
         exit
     fi
     remove
-    # Where one failed, the others lost it.
+    # If one worker failed, the others lost it.
     if grep -qx 1 <<< "$codes"; then
         exit 1
     elif ! grep -qvx 0 <<< "$codes"; then
