@@ -1,11 +1,11 @@
-"""Prediction on persons who are known, in pictures and a made video: errors, identities, jitter.
+"""Errors, identities and jitter of predictions on known persons, in pictures and a made video.
 
     python benchmarks/known_people.py --checkpoint=runs/quickstart/regressor \\
         --data_dir=runs/quickstart/data --out=/tmp/known
 
-The pictures are those of a prepared test split. In the video three mannequins move and cross before
-a camera of known focal length; who is mostly hidden has no box, as a detector would miss them. All
-inputs and results stay in --out.
+Pictures are of a prepared test split. In the video three mannequins move and cross before a camera of
+known focal length. Mostly hidden persons have no box, as a detector would miss them. All inputs and
+results stay in --out.
 """
 
 import argparse
@@ -15,16 +15,17 @@ from typing import NamedTuple
 import cv2
 import jax
 import numpy as np
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from tokenhmr_jax import compilation
+from tokenhmr_jax import cli
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.drawing import render
 from tokenhmr_jax.inference import results, smoothing
 from tokenhmr_jax.inference.model import Model, load
+from tokenhmr_jax.inference.prediction import PredictSettings, predict
 from tokenhmr_jax.mannequin import clothes, motion, people
-from tokenhmr_jax.predict import PredictSettings, predict
 from tokenhmr_jax.tasks.regressor import true_params
 from tokenhmr_jax.types import SmplParams
 
@@ -37,11 +38,11 @@ _LABELS = ('global_orient', 'body_pose', 'betas')
 
 
 class Person(NamedTuple):
-    """vertices (T, V, 3), joints (T, 24, 3): metres, in the camera. boxes: (T, 4) pixels."""
+    """Vertices and joints in metres, in the camera; boxes in pixels."""
 
-    vertices: np.ndarray
-    joints: np.ndarray
-    boxes: np.ndarray
+    vertices: Float[np.ndarray, 'T V 3']
+    joints: Float[np.ndarray, 'T 24 3']
+    boxes: Float[np.ndarray, 'T 4']
 
 
 def main() -> None:
@@ -52,12 +53,12 @@ def main() -> None:
     parser.add_argument('--split', default='mannequin/suit_heldout')
     parser.add_argument('--pictures', type=int, default=200)
     parser.add_argument('--frames', type=int, default=75)
-    parser.add_argument('--smoothing', default='zero_lag')
+    parser.add_argument('--smoothing', default='zero_lag', choices=smoothing.FILTERS)
     options = parser.parse_args()
     out = pathlib.Path(options.out)
     if out.exists() and any(out.iterdir()):
         parser.error(f'--out={out}: expected an empty folder, or none')
-    compilation.keep_compiled(compilation.FOLDER)
+    cli.keep_compiled()
     model = load(options.checkpoint)
     records = pipeline.open_split(options.data_dir, options.split)
     on_pictures(model, records.read(range(min(options.pictures, len(records)))), out / 'pictures')
@@ -65,7 +66,7 @@ def main() -> None:
 
 
 def on_pictures(model: Model, records: list[dict], out: pathlib.Path) -> None:
-    """Predict on the pictures of records, as files, and tell the errors."""
+    """Predicts on the pictures of records, as files, and prints the errors."""
     (out / 'input').mkdir(parents=True)
     lines = ['image,left,top,right,bottom']
     for i, record in enumerate(records):
@@ -87,7 +88,7 @@ def on_pictures(model: Model, records: list[dict], out: pathlib.Path) -> None:
 
 
 def on_video(model: Model, out: pathlib.Path, options: argparse.Namespace) -> None:
-    """Film mannequins, predict on the video, and tell the errors."""
+    """Films mannequins, predicts on the video, and prints the errors."""
     out.mkdir(parents=True)
     cast = [_perform(i, *each, options.frames) for i, each in enumerate(_PEOPLE)]
     _film(cast, out / 'video.mp4')
@@ -100,7 +101,7 @@ def on_video(model: Model, out: pathlib.Path, options: argparse.Namespace) -> No
 
 
 def report(cast: list[Person], result: pathlib.Path) -> None:
-    """What the tracks are worth against the persons they saw."""
+    """Prints the errors of the tracks against the persons they saw."""
     for path in sorted((result / 'tracks').glob('*.npz')):
         track = results.read_arrays(path)
         index, time = track['index'], track['time']
@@ -123,7 +124,7 @@ def report(cast: list[Person], result: pathlib.Path) -> None:
 
 
 def _pose_error(joints: np.ndarray, truth: np.ndarray) -> float:
-    """Mean distance of joints (T, 24, 3), metres, with the pelvis of both at the origin, in mm."""
+    """Mean distance of joints (T, 24, 3) in mm, with the pelvis of both at the origin."""
     off = (joints - joints[:, :1]) - (truth - truth[:, :1])
     return float(1000 * np.linalg.norm(off, axis=-1).mean())
 
@@ -156,7 +157,7 @@ def _film(cast: list[Person], path: pathlib.Path) -> None:
     count = len(studio.skin.points)
     faces = np.concatenate([studio.faces + i * count for i in range(len(cast))])
     colors = np.tile(stage.colors, (len(cast), 1))
-    # Where pictures are drawn, the first pixel's middle is at 0.
+    # The renderer's origin is the first pixel's centre.
     intrinsics = (_FOCAL, _FOCAL, _SIZE[0] / 2 - 0.5, _SIZE[1] / 2 - 0.5)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), _FPS, _SIZE)
     for frame in range(len(cast[0].joints)):

@@ -1,10 +1,9 @@
-"""Prediction from files to files: frames and persons per second, what the time goes into, and how
-long one image takes.
+"""Speed of prediction from files to files: frames and persons per second, by stage, and latency.
 
     python benchmarks/predict_speed.py --checkpoint=runs/quickstart/regressor
 
-Pictures are JPEGs of noise of 1280 x 720 with the given number of boxes; a second run of the
-command on other pictures is measured, when everything is compiled.
+Pictures are JPEGs of noise of 1280 x 720 with the given number of boxes. A second run on other
+pictures is measured, when everything is compiled.
 """
 
 import argparse
@@ -16,9 +15,9 @@ import cv2
 import jax
 import numpy as np
 
-from tokenhmr_jax import compilation
+from tokenhmr_jax import cli
 from tokenhmr_jax.inference.model import Model, load
-from tokenhmr_jax.predict import PredictSettings, predict
+from tokenhmr_jax.inference.prediction import PredictSettings, predict
 
 _WIDTH, _HEIGHT = 1280, 720
 
@@ -32,7 +31,7 @@ def main() -> None:
     parser.add_argument('--turns', type=int, default=20, help='of one image')
     parser.add_argument('--no-overlays', dest='overlays', action='store_false')
     options = parser.parse_args()
-    compilation.keep_compiled(compilation.FOLDER)
+    cli.keep_compiled()
     model = load(options.checkpoint)
     print(f'{model.name} on {jax.devices()[0].device_kind}')
     with tempfile.TemporaryDirectory() as place:
@@ -41,7 +40,7 @@ def main() -> None:
 
 
 def throughput(model: Model, place: pathlib.Path, options: argparse.Namespace) -> None:
-    """Predict on a folder twice, and tell what the second time was spent on."""
+    """Predicts on a folder twice, and prints the second run's time by stage."""
     boxes = _boxes(options.persons)
     for turn in ('first', 'second'):
         folder = place / turn
@@ -68,7 +67,7 @@ def throughput(model: Model, place: pathlib.Path, options: argparse.Namespace) -
 
 
 def latency(model: Model, turns: int) -> None:
-    """One person of one image that is in memory: from pixels to a body."""
+    """Prints the time of one person in one image in memory, from pixels to a body."""
     image, box = _noise(0), _boxes(1)
     model.predict(image, box)
     times = []

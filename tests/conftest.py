@@ -28,6 +28,8 @@ jaxtyping.install_import_hook(CHECKED, 'shapes_checked.checked')
 
 jax.config.update('jax_num_cpu_devices', 8)
 
+pytest_plugins = ['small_model']
+
 # Settings of training runs that take seconds.
 TINY = {
     'num_steps': 12,

@@ -1,112 +1,14 @@
-"""A result to look at: `python -m tokenhmr_jax.view RESULT` writes and opens RESULT/view.html.
+"""A result as a web page: `python -m tokenhmr_jax.view RESULT` writes and opens RESULT/view.html.
 
-The page needs nothing else, no network and no other file, so that it can be shared: pictures with
-the bodies over them, the bodies in 3D beside them to turn around, a timeline, and each person to
-switch on and off. A viewer library, viser, would want a running server behind the page; the GLB
-files of a result open there too, and in any other viewer of glTF.
+The page shows the pictures with the bodies over them, the bodies in 3D to turn around, a timeline,
+and a switch for each person. It needs no network and no other file.
 """
 
-import base64
-import html
-import itertools
-import json
-import pathlib
-import re
 import webbrowser
-from collections.abc import Iterator, Sequence
-
-import cv2
-import numpy as np
+from collections.abc import Sequence
 
 from tokenhmr_jax import cli
-from tokenhmr_jax.inference import overlays, results
-
-_PAGE = pathlib.Path(__file__).parent / 'inference/page.html'
-_LONGEST = 720  # pixels of a picture in the page
-_MOST_FRAMES, _MOST_PEOPLE = 1000, 300  # the page must still open
-
-
-def page(result: str) -> str:
-    """The page of a result of `tokenhmr_jax.predict`.
-
-    Raises:
-      FileNotFoundError: if there is no result, or it has no overlays or no GLB files.
-      ValueError: if its result.json is of something else.
-    """
-    folder = pathlib.Path(result)
-    if not (folder / 'result.json').exists():
-        raise FileNotFoundError(f'{result}: no result.json; expected a result of predict')
-    summary = results.read_json(folder / 'result.json')
-    fps = summary.get('fps')
-    frames = _first(_MOST_FRAMES, 'frames', _video_frames(folder) if fps else _image_frames(folder))
-    if not frames:
-        raise FileNotFoundError(f'{result}: no overlays; expected a finished run with --overlays')
-    people = _video_people(folder, len(frames)) if fps else _image_people(folder, frames)
-    people = _first(_MOST_PEOPLE, 'persons', people)
-    content = json.dumps({'fps': fps, 'frames': frames, 'people': people})
-    # No name may end the script that holds the data, or begin another.
-    parts = {'TITLE': html.escape(folder.resolve().name), 'DATA': content.replace('<', r'\u003c')}
-    return re.sub('TITLE|DATA', lambda found: parts[found[0]], _PAGE.read_text())
-
-
-def _first(most: int, what: str, items: Iterator[dict]) -> list[dict]:
-    """As many as a page can hold. Whether there are more is said."""
-    kept = list(itertools.islice(items, most))
-    if next(items, None) is not None:
-        print(f'the page shows the first {most} {what} and leaves out the others')
-    return kept
-
-
-def _image_frames(folder: pathlib.Path) -> Iterator[dict]:
-    for path in sorted((folder / 'overlays').glob('*.jpg')):
-        yield {'name': path.stem, 'image': _jpeg(cv2.imread(str(path)))}
-
-
-def _image_people(folder: pathlib.Path, frames: list[dict]) -> Iterator[dict]:
-    """A person of one image is there in one frame."""
-    for first, frame in enumerate(frames):
-        count = len(results.read_arrays(folder / 'frames' / f'{frame["name"]}.npz')['boxes'])
-        for row in range(count):
-            glb = folder / 'meshes' / f'{frame["name"]}_{row}.glb'
-            yield _person(glb, f'{frame["name"]} {row}', row, first, 1)
-
-
-def _video_frames(folder: pathlib.Path) -> Iterator[dict]:
-    capture = cv2.VideoCapture(str(folder / 'overlay.webm'))
-    for index in itertools.count():
-        more, image = capture.read()
-        if not more:
-            break
-        yield {'name': f'frame {index}', 'image': _jpeg(image)}
-    capture.release()
-
-
-def _video_people(folder: pathlib.Path, frames: int) -> Iterator[dict]:
-    """Those who are in the first frames."""
-    for path in sorted((folder / 'tracks').glob('*.npz'), key=lambda p: int(p.stem)):
-        index, track = results.read_arrays(path)['index'], int(path.stem)
-        count = int(index[-1] - index[0] + 1)
-        if index[0] < frames:
-            yield _person(path.with_suffix('.glb'), f'person {track}', track, int(index[0]), count)
-
-
-def _person(glb: pathlib.Path, label: str, number: int, first: int, count: int) -> dict:
-    if not glb.exists():
-        raise FileNotFoundError(f'{glb} is missing: expected a result with --meshes=glb')
-    return {
-        'label': label,
-        'color': overlays.COLORS[number % len(overlays.COLORS)],
-        'first': first,
-        'count': count,
-        'glb': base64.b64encode(glb.read_bytes()).decode(),
-    }
-
-
-def _jpeg(image: np.ndarray) -> str:
-    scale = min(_LONGEST / max(image.shape[:2]), 1.0)
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return 'data:image/jpeg;base64,' + base64.b64encode(data).decode()
+from tokenhmr_jax.inference.page import write_page
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -115,12 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     browser = flags.boolean('browser', True, 'Open the page.')
 
     def command():
-        [result] = flags.operands
-        text = page(result)
-        path = pathlib.Path(result).resolve() / 'view.html'
-        with cli.whole_file(path) as partial:
-            partial.write_text(text)
-        print(f'wrote {path}, {len(text) / 1e6:.1f} MB')
+        path = write_page(flags.operands[0])
         if browser.value:
             webbrowser.open(path.as_uri())
 

@@ -1,4 +1,4 @@
-"""Persons of many frames in batches of one size, so that the network is compiled once."""
+"""Batches of persons across frames, all of one size: the network is compiled once."""
 
 import collections
 import dataclasses
@@ -16,7 +16,7 @@ from tokenhmr_jax.types import ImagePrediction
 
 @dataclasses.dataclass
 class FrameJob:
-    """A frame with its persons: what is known, and what is predicted of them, one by one."""
+    """A frame with its persons' boxes and, one by one, their predictions."""
 
     frame: Frame
     boxes: Boxes
@@ -25,15 +25,15 @@ class FrameJob:
 
     @property
     def prediction(self) -> ImagePrediction | None:
-        """Of all persons, (N, ...); None where there are none."""
+        """All persons' predictions, stacked; None without persons."""
         return jax.tree.map(lambda *rows: np.stack(rows), *self.persons) if self.persons else None
 
 
 def predict_batches(model: Model, jobs: Iterable[FrameJob], batch_size: int) -> Iterator[FrameJob]:
     """The jobs, in order, with their persons predicted.
 
-    Batches fill across frames, but wait for few of them: each holds its image in memory. Those that
-    are not full are padded to powers of two: few sizes to compile.
+    A batch fills across frames, but waits for few of them: each holds its image in memory. A batch
+    that is not full is padded to a power of two, so that few sizes are compiled.
     """
     open_jobs: collections.deque[FrameJob] = collections.deque()
     waiting: collections.deque[tuple[FrameJob, int]] = collections.deque()
@@ -57,7 +57,7 @@ def _done(job: FrameJob) -> bool:
 
 
 def _run(model: Model, persons: list[tuple[FrameJob, int]]) -> None:
-    """Predict persons, and give each to its job."""
+    """Predicts one batch, and gives each person to its job."""
     size = 1 << (len(persons) - 1).bit_length()
     padded = persons + persons[-1:] * (size - len(persons))
     prediction = model.predict(

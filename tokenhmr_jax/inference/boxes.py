@@ -1,4 +1,4 @@
-"""Where the persons are: boxes (left, top, right, bottom), pixels, from a file or a detector.
+"""Boxes (left, top, right, bottom) of persons, in pixels, from a file or a detector.
 
 A *finder* is a function of a `sources.Frame` that returns its `Boxes`.
 """
@@ -6,36 +6,36 @@ A *finder* is a function of a `sources.Frame` that returns its `Boxes`.
 import csv
 import importlib.util
 import json
+import os
 import pathlib
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-import cv2
 import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 
 from tokenhmr_jax.inference.sources import Frame, Images, Video
 
 _PERSON = 1  # COCO's category
 _LEAST_SCORE = 0.5
-_LONGEST = 800  # pixels of the longer side that OpenCV's detector looks at
-_OVERLAP = 0.4  # of two boxes of one person
-_WINDOW_MARGIN = 0.1  # of its window, which OpenCV's detector leaves free on each side
 
 
 class Boxes(NamedTuple):
-    """boxes: (N, 4) float32 pixels. scores: (N,), 1 where none was told. track_ids: (N,) int32,
-    -1 where none was told."""
+    """The boxes of a frame, pixels; scores default to 1, track ids to -1."""
 
-    boxes: np.ndarray
-    scores: np.ndarray
-    track_ids: np.ndarray
+    boxes: Float[np.ndarray, 'N 4']
+    scores: Float[np.ndarray, ' N']
+    track_ids: Int[np.ndarray, ' N']
 
 
 Finder = Callable[[Frame], Boxes]
 
 
-def make_boxes(boxes, scores=None, track_ids=None) -> Boxes:
-    """`Boxes` with defaults for what is not known."""
+def make_boxes(
+    boxes: ArrayLike, scores: ArrayLike | None = None, track_ids: ArrayLike | None = None
+) -> Boxes:
+    """`Boxes` with defaults."""
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     scores = np.ones(len(boxes)) if scores is None else scores
     track_ids = np.full(len(boxes), -1) if track_ids is None else track_ids
@@ -45,37 +45,55 @@ def make_boxes(boxes, scores=None, track_ids=None) -> Boxes:
 def make_finder(
     name: str, source: Images | Video, weights: str | None = None
 ) -> tuple[Finder, str]:
-    """A finder and a line that says what it is.
+    """A finder, and a line that describes it.
 
     Args:
-      name: 'detect' for the best detector that is installed, 'image' for one box, the whole image,
-        or a file of boxes: .json (COCO results), .csv or .npz, as `read_boxes` says.
-      source: whose frames a file is of.
-      weights: of torchvision's detector, a file; None for torchvision's own download.
+      name: 'detect', 'image' for the whole image, or a file as of `read_boxes`.
+      source: the frames to which a file's names belong.
+      weights: file of the detector's weights; by default torchvision's download.
 
     Raises:
-      FileNotFoundError, ValueError: for a file that cannot be read.
+      FileNotFoundError, ImportError, ValueError: as in `check_boxes`, and for an unreadable file.
     """
+    check_boxes(name)
     if name == 'image':
         return whole_image, 'persons: one in each image, which it fills'
     if name == 'detect':
-        if importlib.util.find_spec('torchvision'):
-            return torchvision_detector(weights), "persons: torchvision's Faster R-CNN"
-        return opencv_people, (
-            "persons: OpenCV's people detector, which misses many: pip install "
-            "'tokenhmr_jax[predict]' for a better one, or give --boxes"
-        )
+        return torchvision_detector(weights), "persons: torchvision's Faster R-CNN"
     return Listed(name, source), f'persons: boxes of {name}'
 
 
-class Listed:
-    """The boxes of a file, as `read_boxes` reads it, by the frames of a source.
+def check_boxes(name: str) -> None:
+    """Raises an error if `make_finder` cannot serve a name.
 
     Raises:
-      ValueError: for a name that may be of several frames, and two names of one.
+      FileNotFoundError: for a missing file.
+      ImportError: for 'detect' without torchvision.
+      ValueError: for another kind of file.
+    """
+    if name == 'detect' and not importlib.util.find_spec('torchvision'):
+        raise ImportError(
+            '--boxes=detect: torchvision, which detects persons, is not installed: pip install -e '
+            '.[predict], or give boxes by --boxes=image or a file'
+        )
+    if name in ('detect', 'image'):
+        return
+    if pathlib.PurePath(name).suffix not in _READERS:
+        raise ValueError(
+            f"--boxes={name}: expected 'detect', 'image', or a file {', '.join(_READERS)}"
+        )
+    if not pathlib.Path(name).is_file():
+        raise FileNotFoundError(f'{name}: no such file of boxes')
+
+
+class Listed:
+    """The boxes of a file of `read_boxes`, by the frames of a source.
+
+    Raises:
+      ValueError: for a name that fits several frames, or two names of one frame.
     """
 
-    def __init__(self, path: str, source: Images | Video):
+    def __init__(self, path: str | os.PathLike, source: Images | Video):
         self._boxes: dict[str, Boxes] = {}
         self._nowhere = 0
         for name, found in read_boxes(path).items():
@@ -96,47 +114,26 @@ class Listed:
         return self._boxes.get(frame.name, make_boxes([]))
 
     def unused(self, frames: Collection[str]) -> int:
-        """How many boxes are of none of the frames of these names."""
+        """The number of boxes that belong to none of these frames."""
         left = (found for name, found in self._boxes.items() if name not in frames)
         return self._nowhere + sum(len(found.boxes) for found in left)
 
 
 def whole_image(frame: Frame) -> Boxes:
-    """One box, the image's."""
+    """One box around the whole image."""
     height, width = frame.image.shape[:2]
     return make_boxes([[0, 0, width, height]])
 
 
-def opencv_people(frame: Frame) -> Boxes:
-    """Upright persons by histograms of oriented gradients (Dalal and Triggs, 2005)."""
-    detector = cv2.HOGDescriptor()
-    detector.setSVMDetector(cv2.HOGDescriptor.getDefaultPeopleDetector())
-    scale = min(_LONGEST / max(frame.image.shape[:2]), 1.0)
-    small = cv2.resize(frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    if min(small.shape[0] / 128, small.shape[1] / 64) < 1:  # smaller than its window
-        return make_boxes([])
-    rectangles, scores = detector.detectMultiScale(
-        cv2.cvtColor(small, cv2.COLOR_RGB2BGR), winStride=(8, 8), scale=1.05
-    )
-    scores = np.ravel(scores)
-    kept = [
-        i
-        for i in cv2.dnn.NMSBoxes(np.array(rectangles).tolist(), scores.tolist(), 0.0, _OVERLAP)
-        if scores[i] > _LEAST_SCORE
-    ]
-    if not kept:
-        return make_boxes([])
-    x, y, width, height = np.array(rectangles, np.float32)[kept].T / scale
-    x, y = x + _WINDOW_MARGIN * width, y + _WINDOW_MARGIN * height
-    width, height = (1 - 2 * _WINDOW_MARGIN) * width, (1 - 2 * _WINDOW_MARGIN) * height
-    return make_boxes(np.stack([x, y, x + width, y + height], axis=1), scores[kept])
-
-
 def torchvision_detector(weights: str | None = None) -> Finder:
-    """torchvision's Faster R-CNN (BSD), trained on COCO; its weights by path or its download.
+    """torchvision's Faster R-CNN (BSD), trained on COCO.
+
+    Args:
+      weights: file of its state dict; by default torchvision's download.
 
     Raises:
-      FileNotFoundError, ValueError: for a file that is not there, or not of its weights.
+      FileNotFoundError: for a missing file.
+      ValueError: for a file of something else.
     """
     import torch
     from torchvision.models import detection
@@ -152,7 +149,7 @@ def torchvision_detector(weights: str | None = None) -> Finder:
             network.load_state_dict(state)
         except OSError:
             raise
-        except Exception as error:  # a broken archive or pickle can fail in any way
+        except Exception as error:  # broken archives and pickles fail in any way
             raise ValueError(
                 f'{weights}: not weights of the detector ({type(error).__name__}): expected a '
                 "state dict of torchvision's fasterrcnn_resnet50_fpn_v2"
@@ -170,46 +167,32 @@ def torchvision_detector(weights: str | None = None) -> Finder:
 
 
 def read_boxes(path: str) -> dict[str, Boxes]:
-    """A file of boxes, by the image's name as the file has it.
+    """The boxes of a file, by image names as written there.
 
     .json: COCO results, a list of {image_id, category_id, bbox: [left, top, width, height], score};
-      other categories than 1, person, are left out.
+      categories other than 1, person, are left out.
     .csv: with a header: image, left, top, right, bottom, and optionally score and track_id.
     .npz: arrays `image` (N,), `boxes` (N, 4), and optionally `scores` and `track_ids` (N,).
 
-    An image is named by its file's name, with or without the suffix and folders, or by its number,
-    which is the file's name too (COCO), or in a video the frame's, from 0. Track ids are given for
-    all boxes or for none.
+    An image is named by its file's name, with or without suffix and folders, or by the number that
+    is its file's name (COCO); a frame of a video by its number, from 0. All boxes have track ids,
+    or none has.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if it is of another kind, or lacks something.
+      FileNotFoundError: for a missing file.
+      ValueError: for a file of another kind, or of wrong content.
     """
-    readers = {'.json': _read_coco, '.csv': _read_csv, '.npz': _read_npz}
+    check_boxes(path)
     place = pathlib.Path(path)
-    if place.suffix not in readers:
-        raise ValueError(
-            f"--boxes={path}: expected 'detect', 'image', or a file {', '.join(readers)}"
-        )
-    if not place.is_file():
-        raise FileNotFoundError(f'{path}: no such file of boxes')
     try:
-        names, *fields = readers[place.suffix](place)
+        names, *fields = _READERS[place.suffix](place)
         names, found = [str(name) for name in names], make_boxes(*fields)
     except Exception as error:
         what = f'{type(error).__name__}: {error}'
         raise ValueError(f'{path}: not boxes as expected ({what})') from error
     if not len(names) == len(found.boxes) == len(found.scores) == len(found.track_ids):
         raise ValueError(f'{path}: {len(names)} names for {len(found.boxes)} boxes')
-    right, bottom = found.boxes[:, 2:].T
-    good = (right > found.boxes[:, 0]) & (bottom > found.boxes[:, 1])
-    good &= np.isfinite(found.boxes).all(axis=1)
-    if not good.all():
-        first = int(np.argmin(good))
-        raise ValueError(
-            f'{path}: box {first}, of {names[first]}, is {found.boxes[first].tolist()}: expected '
-            'finite left, top, right, bottom with left < right and top < bottom'
-        )
+    _check_areas(found.boxes, names, path)
     rows = {}
     for i, name in enumerate(names):
         rows.setdefault(name, []).append(i)
@@ -218,8 +201,20 @@ def read_boxes(path: str) -> dict[str, Boxes]:
     return by_name
 
 
+def _check_areas(boxes: np.ndarray, names: list[str], path: str) -> None:
+    right, bottom = boxes[:, 2:].T
+    good = (right > boxes[:, 0]) & (bottom > boxes[:, 1])
+    good &= np.isfinite(boxes).all(axis=1)
+    if not good.all():
+        first = int(np.argmin(good))
+        raise ValueError(
+            f'{path}: box {first}, of {names[first]}, is {boxes[first].tolist()}: expected '
+            'finite left, top, right, bottom with left < right and top < bottom'
+        )
+
+
 def _check_ids(found: dict[str, Boxes], path: str) -> None:
-    """Raise ValueError unless all boxes have track ids, in an image each its own, or none has."""
+    """Raises ValueError unless no box has a track id, or all, each its own within an image."""
     some = any((boxes.track_ids >= 0).any() for boxes in found.values())
     for name, boxes in found.items():
         ids = boxes.track_ids
@@ -249,3 +244,6 @@ def _read_npz(path):
     with np.load(path, allow_pickle=False) as content:
         given = [content.get(name) for name in ('scores', 'track_ids')]
         return content['image'], content['boxes'], *given
+
+
+_READERS = {'.json': _read_coco, '.csv': _read_csv, '.npz': _read_npz}

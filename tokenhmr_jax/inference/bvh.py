@@ -1,26 +1,31 @@
-"""BVH: a skeleton and its motion as text, which animation programs read.
+"""BVH, the text format of a skeleton and its motion.
 
-y up, centimetres, as is usual; degrees; the joints' names and order are SMPL's. The rest pose is
-SMPL's T-pose.
+y up, centimetres, degrees. Joints have SMPL's names and order; the rest pose is SMPL's T-pose.
 """
 
 import numpy as np
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import skeleton
 
 _CENTIMETRES = 100.0
-_TIP = (0.0, 0.05, 0.0)  # metres: the end of a last bone, which SMPL does not have
+_TIP = (0.0, 0.05, 0.0)  # metres, the end of a last bone: SMPL has none
 
 
-def bvh_animation(joints: np.ndarray, rotations: np.ndarray, root: np.ndarray, fps: float) -> str:
+def bvh_animation(
+    joints: Float[np.ndarray, '24 3'],
+    rotations: Float[np.ndarray, 'T 24 3 3'],
+    root: Float[np.ndarray, 'T 3'],
+    fps: float,
+) -> str:
     """The text of a file.
 
     Args:
-      joints: (24, 3) of the rest pose, metres, y up.
-      rotations: (T, 24, 3, 3) of each joint relative to its parent, the root's into the y-up world.
-      root: (T, 3) where the root joint is, metres, in that world.
-      fps: frames per second; one row of motion is one frame.
+      joints: of the rest pose, metres, y up.
+      rotations: of each joint relative to its parent; the root's into the y-up world.
+      root: position of the root joint, metres, in that world.
+      fps: frames per second.
     """
     order: list[int] = []
     lines = ['HIERARCHY', *_joint(joints, 0, 0, order)]
@@ -33,7 +38,7 @@ def bvh_animation(joints: np.ndarray, rotations: np.ndarray, root: np.ndarray, f
 
 
 def _joint(joints, joint, depth, order) -> list[str]:
-    """The lines of a joint and all after it; `order` gets the joints as they come."""
+    """The lines of a joint and its descendants, which are appended to `order`."""
     order.append(joint)
     parent = skeleton.PARENTS[joint]
     indent = '\t' * depth
@@ -55,5 +60,5 @@ def _joint(joints, joint, depth, order) -> list[str]:
     return [*lines, f'{indent}}}']
 
 
-def _offset(place: np.ndarray) -> str:
+def _offset(place) -> str:
     return 'OFFSET ' + ' '.join(f'{value:.5f}' for value in _CENTIMETRES * place)

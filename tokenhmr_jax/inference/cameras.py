@@ -1,4 +1,4 @@
-"""The image's camera: which focal length, and where it is from."""
+"""The camera of an image: its focal length, and the source of it."""
 
 import math
 from typing import NamedTuple
@@ -8,19 +8,19 @@ from tokenhmr_jax.inference.sources import Frame
 
 
 class Camera(NamedTuple):
-    """focal_length: pixels. source: where it is from, in words."""
+    """A focal length in pixels, and its source in words."""
 
     focal_length: float
     source: str
 
 
 def frame_camera(frame: Frame, focal_length: float | None, fov: float | None) -> Camera:
-    """A frame's camera: what the user says, else what EXIF says, else TokenHMR's guess.
+    """The camera that the user gives, else that of EXIF, else TokenHMR's default.
 
     Args:
       frame: with its image.
-      focal_length: pixels, or None.
-      fov: field of view across the image's width, degrees, or None.
+      focal_length: pixels.
+      fov: field of view across the image's width, degrees.
     """
     height, width = frame.image.shape[:2]
     if focal_length is not None:
@@ -34,7 +34,7 @@ def frame_camera(frame: Frame, focal_length: float | None, fov: float | None) ->
 
 
 def check_camera(focal_length: float | None, fov: float | None) -> None:
-    """Raise ValueError unless at most one is given, and it is one of a camera."""
+    """Raises ValueError for two values, or one that no camera has. Units as in `frame_camera`."""
     if focal_length is not None and fov is not None:
         raise ValueError(f'focal_length={focal_length} and fov={fov}: expected one of them')
     if focal_length is not None and not 0 < focal_length < math.inf:

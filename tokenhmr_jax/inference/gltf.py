@@ -1,12 +1,13 @@
-"""Binary glTF 2.0 (.glb): a mesh, or a skinned body with its motion. Metres, y up.
+"""Binary glTF 2.0 (.glb) of a skinned body and its motion. Metres, y up.
 
-Khronos Group, "glTF 2.0 Specification".
+Source: Khronos Group, "glTF 2.0 Specification".
 """
 
 import json
 import struct
 
 import numpy as np
+from jaxtyping import Float, Int, Shaped
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import skeleton
@@ -16,25 +17,21 @@ TO_Y_UP = np.diag([1.0, -1.0, -1.0])
 
 _TYPES = {np.dtype('<f4'): 5126, np.dtype('<u4'): 5125, np.dtype('<u2'): 5123}
 _SHAPES = {(): 'SCALAR', (3,): 'VEC3', (4,): 'VEC4', (4, 4): 'MAT4'}
-_VERTICES, _INDICES = 34962, 34963  # what a buffer view is for
-_INFLUENCES = 4  # of joints on a vertex: more than a set of them few viewers read
-_SKIN = {
-    'pbrMetallicRoughness': {
-        'baseColorFactor': [0.55, 0.75, 0.95, 1.0],
-        'metallicFactor': 0.0,
-        'roughnessFactor': 0.7,
-    }
-}
+_VERTICES, _INDICES = 34962, 34963  # targets of buffer views
+_INFLUENCES = 4  # joints of a vertex: few viewers read more
+SKIN = {'baseColorFactor': [0.55, 0.75, 0.95, 1.0], 'metallicFactor': 0.0, 'roughnessFactor': 0.7}
 
 
 class _Writer:
-    """Collects arrays into one buffer, and what describes them."""
+    """Arrays in one buffer, with their views and accessors."""
 
     def __init__(self):
         self.views, self.accessors, self._chunks, self._size = [], [], [], 0
 
-    def add(self, array: np.ndarray, target: int | None = None, bounds: bool = False) -> int:
-        """The accessor's number of an array (N, ...)."""
+    def add(
+        self, array: Shaped[np.ndarray, 'N ...'], target: int | None = None, bounds: bool = False
+    ) -> int:
+        """Adds an array; returns its accessor's number."""
         data = np.ascontiguousarray(array).tobytes()
         view = {'buffer': 0, 'byteOffset': self._size, 'byteLength': len(data)}
         self.views.append(view | ({'target': target} if target else {}))
@@ -57,7 +54,7 @@ class _Writer:
         document = {
             'asset': {'version': '2.0', 'generator': 'tokenhmr_jax'},
             'scene': 0,
-            'materials': [_SKIN],
+            'materials': [{'pbrMetallicRoughness': SKIN}],
             'buffers': [{'byteLength': self._size}],
             'bufferViews': self.views,
             'accessors': self.accessors,
@@ -73,40 +70,28 @@ class _Writer:
         ])  # fmt: skip
 
 
-def static_mesh(vertices: np.ndarray, faces: np.ndarray) -> bytes:
-    """A mesh: vertices (V, 3) metres, y up, and faces (F, 3)."""
-    writer = _Writer()
-    primitive = _primitive(writer, vertices, faces, {})
-    nodes = [{'name': 'body', 'mesh': 0}]
-    return writer.glb({
-        'scenes': [{'nodes': [0]}],
-        'nodes': nodes,
-        'meshes': [{'primitives': [primitive]}],
-    })  # fmt: skip
-
-
 def skinned_animation(
-    vertices: np.ndarray,
-    faces: np.ndarray,
-    weights: np.ndarray,
-    joints: np.ndarray,
-    rotations: np.ndarray,
-    root: np.ndarray,
-    times: np.ndarray,
+    vertices: Float[np.ndarray, 'V 3'],
+    faces: Int[np.ndarray, 'F 3'],
+    weights: Float[np.ndarray, 'V 24'],
+    joints: Float[np.ndarray, '24 3'],
+    rotations: Float[np.ndarray, 'T 24 3 3'],
+    root: Float[np.ndarray, 'T 3'],
+    times: Float[np.ndarray, ' T'],
 ) -> bytes:
-    """A body at rest, bound to SMPL's skeleton, and its motion.
+    """The file of a body at rest, bound to SMPL's skeleton, and its motion.
 
-    The joints move as SMPL's do. The skin lacks SMPL's pose correctives, which glTF cannot say, and
-    follows the four joints of each vertex that matter most.
+    The joints move as SMPL's do. The skin lacks SMPL's pose correctives, for which glTF has no
+    words, and each vertex follows its four heaviest joints.
 
     Args:
-      vertices: (V, 3) of the rest pose, metres, y up.
-      faces: (F, 3).
-      weights: (V, 24) skinning weights.
-      joints: (24, 3) of the rest pose.
-      rotations: (T, 24, 3, 3) of each joint relative to its parent; the root's into glTF's axes.
-      root: (T, 3) where the root joint is, metres, glTF's axes.
-      times: (T,) seconds, from 0.
+      vertices: of the rest pose, metres, y up.
+      faces: counter-clockwise seen from outside.
+      weights: of skinning.
+      joints: of the rest pose, metres, y up.
+      rotations: of each joint relative to its parent; the root's into glTF's axes.
+      root: position of the root joint, metres, glTF's axes.
+      times: seconds, from 0.
     """
     writer = _Writer()
     strongest = np.argsort(-weights, axis=1, kind='stable')[:, :_INFLUENCES]
@@ -147,7 +132,7 @@ def _primitive(writer, vertices, faces, attributes) -> dict:
 
 
 def _skeleton(joints) -> list[dict]:
-    """A node for each joint, at its place relative to its parent."""
+    """A node for each joint, placed relative to its parent."""
     nodes = []
     for joint, parent in enumerate(skeleton.PARENTS):
         place = joints[joint] - joints[parent] if joint else joints[0]
@@ -160,7 +145,7 @@ def _skeleton(joints) -> list[dict]:
 def _motion(writer, rotations, root, times) -> dict:
     quaternions = Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_quat()  # x, y, z, w
     quaternions = quaternions.reshape(*rotations.shape[:2], 4)
-    # Between two frames a viewer takes the short way only where the signs agree.
+    # Viewers interpolate along the short way only where signs agree.
     turned = np.sum(quaternions[1:] * quaternions[:-1], axis=-1) < 0
     sign = np.where(np.cumsum(turned, axis=0) % 2, -1.0, 1.0)
     quaternions[1:] *= sign[..., None]

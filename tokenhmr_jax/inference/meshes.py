@@ -1,41 +1,33 @@
-"""A posed body as a mesh file: OBJ, PLY or GLB. Metres, y up, z towards the viewer."""
+"""Mesh files of posed bodies: OBJ, PLY or GLB. Metres, y up, z towards the viewer."""
 
+import os
 import pathlib
 
 import numpy as np
+import trimesh
+from jaxtyping import Float, Int
 
+from tokenhmr_jax import cli
 from tokenhmr_jax.inference import gltf
 
 FORMATS = ('obj', 'ply', 'glb')
 
 
-def write_mesh(path: pathlib.Path, vertices: np.ndarray, faces: np.ndarray) -> None:
-    """Write a mesh in the format of the path's suffix.
+def write_mesh(
+    path: str | os.PathLike, vertices: Float[np.ndarray, 'V 3'], faces: Int[np.ndarray, 'F 3']
+) -> None:
+    """Writes a mesh in the format of the path's suffix.
 
     Args:
       path: NAME.obj, .ply or .glb.
-      vertices: (V, 3) metres, in the camera's axes (y down, z forward).
-      faces: (F, 3), counter-clockwise seen from outside.
+      vertices: metres, in the camera's axes (y down, z forward).
+      faces: counter-clockwise seen from outside.
     """
-    vertices = vertices @ gltf.TO_Y_UP
-    content = {'.obj': _obj, '.ply': _ply, '.glb': gltf.static_mesh}[path.suffix](vertices, faces)
-    path.write_bytes(content)
-
-
-def _obj(vertices, faces) -> bytes:
-    lines = [f'v {x:.6f} {y:.6f} {z:.6f}' for x, y, z in vertices]
-    lines += [f'f {a} {b} {c}' for a, b, c in faces + 1]
-    return ('\n'.join(lines) + '\n').encode()
-
-
-def _ply(vertices, faces) -> bytes:
-    header = (
-        'ply\nformat binary_little_endian 1.0\n'
-        f'element vertex {len(vertices)}\n'
-        'property float x\nproperty float y\nproperty float z\n'
-        f'element face {len(faces)}\n'
-        'property list uchar int vertex_indices\nend_header\n'
-    )
-    rows = np.empty(len(faces), [('count', 'u1'), ('corners', '<i4', 3)])
-    rows['count'], rows['corners'] = 3, faces
-    return header.encode() + vertices.astype('<f4').tobytes() + rows.tobytes()
+    suffix = pathlib.PurePath(path).suffix
+    # Unprocessed: vertices keep their number and order.
+    mesh = trimesh.Trimesh(vertices @ gltf.TO_Y_UP, faces, process=False)
+    if suffix == '.glb':
+        material = trimesh.visual.material.PBRMaterial(**gltf.SKIN)
+        mesh.visual = trimesh.visual.TextureVisuals(material=material)
+    with cli.whole_file(path) as partial, partial.open('wb') as file:
+        mesh.export(file, file_type=suffix[1:])

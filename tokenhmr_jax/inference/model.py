@@ -1,11 +1,12 @@
-"""Models to predict with, from a checkpoint alone: `tokenhmr_jax.load` and `load_tokenizer`."""
+"""Models of checkpoints, ready to predict: `tokenhmr_jax.load` and `load_tokenizer`."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
+from jaxtyping import Float, Int, UInt8
+from numpy.typing import ArrayLike
 
 from tokenhmr_jax.body import camera, smpl
 from tokenhmr_jax.data import crops
@@ -20,13 +21,13 @@ def load(path: str, step: str = 'best') -> 'Model':
     """The regressor of a run, or of converted weights, on the first device.
 
     Args:
-      path: the workdir, here or gs://...
+      path: the workdir, local or gs://...
       step: 'best', 'last', or its number.
 
     Raises:
-      FileNotFoundError: if there is no checkpoint, or not its body model.
-      ValueError: if it is not a regressor's, has no such step, lacks a setting, or its body is
-        another than it was trained with.
+      FileNotFoundError: for a missing checkpoint or body model.
+      ValueError: for a checkpoint of another kind, a missing step or setting, or a body model
+        other than the one of training.
     """
     run = open_run(path, step, kind='regressor')
     return Model(run.name, run.config, run.task, run.params, run.state, run.body)
@@ -42,12 +43,11 @@ def load_tokenizer(path: str, step: str = 'best') -> PoseTokenizer:
 
 
 class Model:
-    """A regressor to predict with.
+    """A trained regressor and its body model.
 
-    name: where it is from.
-    config: the one that it was trained with.
+    name: the checkpoint's.
+    config: of its training.
     params, state: its weights.
-    body: its body model.
     """
 
     def __init__(
@@ -64,26 +64,26 @@ class Model:
         self._bodies = jax.jit(task.bodies)
 
     @property
-    def faces(self) -> np.ndarray:
-        """(F, 3) vertex indices of the body's triangles."""
+    def faces(self) -> Int[np.ndarray, 'F 3']:
+        """Vertex indices of the body's triangles."""
         return np.asarray(self.body.faces)
 
     def predict(
         self,
         images: np.ndarray | Sequence[np.ndarray],
-        boxes: np.ndarray,
+        boxes: ArrayLike,
         focal_length: float | Sequence[float] | None = None,
     ) -> ImagePrediction:
         """The bodies of the persons in boxes. Each number of boxes is compiled once.
 
         Args:
-          images: (H, W, 3) uint8, RGB, of all boxes; or one for each box.
+          images: (H, W, 3) uint8, RGB; one of all boxes, or one per box.
           boxes: (N, 4) pixels: left, top, right, bottom.
-          focal_length: of the image's camera in pixels, one or N; TokenHMR's guess by default, 19.5
+          focal_length: of the image's camera in pixels, one or N; by default TokenHMR's, 19.5
             times the image's larger side.
 
         Raises:
-          ValueError: if these are not of these shapes and types, or a box has no area.
+          ValueError: for another shape or type, or a box without area.
         """
         boxes = _check_boxes(boxes)
         images = _one_per_box(images, len(boxes))
@@ -118,21 +118,27 @@ class Model:
             residual_token_probs=output.token_probs,
         )
 
-    def predict_crops(self, images: np.ndarray) -> RegressorOutput:
-        """The bodies in square crops (B, S, S, 3), RGB of 0 to 255, of the config's crop size."""
+    def predict_crops(self, images: UInt8[np.ndarray, 'B H W 3']) -> RegressorOutput:
+        """The bodies in square crops, RGB, of the config's crop size.
+
+        Raises:
+          ValueError: for crops of another size.
+        """
         size = self.config.data.crop_size
         if images.shape[1:] != (size, size, 3):
             raise ValueError(f'crops of shape {images.shape}: expected (B, {size}, {size}, 3)')
         return jax.device_get(self._bodies(self.params, self.state, self.body, images))
 
-    def _squares(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Centres (N, 2) and sides (N,) of the squares that the network sees, float32 pixels."""
+    def _squares(
+        self, boxes: Float[np.ndarray, 'N 4']
+    ) -> tuple[Float[np.ndarray, 'N 2'], Float[np.ndarray, ' N']]:
+        """Centres and sides of the squares that the network sees, pixels."""
         aspect = self.config.data.eval_box_aspect
         sides = [crops.grow_box(size, aspect).max() for size in boxes[:, 2:] - boxes[:, :2]]
         return (boxes[:, :2] + boxes[:, 2:]) / 2, np.array(sides, np.float32)
 
 
-def _check_boxes(boxes: Any) -> np.ndarray:
+def _check_boxes(boxes) -> np.ndarray:
     boxes = np.asarray(boxes, np.float32)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
         raise ValueError(f'boxes of shape {boxes.shape}: expected (N, 4), N at least 1')
@@ -145,7 +151,7 @@ def _check_boxes(boxes: Any) -> np.ndarray:
     return boxes
 
 
-def _one_per_box(images: Any, count: int) -> list[np.ndarray]:
+def _one_per_box(images, count: int) -> list[np.ndarray]:
     if isinstance(images, np.ndarray) and images.ndim == 3:
         images = [images] * count
     if len(images) != count:

@@ -1,7 +1,10 @@
-"""Bodies over the picture they were seen in, and beside it from the side and from above."""
+"""Bodies drawn over their picture, and beside it from the side and from above."""
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from jaxtyping import Float, Int, UInt8
 
 from tokenhmr_jax.drawing import draw, render
 from tokenhmr_jax.inference import gltf
@@ -9,7 +12,7 @@ from tokenhmr_jax.inference import gltf
 _LONGEST = 960  # pixels of the drawn picture
 _OPACITY = 0.75
 _MARGIN = 0.25  # metres around the bodies in the other views
-# Of persons, one after the other, RGB.
+# RGB of one person after the other.
 COLORS = (
     (0.55, 0.75, 0.95), (0.95, 0.65, 0.45), (0.60, 0.85, 0.55), (0.90, 0.60, 0.80),
     (0.95, 0.85, 0.45), (0.65, 0.60, 0.90),
@@ -17,23 +20,23 @@ COLORS = (
 
 
 def overlay_sheet(
-    image: np.ndarray,
-    vertices: np.ndarray,
-    faces: np.ndarray,
-    track_ids: np.ndarray,
+    image: UInt8[np.ndarray, 'H W 3'],
+    vertices: Float[np.ndarray, 'N V 3'],
+    faces: Int[np.ndarray, 'F 3'],
+    track_ids: Sequence[int] | Int[np.ndarray, ' N'],
     focal_length: float,
-    principal_point: np.ndarray,
-    around: np.ndarray | None = None,
-) -> np.ndarray:
+    principal_point: Float[np.ndarray, ' 2'],
+    around: Float[np.ndarray, 'M 3'] | None = None,
+) -> UInt8[np.ndarray, 'h w 3']:
     """The picture with the bodies; on its right they are seen from their left side and from above.
 
     Args:
-      image: (H, W, 3) uint8, RGB.
-      vertices: (N, V, 3) metres, in the image's camera; N may be 0.
-      faces: (F, 3).
-      track_ids: (N,) that choose the colours.
-      focal_length, principal_point: of the image's camera, px.
-      around: (M, 3) metres, in the image's camera: what the other views frame; else the bodies.
+      image: RGB.
+      vertices: metres, in the image's camera; N may be 0.
+      faces: counter-clockwise seen from outside.
+      track_ids: of the N bodies; they choose the colours.
+      focal_length, principal_point: of the image's camera, pixels.
+      around: points that the other views frame, metres, in the image's camera; else the bodies.
     """
     scale = min(_LONGEST / max(image.shape[:2]), 1.0)
     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -44,7 +47,7 @@ def overlay_sheet(
         colors = np.repeat([COLORS[t % len(COLORS)] for t in track_ids], count, axis=0)
         faces = np.concatenate([faces + i * count for i in range(len(vertices))])
         points = vertices.reshape(-1, 3)
-        # Where pictures are drawn, the first pixel's middle is at 0.
+        # The renderer's origin is the first pixel's centre.
         x, y = scale * principal_point - 0.5
         focal = scale * focal_length
         drawn, _ = render.render(

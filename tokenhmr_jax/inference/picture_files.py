@@ -1,4 +1,4 @@
-"""Picture files of any kind as RGB pixels the right way up, and what they tell of their camera."""
+"""Picture files as upright RGB pixels, with the focal length of their EXIF data."""
 
 import math
 import os
@@ -6,6 +6,7 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
@@ -14,20 +15,20 @@ _MM_PER_UNIT = {2: 25.4, 3: 10.0}  # EXIF's FocalPlaneResolutionUnit: inch, cent
 
 
 class Picture(NamedTuple):
-    """image: (H, W, 3) uint8, RGB. focal_length: pixels, as EXIF tells it, or None."""
+    """An RGB image, and the focal length of its EXIF data in pixels, or None."""
 
-    image: np.ndarray
+    image: UInt8[np.ndarray, 'H W 3']
     focal_length: float | None
 
 
 def read_picture(path: str | os.PathLike) -> Picture:
-    """Read a picture: 8 or 16 bits, grey, palette or colours; turned as EXIF says.
+    """Reads a picture of 8 or 16 bits, in grey, palette or colours, turned upright by EXIF.
 
     Transparent pixels are laid over white.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if it is truncated, or not a picture.
+      FileNotFoundError: for a missing file.
+      ValueError: for a truncated file, or one that is not a picture.
     """
     if not pathlib.Path(path).is_file():
         raise FileNotFoundError(f'{path}: no such file; expected a picture')
@@ -35,7 +36,7 @@ def read_picture(path: str | os.PathLike) -> Picture:
         with Image.open(path) as file:
             focal_length = _focal_length(file)
             image = _pixels(ImageOps.exif_transpose(file))
-    except Exception as error:  # Pillow's plugins each have their own for a broken file
+    except Exception as error:  # each of Pillow's plugins has its own errors
         raise ValueError(f'{path}: not a readable picture ({error})') from error
     return Picture(image, focal_length)
 
@@ -52,7 +53,7 @@ def _pixels(picture: Image.Image) -> np.ndarray:
 
 
 def _focal_length(picture: Image.Image) -> float | None:
-    """Pixels: from the equivalent on 35 mm film, by the diagonals, or the sensor's resolution."""
+    """Pixels, from the 35 mm equivalent by the diagonals, else from the sensor's resolution."""
     tags = picture.getexif().get_ifd(ExifTags.IFD.Exif)
     equivalent = _number(tags.get(ExifTags.Base.FocalLengthIn35mmFilm))
     if equivalent:
@@ -60,7 +61,7 @@ def _focal_length(picture: Image.Image) -> float | None:
     focal = _number(tags.get(ExifTags.Base.FocalLength))
     resolution = _number(tags.get(ExifTags.Base.FocalPlaneXResolution))
     unit = _MM_PER_UNIT.get(tags.get(ExifTags.Base.FocalPlaneResolutionUnit, 2))
-    # The resolution is that of the picture as it was taken: of one that was scaled since, wrong.
+    # The sensor's resolution is wrong for a picture scaled since it was taken.
     taken = _number(tags.get(ExifTags.Base.ExifImageWidth))
     if focal and resolution and unit and taken == picture.size[0]:
         return focal * resolution / unit
@@ -68,7 +69,7 @@ def _focal_length(picture: Image.Image) -> float | None:
 
 
 def _number(value) -> float | None:
-    """A positive, finite number, or None: cameras write zeros where they do not know."""
+    """A positive, finite number, or None: cameras write zeros for unknown values."""
     try:
         number = float(value)
     except (TypeError, ValueError, ZeroDivisionError):

@@ -1,28 +1,31 @@
-"""The pose tokenizer in use: encode a pose, change its tokens, decode them."""
+"""A trained pose tokenizer: encodes poses, edits their tokens, decodes them."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 
 from tokenhmr_jax.body import rotations, skeleton, smpl
 from tokenhmr_jax.models import quantizer
 from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
-from tokenhmr_jax.types import BodyOutput, PoseTokens
+from tokenhmr_jax.types import Array, BodyOutput, PoseTokens
 
 
 class PoseTokenizer:
-    """Stage 1: poses as tokens, and tokens as poses.
+    """The tokenizer of stage 1, its weights and codebook, and a body model to show poses.
 
-    model: the network.
-    params: its parameters.
-    codes: (K, C) codebook.
-    body: to show poses with.
+    Poses are rotations of joints 1 to 21 relative to their parents.
     """
 
-    def __init__(self, model: Tokenizer, params: dict, codes: jax.Array, body: smpl.BodyModel):
+    def __init__(
+        self, model: Tokenizer, params: dict, codes: Float[Array, 'K C'], body: smpl.BodyModel
+    ):
         self.model, self.params, self.codes, self.body = model, params, codes, body
 
-        # Products in full float32, which accelerators would round.
+        # Accelerators would round products of float32.
         @jax.default_matmul_precision('highest')
         def encode(params, codes, body_pose):
             latents = model.apply({'params': params}, body_pose, method='encode')
@@ -36,11 +39,11 @@ class PoseTokenizer:
         self._encode, self._decode = jax.jit(encode), jax.jit(decode)
         self._pose_body = jax.jit(smpl.pose_body)
 
-    def encode(self, body_pose: np.ndarray) -> PoseTokens:
-        """The pose tokens of rotations (N, 21, 3, 3) of joints 1 to 21, relative to their parents.
+    def encode(self, body_pose: ArrayLike) -> PoseTokens:
+        """The pose tokens of rotation matrices (N, 21, 3, 3).
 
         Raises:
-          ValueError: if they are not of that shape.
+          ValueError: for another shape.
         """
         shape = (skeleton.NUM_BODY_JOINTS, 3, 3)
         if np.ndim(body_pose) != 4 or np.shape(body_pose)[1:] != shape:
@@ -50,19 +53,19 @@ class PoseTokenizer:
             )
         return PoseTokens(np.asarray(self._encode(self.params, self.codes, jnp.asarray(body_pose))))
 
-    def decode(self, tokens: PoseTokens) -> np.ndarray:
-        """The rotations (N, 21, 3, 3) of pose tokens.
+    def decode(self, tokens: Any) -> Float[np.ndarray, 'N 21 3 3']:
+        """The poses of `PoseTokens`.
 
         Raises:
-          ValueError: if these are no pose tokens, or not of this codebook.
+          ValueError: for anything but pose tokens of this codebook.
         """
         return np.asarray(self._decode(self.params, self._codes_of(tokens)))
 
     def swap(self, tokens: PoseTokens, position: int, code: int) -> PoseTokens:
-        """The same tokens but one: `code` at `position` of each pose.
+        """The tokens with `code` at `position` of each pose.
 
         Raises:
-          ValueError: as in `decode`, or if there is no such position or code.
+          ValueError: as in `decode`, or for a position or code out of range.
         """
         indices = np.array(self._check(tokens))
         for name, value, size in (
@@ -74,11 +77,13 @@ class PoseTokenizer:
         indices[:, position] = code
         return PoseTokens(indices)
 
-    def interpolate(self, start: PoseTokens, end: PoseTokens, steps: int) -> np.ndarray:
-        """Rotations (steps, N, 21, 3, 3) decoded on the straight way between two poses' codes.
+    def interpolate(
+        self, start: PoseTokens, end: PoseTokens, steps: int
+    ) -> Float[np.ndarray, '{steps} N 21 3 3']:
+        """Poses decoded along the straight line between the codes of two.
 
         Raises:
-          ValueError: as in `decode`, or if the two are not as many.
+          ValueError: as in `decode`, or for different numbers of poses.
         """
         first, last = self._codes_of(start), self._codes_of(end)
         if first.shape != last.shape:
@@ -88,11 +93,13 @@ class PoseTokenizer:
         decoded = self._decode(self.params, codes.reshape(-1, *first.shape[1:]))
         return np.asarray(decoded).reshape(steps, len(first), *decoded.shape[1:])
 
-    def nearest_codes(self, code: int, count: int = 5) -> tuple[np.ndarray, np.ndarray]:
-        """The `count` other codes nearest to one: their indices, and their distances to it.
+    def nearest_codes(
+        self, code: int, count: int = 5
+    ) -> tuple[Int[np.ndarray, ' M'], Float[np.ndarray, ' M']]:
+        """Indices of the `count` codes nearest to one, and their distances to it.
 
         Raises:
-          ValueError: if there is no such code, or there are not as many others.
+          ValueError: for a code out of range, or more codes than there are.
         """
         total = len(self.codes)
         if not 0 <= code < total or not 0 < count < total:
@@ -105,15 +112,14 @@ class PoseTokenizer:
         order = np.argsort(distance, kind='stable')[:count]
         return order, distance[order]
 
-    def bodies(self, body_pose: np.ndarray) -> BodyOutput:
-        """Bodies of mean shape, root at rest, in poses (N, 21, 3, 3): SMPL's axes, y up."""
+    def bodies(self, body_pose: Float[Array, 'N 21 3 3']) -> BodyOutput:
+        """Bodies of mean shape in poses, root at rest: SMPL's axes, y up."""
         return jax.device_get(self._pose_body(self.body, jnp.asarray(body_pose)))
 
-    def _codes_of(self, tokens: PoseTokens) -> jax.Array:
-        """(N, T, C)."""
+    def _codes_of(self, tokens: Any) -> Float[Array, 'N T C']:
         return self.codes[self._check(tokens)]
 
-    def _check(self, tokens: PoseTokens) -> np.ndarray:
+    def _check(self, tokens: Any) -> Int[np.ndarray, 'N T']:
         if not isinstance(tokens, PoseTokens):
             raise ValueError(
                 f'a {type(tokens).__name__} is not pose tokens: expected PoseTokens, as encode '

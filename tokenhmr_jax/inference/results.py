@@ -1,22 +1,22 @@
-"""The files of a result.
+"""Files of a result.
 
     RESULT/
-      result.json           what was asked and done: input, model, camera, frames that failed
-      frames/NAME.npz       the persons of a frame, one row each
+      result.json           request, cameras, failed frames, tracks, seconds
+      frames/NAME.npz       persons of a frame, one row each
       meshes/NAME_ROW.glb   (.obj, .ply) of images: the body where the camera sees it, axes as below
-      overlays/NAME.jpg     the bodies over the image, and from the side and from above
+      overlays/NAME.jpg     bodies over the image, and from the side and from above
       tracks/ID.npz         of a video: a person through time, smoothed; ID.glb, ID.bvh: animated
       overlay.webm          of a video; browsers play it
 
-NAME is the picture's file name without suffix; of pictures whose names are equal, with it, and with
-the folders that tell them apart. In a video it is the frame's number.
+NAME is the picture's file name without suffix. Pictures of equal names keep the suffix, and the
+folders that tell them apart. In a video NAME is the frame's number.
 
-`frames/NAME.npz`, N persons; a frame without persons has boxes, scores and track_ids of no rows,
-and no arrays of persons beyond these:
+`frames/NAME.npz`, N persons. A frame without persons has boxes, scores and track_ids of no rows,
+and no other arrays of persons:
 
     boxes            (N, 4) left, top, right, bottom, px
-    scores           (N,) of the detector, 1 where the boxes were given
-    track_ids        (N,) the same person in all frames of a video; in images the row
+    scores           (N,) of the detector; 1 by default for given boxes
+    track_ids        (N,) of the person, through all frames of a video; in images the row
     global_orient    (N, 3, 3) rotation from the body's axes (y up, facing z, its left is x) to the
                      camera's
     body_pose        (N, 23, 3, 3) rotations of SMPL's joints 1 to 23 relative to their parents
@@ -26,49 +26,52 @@ and no arrays of persons beyond these:
     keypoints2d      (N, 44, 2) px of the image
     translation      (N, 3) metres: the body's origin in the image's camera. SMPL's `transl`
     focal_length     (N,) px, and principal_point (N, 2) px: the image's camera
-    camera_source    where the focal length is from
-    crop_camera      (N, 3) weak-perspective (s, tx, ty) of the crop, what the network predicts
+    camera_source    source of the focal length
+    crop_camera      (N, 3) weak-perspective (s, tx, ty) of the crop, the network's output
     crop_translation (N, 3) metres, the body's origin in the *crop's* camera: not the image's
     crop_center      (N, 2) px, and crop_side (N,) px: the square that the network saw
     residual_tokens  (N, T) int32 the likeliest code of each residual token, and
     residual_token_confidence (N, T) its probability; absent for a head without tokens
-    residual_token_probs (N, T, K) float16 of all codes, where asked for
+    residual_token_probs (N, T, K) float16 of all codes, with --all_probs
     image_size       (2,) width and height, px
     index            () of the frame; time () seconds, NaN for images
 
 **Frames and units.** The camera is OpenCV's: x right, y down, z forward, metres, its centre at the
-origin. `joints + translation` is where the image's camera has the joints, and
-`focal_length * xy / z + principal_point` their pixels, where the first pixel spans 0 to 1. The
-distance is as good as the focal length: with the documented default, 5000 / 256 times the image's
-larger side, persons are several times too far away, and cover the right pixels all the same.
-Meshes and animations are turned to y up, z towards the viewer, as glTF wants: (x, -y, -z).
+origin. `joints + translation` are joints in the image's camera, `focal_length * xy / z +
+principal_point` their pixels; the first pixel spans 0 to 1. The distance is as good as the focal
+length: with the default, 5000 / 256 times the image's larger side, persons cover the right pixels
+but are several times too far away. Meshes and animations are turned to glTF's axes, y up, z towards
+the viewer: (x, -y, -z).
 
-**global_orient off-centre.** The network sees a crop as if its camera looked straight at it. Crop
-and image camera have parallel axes, so `global_orient` holds for both as it stands. But someone at
-the image's edge is seen from the side by atan(offset / focal length), and their crop looks, but for
-a slight stretch, like that of someone straight ahead who is turned by as much: by that angle the
-crop leaves open what `global_orient` is. With a long focal length it is small.
+**global_orient off-centre.** The network sees each crop as if a camera looked straight at it. The
+axes of the crop's and the image's camera are parallel, so `global_orient` holds for both. But the
+image's camera sees a person at its edge from the side, by the angle atan(offset / focal length).
+Their crop looks, up to a slight stretch, like one of a person straight ahead who is turned by this
+angle. By so much `global_orient` is ambiguous; for a long focal length the angle is small.
 
-`tracks/ID.npz`, T frames of one person: T rows of `TRACKED` fields as above, `index` and `time`
-(T,), and `fps`; rotations and translation are smoothed, betas are one for all.
+`tracks/ID.npz`, T frames of one person: T rows of the `TRACKED` fields above, `index` and `time`
+(T,), and `fps`. Rotations and translation are smoothed, betas are constant.
 
-    camera_joints    (T, 24, 3) metres, in the image's camera, smoothed, and
-    raw_camera_joints  as they were before
+    camera_joints    (T, 24, 3) metres, in the image's camera, smoothed
+    raw_camera_joints  the same before smoothing
 """
 
 import json
+import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from tokenhmr_jax import cli
 from tokenhmr_jax.types import ImagePrediction
 
 _ARRAYS = (
     'joints', 'keypoints3d', 'keypoints2d', 'crop_camera', 'crop_translation', 'crop_center',
     'crop_side', 'translation', 'focal_length', 'principal_point',
 )  # fmt: skip
-# Of a row of `frames`, what a track keeps.
+# Fields of a person in a frame that a track keeps.
 TRACKED = (
     'boxes', 'scores', 'global_orient', 'body_pose', 'betas', 'translation', 'focal_length',
     'principal_point',
@@ -76,7 +79,7 @@ TRACKED = (
 
 
 def person_arrays(prediction: ImagePrediction, all_probs: bool = False) -> dict[str, np.ndarray]:
-    """The arrays, by the schema's names, of persons (N, ...)."""
+    """The arrays of N persons, by the schema's names."""
     params = prediction.params
     arrays = {name: np.asarray(getattr(prediction, name)) for name in _ARRAYS}
     arrays |= {
@@ -93,35 +96,32 @@ def person_arrays(prediction: ImagePrediction, all_probs: bool = False) -> dict[
     return arrays
 
 
-def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an .npz file whole or not at all."""
-    partial = path.with_name(f'{path.name}.partial')
-    with partial.open('wb') as file:
+def write_arrays(path: str | os.PathLike, arrays: Mapping[str, ArrayLike]) -> None:
+    """Writes an .npz file."""
+    with cli.whole_file(path) as partial, partial.open('wb') as file:
         np.savez_compressed(file, **arrays)
-    partial.rename(path)
 
 
-def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The arrays of a file of `write_arrays`."""
+def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file."""
     with np.load(path, allow_pickle=False) as content:
         return {name: content[name] for name in content.files}
 
 
-def write_json(path: pathlib.Path, content: dict) -> None:
-    """Write result.json whole or not at all."""
-    partial = path.with_name(f'{path.name}.partial')
-    partial.write_text(json.dumps(content, indent=1) + '\n')
-    partial.rename(path)
+def write_json(path: str | os.PathLike, content: dict) -> None:
+    """Writes result.json."""
+    with cli.whole_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=1) + '\n')
 
 
-def read_json(path: pathlib.Path) -> dict:
-    """The content of a file of `write_json`.
+def read_json(path: str | os.PathLike) -> dict:
+    """The content of result.json.
 
     Raises:
-      ValueError: if it is something else.
+      ValueError: for a file of something else.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(pathlib.Path(path).read_text())
     except ValueError:
         content = None
     if not (isinstance(content, dict) and isinstance(content.get('request'), dict)):
@@ -129,10 +129,16 @@ def read_json(path: pathlib.Path) -> dict:
     return content
 
 
-def read_tracks(paths: Iterable[pathlib.Path]) -> dict[int, dict[str, np.ndarray]]:
-    """The persons of a video's frames, each through time: id to arrays (T, ...), in order."""
+def frame_paths(folder: str | os.PathLike) -> list[pathlib.Path]:
+    """The files of a result's frames, in order, without half-written ones of a killed run."""
+    frames = pathlib.Path(folder) / 'frames'
+    return sorted(set(frames.glob('*.npz')) - set(frames.glob('.*.partial.npz')))
+
+
+def read_tracks(folder: str | os.PathLike) -> dict[int, dict[str, np.ndarray]]:
+    """The persons of a video's result through time: id to arrays of T rows, in order of frames."""
     rows: dict[int, list[dict]] = {}
-    for path in paths:
+    for path in frame_paths(folder):
         frame = read_arrays(path)
         for row, track in enumerate(frame['track_ids']):
             person = {name: frame[name][row] for name in TRACKED}

@@ -1,7 +1,8 @@
-"""What to predict on: an image, a folder, a glob or a video, as a stream of frames."""
+"""Streams of frames from an image, a folder, a glob or a video."""
 
 import collections
 import glob
+import os
 import pathlib
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
 from tokenhmr_jax.inference import picture_files
 
@@ -17,24 +19,26 @@ _END = object()
 
 
 class Frame(NamedTuple):
-    """name: what its files are called. index: its place in the source.
+    """One image of a source.
 
-    image: (H, W, 3) uint8, RGB; None if it was skipped, or cannot be read: then `error` says why.
-    focal_length: pixels, as the file tells it, or None.
+    name: of its files in a result.
+    index: its position in the source.
+    image: RGB; None if it was skipped, or cannot be read: then `error` says why.
+    focal_length: of the file's EXIF data, pixels, or None.
     """
 
     name: str
     index: int
-    image: np.ndarray | None
+    image: UInt8[np.ndarray, 'H W 3'] | None
     focal_length: float | None = None
     error: str | None = None
 
 
 class Images:
-    """Picture files, in the order of their names. A file that cannot be read is a frame too.
+    """Picture files, in the order of their names. Unreadable files are frames with an error.
 
     Raises:
-      ValueError: if no names tell them apart.
+      ValueError: for files that no name tells apart.
     """
 
     fps = None
@@ -51,7 +55,7 @@ class Images:
         return len(self._paths)
 
     def frames(self, skip: Callable[[str], bool]) -> Iterator[Frame]:
-        """All frames; those whose name is to be skipped are not decoded."""
+        """All frames; those whose name is skipped are not decoded."""
         for index, (name, path) in enumerate(zip(self._names, self._paths, strict=True)):
             if skip(name):
                 yield Frame(name, index, None)
@@ -64,10 +68,10 @@ class Images:
                 yield Frame(name, index, picture.image, picture.focal_length)
 
     def called(self, name: str) -> list[str]:
-        """The names of the frames that someone may mean by `name`: one, if it is clear.
+        """The names of the frames that `name` may stand for: one, unless it is ambiguous.
 
-        It is a file's name, with or without the suffix, or its number without leading zeros. Any
-        number of the folders it lies in stand before it.
+        `name` is a file's name, with or without its suffix, or its number without leading zeros.
+        Any of the file's folders may precede it.
         """
         wanted = pathlib.PurePath(name)
         for spelling in _spellings(wanted.name):
@@ -79,13 +83,13 @@ class Images:
 
 
 class Video:
-    """A video's frames; `fps` of them in a second.
+    """The frames of a video, `fps` per second.
 
     Raises:
-      ValueError: if it cannot be opened.
+      ValueError: for a file that cannot be opened.
     """
 
-    def __init__(self, path: pathlib.Path):
+    def __init__(self, path: str | os.PathLike):
         self._path = path
         capture = self._open()
         self.fps = capture.get(cv2.CAP_PROP_FPS) or 30.0
@@ -93,13 +97,13 @@ class Video:
         capture.release()
 
     def __len__(self) -> int:
-        """As the file tells it: a video that breaks off has fewer."""
+        """The count in the file's header; a truncated video has fewer."""
         return self._count
 
     def frames(self, skip: Callable[[str], bool]) -> Iterator[Frame]:
-        """All frames; those whose name is to be skipped are not converted.
+        """All frames; those whose name is skipped are not converted.
 
-        A video that breaks off ends with a frame that says so.
+        A truncated video ends with a frame that holds the error.
         """
         capture, index = self._open(), 0
         while capture.grab():
@@ -118,7 +122,7 @@ class Video:
             yield Frame('end', index, None, error=error)
 
     def called(self, name: str) -> list[str]:
-        """As of `Images`; a frame is called by its number, with leading zeros and suffix or not."""
+        """As in `Images`; `name` is the frame's number, leading zeros and suffix optional."""
         number = _spellings(pathlib.PurePath(name).name)[-1]
         return [f'{int(number):06d}'] if number.isdecimal() else []
 
@@ -130,10 +134,7 @@ class Video:
 
 
 def _names(paths: list[pathlib.Path]) -> list[str]:
-    """What frames are called: files' names without the suffix.
-
-    Of equal ones the suffix stays, and as many folders as tell them apart.
-    """
+    """Files' names without suffix; equal ones keep it, and the folders that tell them apart."""
     names = [path.stem for path in paths]
     parts = [path.absolute().parts[1:] for path in paths]
     for depth in range(1, max(map(len, parts)) + 1):
@@ -151,7 +152,7 @@ def _names(paths: list[pathlib.Path]) -> list[str]:
 
 
 def _spellings(name: str) -> tuple[str, str, str]:
-    """000139.jpg as 000139.jpg, 000139 and 139."""
+    """For example 000139.jpg, 000139 and 139."""
     suffix = pathlib.PurePath(name).suffix
     stem = name.removesuffix(suffix) if suffix.lower() in picture_files.SUFFIXES else name
     return name, stem, _number(stem)
@@ -162,17 +163,17 @@ def _number(stem: str) -> str:
 
 
 def _lies_in(path: pathlib.Path, folder: pathlib.PurePath) -> bool:
-    """Whether a folder, given by its path or the last parts of it, is that of a file."""
+    """Whether a file's folder ends in the parts of `folder`."""
     count = len(folder.parts)
     return not count or path.absolute().parent.parts[-count:] == folder.parts
 
 
-def open_source(path: str) -> Images | Video:
-    """Open an image, a folder of images, a glob of them, or a video.
+def open_source(path: str | os.PathLike) -> Images | Video:
+    """Opens an image, a folder of images, a glob of images, or a video.
 
     Raises:
-      FileNotFoundError: if there is nothing.
-      ValueError: if it is neither, or a video that cannot be opened.
+      FileNotFoundError: for a path, folder or glob without images.
+      ValueError: for a video that cannot be opened.
     """
     place = pathlib.Path(path)
     if place.is_dir():
@@ -186,16 +187,19 @@ def open_source(path: str) -> Images | Video:
         if place.suffix.lower() in VIDEO_SUFFIXES:
             return Video(place)
         return Images([place])
-    found = sorted(pathlib.Path(p) for p in glob.glob(path, recursive=True))
+    found = sorted(pathlib.Path(p) for p in glob.glob(str(path), recursive=True))
     if not found:
         raise FileNotFoundError(f'{path}: no such image, folder, video, or files of that pattern')
     return Images(found)
 
 
 def ahead(items: Iterator[Any], count: int = 4) -> Iterator[Any]:
-    """The same items, made in a thread, up to `count` of them before they are asked for."""
-    with futures.ThreadPoolExecutor(1) as pool:
+    """The same items, computed up to `count` ahead in a thread."""
+    pool = futures.ThreadPoolExecutor(1)
+    try:
         waiting = collections.deque(pool.submit(next, items, _END) for _ in range(count))
         while (item := waiting.popleft().result()) is not _END:
             waiting.append(pool.submit(next, items, _END))
             yield item
+    finally:
+        pool.shutdown(cancel_futures=True)

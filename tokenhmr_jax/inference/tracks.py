@@ -1,37 +1,38 @@
-"""Who is who in a video: boxes of consecutive frames joined to tracks.
+"""Tracks of persons through a video, from the overlap of boxes in consecutive frames.
 
-As SORT does it (Bewley et al., 2016): each track is moved on at its own velocity, so that two who
-cross keep their ways; the best one-to-one match of overlaps is found by the Hungarian method.
+Source: SORT (Bewley et al., 2016). Each track moves on at its own velocity, so that persons who
+cross keep their identity; the Hungarian method matches tracks and boxes by their overlap.
 
 No library: Roboflow's `trackers` leaves some boxes without identity, and installs the OpenCV that
-overwrites the headless one. Ids of any other tracker can be given with the boxes.
+overwrites the headless one. A file of boxes may hold the ids of any other tracker.
 """
 
 import numpy as np
+from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
 _LEAST_OVERLAP = 0.1
-_VELOCITY_GAIN = 0.3  # how fast a track believes a new velocity
-_SMALLEST = 2.0  # pixels: a side that is moved on never shrinks below
+_VELOCITY_GAIN = 0.3  # share of a new velocity in a track's
+_SMALLEST = 2.0  # pixels, of an expected box's side
 
 
 class Tracker:
-    """Gives the boxes of frame after frame their track ids.
+    """Assigns track ids to the boxes of one frame after the other.
 
     Args:
-      patience: frames that a track outlives without a box.
+      patience: frames without a box after which a track ends.
     """
 
     def __init__(self, patience: int = 30):
         self._patience = patience
-        self._boxes = np.zeros((0, 4))  # centre and size, where the tracks are expected
+        self._boxes = np.zeros((0, 4))  # centre and size
         self._velocity = np.zeros((0, 4))
         self._ids = np.zeros(0, int)
         self._missed = np.zeros(0, int)
         self._next = 0
 
-    def update(self, boxes: np.ndarray) -> np.ndarray:
-        """The track ids (N,) int32 of the next frame's boxes (N, 4)."""
+    def update(self, boxes: Float[np.ndarray, 'N 4']) -> Int[np.ndarray, ' N']:
+        """The track ids of the next frame's boxes (left, top, right, bottom)."""
         seen = _centre_and_size(np.asarray(boxes, float))
         expected = self._boxes + self._velocity
         expected[:, 2:] = np.maximum(expected[:, 2:], _SMALLEST)
@@ -39,7 +40,7 @@ class Tracker:
         tracks, found = linear_sum_assignment(-overlap)
         good = overlap[tracks, found] > _LEAST_OVERLAP
         tracks, found = tracks[good], found[good]
-        # The velocity is what the box did since it was last seen, per frame.
+        # Error of the expected place, per frame since the box was last seen.
         off = (seen[found] - expected[tracks]) / (self._missed[tracks, None] + 1)
         self._velocity[tracks] += _VELOCITY_GAIN * off
         self._missed += 1
@@ -58,13 +59,12 @@ class Tracker:
         return ids
 
 
-def _centre_and_size(boxes: np.ndarray) -> np.ndarray:
-    boxes = boxes.reshape(-1, 4)
+def _centre_and_size(boxes):
     return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union (N, M) of boxes given as centre and size."""
+def _overlaps(a, b):
+    """Intersection over union (N, M) of boxes as centre and size."""
     a, b = a[:, None], b[None]
     low = np.maximum(a[..., :2] - a[..., 2:] / 2, b[..., :2] - b[..., 2:] / 2)
     high = np.minimum(a[..., :2] + a[..., 2:] / 2, b[..., :2] + b[..., 2:] / 2)

@@ -1,0 +1,36 @@
+"""Batches of persons across frames."""
+
+import numpy as np
+
+from tokenhmr_jax.inference import batching, boxes, cameras, sources
+from tokenhmr_jax.inference.model import Model
+
+FRAME = sources.Frame('000139', 0, np.zeros((60, 80, 3), np.uint8))
+
+
+class Echo(Model):
+    """A network whose prediction is the box."""
+
+    def __init__(self):
+        pass
+
+    def predict(self, images, boxes, focal_length):
+        return boxes
+
+
+def test_frames_wait_for_few_others():
+    """One person, then many frames with nobody, each of which holds its image in memory."""
+    some, none, drawn = boxes.make_boxes([[0, 0, 4, 4]]), boxes.make_boxes([]), []
+
+    def jobs():
+        for i in range(60):
+            drawn.append(i)
+            found = some if i in (0, 1, 40) else none
+            yield batching.FrameJob(FRAME._replace(index=i), found, cameras.Camera(1.0, ''))
+
+    done = []
+    for job in batching.predict_batches(Echo(), jobs(), 4):
+        done.append(job)
+        assert len(drawn) - len(done) <= 8
+    assert [job.frame.index for job in done] == drawn == list(range(60))
+    assert [job.frame.index for job in done if job.persons] == [0, 1, 40]

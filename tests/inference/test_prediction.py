@@ -1,0 +1,173 @@
+"""From pictures and videos to files: the whole way, with a small network that learned nothing."""
+
+import shutil
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+from small_model import picture
+
+from tokenhmr_jax.inference import results, sources, video
+from tokenhmr_jax.inference.prediction import PredictSettings, predict
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Pictures of all kinds, one of them broken, and boxes of persons in them."""
+    place = tmp_path_factory.mktemp('pictures')
+    Image.fromarray(picture(60, 80)).save(place / 'a.jpg')
+    (place / 'broken.jpg').write_bytes((place / 'a.jpg').read_bytes()[:900])
+    Image.fromarray(picture(60, 81)[..., 0]).save(place / 'grey.png')
+    Image.fromarray(picture(60, 82, 4)).save(place / 'rgba.png')
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture(61, 80)).save(place / 'turned.jpg', exif=exif)
+    cv2.imwrite(str(place / 'deep.png'), picture(60, 83).astype(np.uint16) * 257)
+    Image.fromarray(picture(3000, 4000)).save(place / 'large.jpg', quality=30)
+    Image.fromarray(picture(62, 80)).save(place / 'many.png')
+    Image.fromarray(picture(63, 80)).save(place / 'nobody.png')
+    lines = ['image,left,top,right,bottom']
+    lines += [f'{name},10,5,40,55' for name in ('a', 'broken', 'grey', 'rgba', 'turned', 'deep')]
+    lines += ['large,100,200,1600,2900', *(f'many,{i},5,{i + 30},55' for i in range(40))]
+    (place / 'boxes.csv').write_text('\n'.join(lines))
+    return place
+
+
+@pytest.fixture(scope='module')
+def settings(folder):
+    return PredictSettings(boxes=str(folder / 'boxes.csv'), meshes=('glb', 'obj'), fov=60.0)
+
+
+@pytest.fixture(scope='module')
+def result(small_model, folder, settings, tmp_path_factory):
+    out = tmp_path_factory.mktemp('result')
+    return out, predict(small_model, str(folder), str(out), settings)
+
+
+def test_each_picture_does_the_right_thing(result, small_model):
+    out, summary = result
+    assert list(summary['failed']) == ['broken'] and summary['frames'] == 8
+    counts = {p.stem: len(results.read_arrays(p)['boxes']) for p in (out / 'frames').glob('*.npz')}
+    one = dict.fromkeys(('a', 'grey', 'rgba', 'turned', 'deep', 'large'), 1)
+    assert counts == one | {'many': 40, 'nobody': 0}
+    sizes = {
+        p.stem: results.read_arrays(p)['image_size'].tolist() for p in (out / 'frames').glob('*')
+    }
+    assert sizes['turned'] == [61, 80] and sizes['large'] == [4000, 3000]
+    assert len(list((out / 'meshes').glob('*.glb'))) == 46
+    overlay = cv2.imread(str(out / 'overlays/large.jpg'))
+    assert overlay.shape == (720, 960 + 360, 3)
+    assert (out / 'overlays/nobody.jpg').exists()
+    assert set(summary['seconds']) == {'all', 'decode', 'detect', 'network', 'write'}
+
+
+def test_a_file_holds_what_the_model_predicts(result, small_model, folder):
+    """Batches that fill across pictures change nothing; the schema's arrays fit together."""
+    out, _ = result
+    found = results.read_arrays(out / 'frames/many.npz')
+    image = cv2.imread(str(folder / 'many.png'))[..., ::-1]
+    focal = 40 / np.tan(np.radians(30))
+    alone = small_model.predict(image, found['boxes'][[7]], focal)
+    np.testing.assert_allclose(found['focal_length'], focal, rtol=1e-6)
+    assert found['camera_source'] == 'given field of view'
+    np.testing.assert_allclose(found['body_pose'][7], alone.params.body_pose[0], atol=1e-5)
+    np.testing.assert_allclose(found['translation'][7], alone.translation[0], rtol=1e-4)
+    seen = found['keypoints3d'][7] + found['translation'][7]
+    pixels = focal * seen[:, :2] / seen[:, 2:] + found['principal_point'][7]
+    assert np.abs(pixels - found['keypoints2d'][7]).max() < 3
+    assert found['residual_tokens'].shape == found['residual_token_confidence'].shape
+    vertices = np.array([
+        [float(x) for x in line.split()[1:]]
+        for line in (out / 'meshes/many_7.obj').read_text().splitlines()
+        if line.startswith('v ')
+    ])  # fmt: skip
+    expected = (alone.vertices[0] + alone.translation[0]) * [1, -1, -1]
+    np.testing.assert_allclose(vertices, expected, atol=1e-3)
+
+
+def test_a_run_goes_on_where_it_stopped(result, small_model, folder, settings):
+    out, first = result
+    before = {p: p.stat().st_mtime_ns for p in (out / 'frames').iterdir()}
+    (out / 'frames/a.npz').unlink()
+    (out / 'frames/.grey.partial.npz').write_bytes(b'half')
+    again = predict(small_model, str(folder), str(out), settings)
+    assert again['persons_in_this_run'] == 1 and again['frames'] == first['frames']
+    after = {p: p.stat().st_mtime_ns for p in results.frame_paths(out)}
+    changed = [p.stem for p in after if after[p] != before[p]]
+    assert changed == ['a']
+    with pytest.raises(ValueError, match=r'holds another result: fov'):
+        predict(small_model, str(folder), str(out), settings._replace(fov=50.0))
+
+
+def test_a_photograph(small_model, tmp_path, capsys, monkeypatch):
+    """Of a person, in the public domain; without a detector it needs boxes."""
+    monkeypatch.setitem(sys.modules, 'torchvision', None)
+    Image.fromarray(skimage.data.astronaut()).save(tmp_path / 'eileen.png')
+    out, settings = tmp_path / 'image', PredictSettings(meshes=('ply',))
+    with pytest.raises(ImportError, match='torchvision'):
+        predict(small_model, str(tmp_path / 'eileen.png'), str(out), settings)
+    assert not out.exists()
+    settings = settings._replace(boxes='image')
+    summary = predict(small_model, str(tmp_path / 'eileen.png'), str(out), settings)
+    assert summary['frames'] == 1 and 'one in each image' in capsys.readouterr().out
+    found = results.read_arrays(out / 'frames/eileen.npz')
+    assert len(found['boxes']) == len(list((out / 'meshes').glob('eileen_*.ply')))
+    assert found['boxes'].tolist() == [[0, 0, 512, 512]]
+    assert found['focal_length'] == 10000 and 'not the world' in str(found['camera_source'])
+
+
+def test_a_video_that_ends_in_the_middle(film):
+    out, summary = film
+    frames = summary['frames']
+    assert 5 < frames < 12 and f'ends after {frames} of 12 frames' in summary['failed']['end']
+    assert set(summary['tracks']) == {'0', '1'}
+    for track_id, track in summary['tracks'].items():
+        assert track['acceleration_after'] < track['acceleration_before']
+        arrays = results.read_arrays(out / f'tracks/{track_id}.npz')
+        assert len(arrays['camera_joints']) == track['frames'] == frames
+        assert (out / f'tracks/{track_id}.bvh').exists()
+    # They cross, and keep their ways.
+    left = results.read_arrays(out / 'tracks/0.npz')['boxes'][:, 0]
+    np.testing.assert_allclose(np.diff(left), 2)
+    capture = cv2.VideoCapture(str(out / 'overlay.webm'))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == frames
+    assert not list(out.rglob('*.partial*'))
+    assert summary['boxes_of_no_frame'] == 2 * (12 - frames)
+
+
+def test_a_video_goes_on_where_it_stopped(film, small_model, clip, tmp_path):
+    """Who is in both parts is still who they were."""
+    shutil.copytree(film[0], tmp_path / 'r')
+    before = results.read_arrays(tmp_path / 'r/tracks/1.npz')
+    for t in range(4, film[1]['frames']):
+        (tmp_path / f'r/frames/{t:06d}.npz').unlink()
+    settings = PredictSettings(boxes=str(clip / 'boxes.csv'), batch_size=4, overlays=False)
+    with pytest.raises(ValueError, match=r'holds another result: overlays'):
+        predict(small_model, str(clip / 'clip.avi'), str(tmp_path / 'r'), settings)
+    settings = settings._replace(overlays=True)
+    summary = predict(small_model, str(clip / 'clip.avi'), str(tmp_path / 'r'), settings)
+    assert summary['persons_in_this_run'] == 2 * (film[1]['frames'] - 4)
+    after = results.read_arrays(tmp_path / 'r/tracks/1.npz')
+    for name in ('boxes', 'index', 'camera_joints'):
+        np.testing.assert_allclose(after[name], before[name], rtol=1e-5, atol=1e-5)
+
+
+def test_an_overlay_that_cannot_be_written(small_model, clip, tmp_path):
+    """A full disk, or no encoder: the frame is not done."""
+    Image.fromarray(picture(8, 8)).save(tmp_path / 'a.png')
+    (tmp_path / 'boxes.csv').write_text('image,left,top,right,bottom\n')
+    settings = PredictSettings(boxes=str(tmp_path / 'boxes.csv'))
+    out = tmp_path / 'r'
+    predict(small_model, str(tmp_path / 'a.png'), str(out), settings)
+    (out / 'frames/a.npz').unlink()
+    (out / 'overlays/a.jpg').unlink()
+    (out / 'overlays/a.jpg').mkdir()
+    with pytest.raises(OSError, match=r'overlays/a\.jpg'):
+        predict(small_model, str(tmp_path / 'a.png'), str(out), settings)
+    assert not (out / 'frames/a.npz').exists()
+    source = sources.open_source(str(clip / 'clip.avi'))
+    with pytest.raises(OSError, match=r'overlay\.webm: cannot be written as VP8'):
+        video._overlay_video(source, tmp_path / 'nowhere/overlay.webm', small_model, {})
