@@ -35,9 +35,9 @@ def write(folder: pathlib.Path) -> dict:
     import jax
     import numpy as np
 
-    from tokenhmr_jax import export
     from tokenhmr_jax.config import config_to_json
-    from tokenhmr_jax.released.files import write_checkpoint
+    from tokenhmr_jax.released.to_pytorch import file_contents
+    from tokenhmr_jax.released.torch_files import write_checkpoint
     from tokenhmr_jax.tasks import make_task
 
     settings = config()
@@ -46,7 +46,7 @@ def write(folder: pathlib.Path) -> dict:
     params, state = jax.tree.map(lambda x: rng.random(x.shape, np.float32) - 0.5, shapes)
     size = sum(x.nbytes for x in jax.tree.leaves((params, state)))
     model = {'params': params, 'state': vars(state)}
-    for name, content in export.contents(config_to_json(settings), model, 0).items():
+    for name, content in file_contents(config_to_json(settings), model, 0).items():
         write_checkpoint(folder / name, content)
     return {'gigabytes': size / 1e9}
 

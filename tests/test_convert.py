@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from conftest import ORIGINAL_SIZES, quickstart_config
 from golden import assert_close
-from tokenhmr_jax.released.files import read_checkpoint
 
 import tokenhmr_jax
 from tokenhmr_jax import train
 from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.convert import convert_weights
+from tokenhmr_jax.released.torch_files import read_checkpoint
 from tokenhmr_jax.tasks import make_task
 
 torch = pytest.importorskip('torch')

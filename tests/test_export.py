@@ -7,12 +7,12 @@ from unittest import mock
 import chex
 import numpy as np
 import pytest
-from tokenhmr_jax.released.files import read_checkpoint
 
 from tokenhmr_jax import export
 from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.convert import convert_weights
 from tokenhmr_jax.export import export_run
+from tokenhmr_jax.released.torch_files import read_checkpoint
 
 torch = pytest.importorskip('torch')
 original_format = pytest.importorskip('original_format')

@@ -1,13 +1,17 @@
-"""Names of the original implementation's weights, and ours."""
+"""Names and layouts of the original's weights, translated to ours and back."""
 
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
+from tokenhmr_jax.released.sizes import without_prefix
+
+# The original's name of a weight -> path in our parameters.
 Names = dict[str, tuple[str, ...]]
 
-# The mean body in the original's head -> fields of `FrozenWeights`.
+# The mean body, in the original's head and in our `FrozenWeights`.
 MEAN_NAMES: Names = {
     'init_body_pose': ('mean_pose',),
     'init_betas': ('mean_betas',),
@@ -16,10 +20,10 @@ MEAN_NAMES: Names = {
 
 
 def tokenizer_names(size_mul: int, size_div: int, depth: int) -> Names:
-    """Original stage 1 weight -> path of ours, the codebook among them.
+    """Names of stage 1's weights and codebook.
 
-    Layers of the original are numbered in sequence, those without weights (ReLU, resizing)
-    included: an upsampling step is three of them.
+    The original numbers layers in sequence, those without weights (ReLU, resizing) included. A
+    resizing step has three layers.
     """
     encoder, decoder = 'encoder.encoder', 'decoder.decoder'
     down, last = 3 * size_mul + 2, 3 * size_div + 2
@@ -46,7 +50,7 @@ def _residual_names(prefix: str, half: str, depth: int) -> Names:
 
 
 def backbone_names(depth: int) -> Names:
-    """Original weight of a ViT of `depth` blocks, without a prefix -> path of ours."""
+    """Names of the weights of a ViT with `depth` blocks, without a prefix."""
     block = _norm('norm1', 'norm1')
     block |= _layer('attn.qkv', 'attention', 'qkv') | _layer('attn.proj', 'attention', 'out')
     block |= _norm('norm2', 'norm2')
@@ -56,10 +60,7 @@ def backbone_names(depth: int) -> Names:
 
 
 def head_names(decoder_depth: int, mixer_depth: int | None) -> Names:
-    """Original stage 2 head's weight, without a prefix -> path of ours.
-
-    `decoder_depth` and `mixer_depth` count layers; a `mixer_depth` of None is for HMR2.0's head.
-    """
+    """Names of the head's weights, without a prefix; of HMR2.0's head if `mixer_depth` is None."""
     names = _decoder_names(decoder_depth)
     names |= _layer('decshape', 'betas') | _layer('deccam', 'camera')
     if mixer_depth is None:
@@ -106,7 +107,7 @@ def _norm(theirs: str, *ours: str) -> Names:
 
 
 def _numbered(depth: int, names: Names, theirs: str, *ours: str) -> Names:
-    """The names of `depth` layers that are alike: each theirs.i.name, and ours with an i."""
+    """Names of `depth` equal layers, i appended to `theirs` and to the last part of `ours`."""
     *parents, last = ours
     return {
         f'{theirs}.{i}.{name}': (*parents, f'{last}{i}', *path)
@@ -117,11 +118,11 @@ def _numbered(depth: int, names: Names, theirs: str, *ours: str) -> Names:
 
 def tokenizer_params(
     state_dict: dict[str, np.ndarray], size_mul: int, size_div: int, depth: int
-) -> tuple[dict, np.ndarray]:
-    """Stage 1 weights of the original as our parameters, and the codebook (K, C).
+) -> tuple[dict, Float[np.ndarray, 'K C']]:
+    """Our parameters of the original's stage 1, and the codebook.
 
     Raises:
-      ValueError: naming weights that are missing, or that nothing here uses.
+      ValueError: naming missing and unknown weights.
     """
     names = tokenizer_names(size_mul, size_div, depth)
     sizes = f'size_mul={size_mul}, size_div={size_div}, depth={depth}'
@@ -130,17 +131,17 @@ def tokenizer_params(
 
 
 def backbone_params(state_dict: dict[str, np.ndarray], depth: int, prefix: str) -> dict:
-    """A ViT of `depth` blocks of the original as parameters of ours, without `scan`.
+    """Our parameters, with separate blocks, of the original's ViT.
 
     Args:
-      state_dict: of ViTPose, HMR2.0 or TokenHMR; what does not start with `prefix` is left aside.
+      state_dict: of ViTPose, HMR2.0 or TokenHMR; names without `prefix` are ignored.
       depth: number of blocks.
-      prefix: 'backbone.' in whole models, '' in a file that holds the backbone alone.
+      prefix: 'backbone.' in whole models, '' in a file of a backbone alone.
 
     Raises:
-      ValueError: naming weights that are missing, or that nothing here uses.
+      ValueError: naming missing and unknown weights.
     """
-    given = _under(prefix, state_dict)
+    given = without_prefix(state_dict, prefix)
     return _rename(given, backbone_names(depth), f'backbone weights do not fit depth={depth}')
 
 
@@ -149,23 +150,24 @@ def regressor_params(
     backbone_depth: int,
     decoder_depth: int,
     mixer_depth: int | None,
-) -> tuple[dict, dict]:
-    """Stage 2 weights of the original: our regressor's parameters, and the mean body.
+) -> tuple[dict, dict[str, np.ndarray]]:
+    """Our regressor's parameters of the original's stage 2, and its mean body.
 
     Args:
-      state_dict: of TokenHMR, or of HMR2.0 with a `mixer_depth` of None. What belongs neither to
-        the backbone nor to the head (body model, discriminator) is left aside.
-      backbone_depth, decoder_depth, mixer_depth: numbers of layers.
+      state_dict: of TokenHMR, or of HMR2.0 with a `mixer_depth` of None. Weights outside backbone
+        and head (body model, discriminator) are ignored.
+      backbone_depth: number of blocks.
+      decoder_depth: number of layers.
+      mixer_depth: number of layers.
 
     Returns:
-      parameters {'backbone', 'head'}, and the fields mean_pose, mean_betas and mean_camera of
-      `FrozenWeights`.
+      parameters {'backbone', 'head'}; mean_pose, mean_betas and mean_camera of `FrozenWeights`.
 
     Raises:
-      ValueError: naming weights that are missing, or that nothing here uses.
+      ValueError: naming missing and unknown weights.
     """
     head = _rename(
-        _under('smpl_head.', state_dict),
+        without_prefix(state_dict, 'smpl_head.'),
         head_names(decoder_depth, mixer_depth) | MEAN_NAMES,
         f'head weights do not fit decoder_depth={decoder_depth}, mixer_depth={mixer_depth}',
     )
@@ -176,12 +178,12 @@ def regressor_params(
 
 
 def original_weights(params: Any, names: Names, prefix: str = '') -> dict[str, np.ndarray]:
-    """Our parameters under the original's names and in its layout: the way back.
+    """Our parameters at the paths in `names`, in the original's layout and by its names.
 
     Args:
-      params: a tree of arrays in which every path of `names` is.
+      params: a tree of arrays.
       names: of `backbone_names`, `head_names`, `MEAN_NAMES` or `tokenizer_names`.
-      prefix: of the original's names.
+      prefix: begins each of the original's names.
     """
     found = {}
     for name, path in names.items():
@@ -193,12 +195,12 @@ def original_weights(params: Any, names: Names, prefix: str = '') -> dict[str, n
 
 
 def check_shapes(params: Any, expected: Any, what: str) -> None:
-    """Raise ValueError unless two trees have the same paths and shapes.
+    """Raises ValueError unless two trees have the same paths and shapes.
 
     Args:
       params: converted parameters.
-      expected: the model's, of arrays or of `jax.eval_shape`.
-      what: names the parameters in the error.
+      expected: the model's parameters, arrays or shapes.
+      what: the name of `params`, for the error.
     """
     found, wanted = _shapes(params), _shapes(expected)
     wrong = [
@@ -216,10 +218,6 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     return {name(path): np.shape(leaf) for path, leaf in leaves}
 
 
-def _under(prefix: str, state_dict: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
-
-
 def _rename(given: dict[str, np.ndarray], names: Names, problem: str) -> dict:
     if given.keys() != names.keys():
         missing, unknown = sorted(names.keys() - given), sorted(given.keys() - names)
@@ -234,9 +232,9 @@ def _rename(given: dict[str, np.ndarray], names: Names, problem: str) -> dict:
 
 
 def _value(weight: np.ndarray, leaf: str) -> np.ndarray:
-    """A weight in our layout."""
+    """A weight of the original in our layout."""
     if leaf == 'kernel':
-        # (out, in, *size) there, (*size, in, out) here.
+        # From (out, in, *size) to (*size, in, out).
         return np.moveaxis(weight, (0, 1), (-1, -2))
     if leaf == 'position':
         return weight[0]
@@ -244,7 +242,7 @@ def _value(weight: np.ndarray, leaf: str) -> np.ndarray:
 
 
 def _original_value(value: np.ndarray, leaf: str) -> np.ndarray:
-    """The inverse of `_value`, and of what is done to a mean body."""
+    """A value of ours in the original's layout; the mean body has a leading axis there."""
     if leaf == 'kernel':
         return np.moveaxis(value, (-1, -2), (0, 1))
     if leaf == 'position':

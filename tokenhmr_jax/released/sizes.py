@@ -1,34 +1,37 @@
-"""Sizes of the original's networks, read off the shapes of their weights."""
+"""Sizes of the original's networks, read from the shapes of their weights."""
 
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tokenhmr_jax.config import lookup_setting
 
 Shapes = dict[str, tuple[int, ...]]
+Value = TypeVar('Value')
 
 
-def weight_shapes(tensors: Mapping[str, np.ndarray], prefix: str = '') -> Shapes:
-    """Shapes by name of the tensors whose names start with `prefix`, without it."""
-    found = {name: value.shape for name, value in tensors.items()}
-    return {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
+def weight_shapes(tensors: Mapping[str, np.ndarray]) -> Shapes:
+    """Shapes of tensors by name."""
+    return {name: value.shape for name, value in tensors.items()}
+
+
+def without_prefix(named: Mapping[str, Value], prefix: str) -> dict[str, Value]:
+    """The entries whose names start with `prefix`, which is removed."""
+    return {k.removeprefix(prefix): v for k, v in named.items() if k.startswith(prefix)}
 
 
 def backbone_sizes(found: Shapes) -> tuple[dict[str, int], int]:
-    """Sizes of a ViT, as fields of `ViT`, and the side of the square crops that it is made for.
-
-    How many heads share the width, no tensor tells.
+    """Fields of `ViT` without `heads`, and the side of the square crops that it reads, pixels.
 
     Raises:
-      ValueError: naming the tensor that is missing or of another rank, or sizes that fit no crop.
+      ValueError: if a tensor is missing or of another rank, or no crop has so many patches.
     """
     _, rows, width = _shape(found, 'pos_embed', 3)
     patch_size = _shape(found, 'patch_embed.proj.weight', 4)[-1]
-    # The network sees S x 3S/4 of a crop, and a row of the embedding belongs to no patch.
+    # The network sees S x 3S/4 of a crop. The first row of the embedding belongs to no patch.
     side = math.isqrt(max(4 * (rows - 1) // 3, 0))
     if 3 * side * side != 4 * (rows - 1):
         raise ValueError(
@@ -40,8 +43,7 @@ def backbone_sizes(found: Shapes) -> tuple[dict[str, int], int]:
 
 
 def decoder_sizes(found: Shapes) -> dict[str, int]:
-    """Sizes of the head's transformer decoder: those of `QueryDecoder`, and 'inner', its heads
-    times their size."""
+    """Fields of `QueryDecoder`, with 'inner', the product of `heads` and `head_dim`."""
     layer = 'transformer.transformer.layers.0'
     return {
         'width': _shape(found, 'transformer.pos_embedding', 3)[-1],
@@ -52,7 +54,7 @@ def decoder_sizes(found: Shapes) -> dict[str, int]:
 
 
 def mixer_sizes(found: Shapes) -> tuple[dict[str, int], int, int]:
-    """Sizes of the token mixer, fields of `TokenMixer`; how many tokens and codes there are."""
+    """Fields of `TokenMixer`, and the numbers of tokens and codes."""
     token_dim, num_tokens = _shape(found, 'decpose.mixer_head.0.MLP_token.ff.0.weight', 2)
     channel_dim, width = _shape(found, 'decpose.mixer_head.0.MLP_channel.ff.0.weight', 2)
     sizes = {
@@ -65,12 +67,9 @@ def mixer_sizes(found: Shapes) -> tuple[dict[str, int], int, int]:
 
 
 def tokenizer_sizes(found: Shapes) -> tuple[dict[str, int], int]:
-    """Sizes of stage 1, fields of `Tokenizer`, and the number of codes.
-
-    The rate at which dilations grow, no tensor tells.
-    """
+    """Fields of `Tokenizer` without `dilation_rate`, and the number of codes."""
     num_codes, code_dim = _shape(found, 'quantizer.codebook', 2)
-    # Of the convolutions that stand in the sequence by themselves, two are no resizing step's.
+    # Each resizing step has one convolution, and so have the input and the output.
     plain = r'{0}\.{0}\.(\d+)\.weight'
     ups, downs = (
         len([name for name in found if re.fullmatch(plain.format(half), name)]) - 2
@@ -84,17 +83,17 @@ def tokenizer_sizes(found: Shapes) -> tuple[dict[str, int], int]:
         'depth': _count(found, r'encoder\.encoder\.\d+\.1\.model\.(\d+)\.'),
     }
     if min(sizes.values()) < 1:
-        raise ValueError(f'no tokenizer has these sizes: {sizes}')
+        raise ValueError(f'sizes of a tokenizer are {sizes}, expected 1 or more')
     return sizes, num_codes
 
 
 def check_stored_sizes(stored: Mapping, expected: Mapping[str, Any], where: str) -> None:
-    """Raise ValueError where a file's own config contradicts its weights.
+    """Raises ValueError if a file's own config contradicts its weights.
 
     Args:
       stored: the config.
-      expected: dotted names and values; a name that the config does not have is not checked.
-      where: names the file in the error.
+      expected: values by dotted name; names that the config lacks are not checked.
+      where: the file's name, for the error.
     """
     wrong = []
     for name, value in expected.items():
@@ -114,5 +113,5 @@ def _shape(found: Shapes, name: str, rank: int) -> tuple[int, ...]:
 
 
 def _count(found: Shapes, pattern: str) -> int:
-    """How many layers there are by the numbers in their names."""
+    """The number of layers that names enumerate."""
     return len({match[1] for name in found if (match := re.match(pattern, name))})

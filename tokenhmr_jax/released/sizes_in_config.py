@@ -1,11 +1,10 @@
-"""Sizes of converted weights go into a config, checked against what their file says of itself."""
+"""Sizes of PyTorch weights written into a config, and checked against the config in their file."""
 
 import ml_collections
 
 from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.config import lookup_setting
 from tokenhmr_jax.models.tokenizer import num_tokens
-from tokenhmr_jax.released.files import TorchFile
 from tokenhmr_jax.released.sizes import (
     Shapes,
     backbone_sizes,
@@ -14,25 +13,24 @@ from tokenhmr_jax.released.sizes import (
     mixer_sizes,
     tokenizer_sizes,
     weight_shapes,
+    without_prefix,
 )
+from tokenhmr_jax.released.torch_files import TorchFile
 
 _HEAD = 'MODEL.SMPL_HEAD'
 _DECODER = f'{_HEAD}.TRANSFORMER_DECODER'
 
 
 def set_tokenizer_sizes(model: ml_collections.ConfigDict, file: TorchFile, found: Shapes) -> int:
-    """Put stage 1's sizes into a config.
+    """Writes stage 1's sizes into a config, and returns the number of codes.
 
     Args:
-      model: sizes of a `Tokenizer`; what no tensor tells stays, unless the file tells it.
-      file: what the weights are from.
-      found: their shapes.
-
-    Returns:
-      the number of codes.
+      model: fields of `Tokenizer`; the dilation rate is the file's if it has one.
+      file: the weights' file.
+      found: shapes of the weights.
 
     Raises:
-      ValueError: if weights, or weights and the file's own config, contradict each other.
+      ValueError: if the weights contradict each other or the file's own config.
     """
     sizes, num_codes = tokenizer_sizes(found)
     stored = {
@@ -56,16 +54,21 @@ def set_tokenizer_sizes(model: ml_collections.ConfigDict, file: TorchFile, found
 
 
 def set_regressor_sizes(config: ml_collections.ConfigDict, file: TorchFile, found: Shapes) -> None:
-    """Put the sizes of backbone and head into a config, and say which head it is.
+    """Writes the sizes of backbone and head, and the kind of head, into a config.
 
-    Arguments and errors as in `set_tokenizer_sizes`, but of the whole config, and the shapes without the
-    tokenizer's. The numbers of heads, which no tensor tells, are the config's or the file's.
+    No tensor tells the numbers of attention heads: the backbone's is the config's, the decoder's
+    the file's or the config's.
+
+    Args:
+      config: the whole config.
+      file: the weights' file.
+      found: shapes of the weights.
+
+    Raises:
+      ValueError: if the weights contradict each other or the file's own config.
     """
-    parts = ('backbone.', 'smpl_head.')
-    backbone, head = (
-        {k.removeprefix(part): v for k, v in found.items() if k.startswith(part)} for part in parts
-    )
-    _set_backbone(config, file, backbone)
+    _set_backbone(config, file, without_prefix(found, 'backbone.'))
+    head = without_prefix(found, 'smpl_head.')
     _set_decoder(config, file, head)
     tokens = 'decpose.class_pred_layer.weight' in head
     config.model.head = 'tokens' if tokens else 'direct'
@@ -88,8 +91,8 @@ def set_regressor_sizes(config: ml_collections.ConfigDict, file: TorchFile, foun
 def check_tokenizer_fits(
     config: ml_collections.ConfigDict, head: TorchFile, tokenizer: TorchFile
 ) -> None:
-    """Raise ValueError unless stage 1 in the config is the one that a head was trained with."""
-    _, num, codes = mixer_sizes(weight_shapes(head.tensors, 'smpl_head.'))
+    """Raises ValueError unless the head was trained with a tokenizer of the config's sizes."""
+    _, num, codes = mixer_sizes(without_prefix(weight_shapes(head.tensors), 'smpl_head.'))
     stage1 = config.tokenizer
     found = num_tokens(stage1.model.size_mul), stage1.num_codes
     if found != (num, codes):
@@ -101,9 +104,9 @@ def check_tokenizer_fits(
     check_stored_sizes(head.config, stored, head.path)
 
 
-def _set_backbone(config, file, found) -> None:
+def _set_backbone(config: ml_collections.ConfigDict, file: TorchFile, found: Shapes) -> None:
     sizes, crop_size = backbone_sizes(found)
-    # Block by block: nothing needs to be stacked here, and inference is faster without a loop.
+    # The file's blocks are separate, and inference is faster without a loop over them.
     config.model.backbone.update(sizes, scan=False, remat='', dtype='float32')
     config.data.crop_size = crop_size
     _check_heads(file, 'backbone', sizes['width'], config.model.backbone.heads)
@@ -111,7 +114,7 @@ def _set_backbone(config, file, found) -> None:
     check_stored_sizes(file.config, stored, file.path)
 
 
-def _set_decoder(config, file, found) -> None:
+def _set_decoder(config: ml_collections.ConfigDict, file: TorchFile, found: Shapes) -> None:
     sizes = decoder_sizes(found)
     inner = sizes.pop('inner')
     heads = lookup_setting(file.config, f'{_DECODER}.heads') or config.model.decoder.heads

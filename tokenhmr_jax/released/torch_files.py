@@ -1,7 +1,7 @@
-"""Reads and writes PyTorch checkpoints in the original's formats, never running what they hold.
+"""Reading and writing of PyTorch checkpoints. No code in a file is ever executed.
 
-PyTorch is needed here alone, and installed by `pip install -e .[convert]`. Files are read with
-`weights_only=True`; what the original's configs are made of is replaced by inert stand-ins.
+Only this module needs PyTorch (`pip install -e .[convert]`). Files are read with
+`weights_only=True`. Stand-ins that do nothing replace the classes of the original's configs.
 """
 
 import collections
@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from tokenhmr_jax.cli import whole_file
+
 
 class _Mapped(np.ndarray):
-    """Tensors that lie in the file, mapped into memory, which nothing here changes.
+    """A tensor mapped from its file. Nothing changes it, so a copy of it is itself.
 
-    Orbax copies NumPy arrays before it writes them in the background; these need not be, so that a
-    conversion holds a few tensors at a time.
+    Orbax copies arrays before it writes them in the background. Without copies, a conversion holds
+    only a few tensors in memory.
     """
 
     def __deepcopy__(self, memo):
@@ -28,7 +30,7 @@ class _Mapped(np.ndarray):
 
 
 class _Node:
-    """Stands for OmegaConf's classes: what they hold, without what they do."""
+    """Stand-in for OmegaConf's classes: their attributes without their code."""
 
     def __init__(self, *unused):
         pass
@@ -44,12 +46,12 @@ _OMEGACONF = (
     'omegaconf.nodes.IntegerNode',
     'omegaconf.nodes.FloatNode',
     'omegaconf.nodes.BooleanNode',
-    # What types a setting may have, and a cache that is empty in files.
+    # Types of settings, and OmegaConf's cache, which is empty in files.
     'typing.Any',
     'collections.defaultdict',
     *(f'builtins.{name}' for name in ('dict', 'list', 'int', 'float', 'str', 'bool')),
 )
-# yacs' node is a dict; PyTorch's unpickler fills an OrderedDict as it would that.
+# yacs' node is a dict. PyTorch's unpickler fills an OrderedDict in the same way.
 _STAND_INS = [
     (collections.OrderedDict, 'yacs.config.CfgNode'),
     *((_Node, name) for name in _OMEGACONF),
@@ -59,10 +61,9 @@ _TENSORS = ('state_dict', 'net', 'model')
 
 @dataclasses.dataclass(frozen=True)
 class TorchFile:
-    """What a checkpoint holds.
+    """Content of a PyTorch checkpoint.
 
-    path: where it lies.
-    tensors: by name; float32 where the file has floating-point numbers.
+    tensors: by name; floating-point numbers as float32.
     config: the original's settings as plain containers, empty if the file has none.
     step: training steps done, 0 if the file does not say.
     """
@@ -74,14 +75,14 @@ class TorchFile:
 
 
 def read_checkpoint(path: str | os.PathLike) -> TorchFile:
-    """Read a checkpoint of TokenHMR, its tokenizer, HMR2.0 or ViTPose.
+    """Reads a checkpoint of TokenHMR, its tokenizer, HMR2.0 or ViTPose.
 
     The tensors stay in the file until they are used.
 
     Raises:
       ImportError: without PyTorch.
-      FileNotFoundError: if there is no such file.
-      ValueError: if it is no checkpoint, truncated, or names anything that could run code.
+      FileNotFoundError: if the file is missing.
+      ValueError: if it is not a checkpoint, truncated, or names anything that could run code.
     """
     path = pathlib.Path(path)
     torch = need_torch()
@@ -108,8 +109,8 @@ def read_checkpoint(path: str | os.PathLike) -> TorchFile:
     return _unpack(content, str(path), torch)
 
 
-def need_torch():
-    """PyTorch, or an ImportError that says how to install it."""
+def need_torch() -> types.ModuleType:
+    """Imports PyTorch; the ImportError without it says how to install it."""
     try:
         import torch
     except ImportError:
@@ -119,7 +120,7 @@ def need_torch():
     return torch
 
 
-def _unpack(content: Any, path: str, torch) -> TorchFile:
+def _unpack(content: Any, path: str, torch: types.ModuleType) -> TorchFile:
     if not isinstance(content, dict):
         raise ValueError(f'{path}: holds a {type(content).__name__}, expected a checkpoint')
     tensors = next((content[k] for k in _TENSORS if isinstance(content.get(k), dict)), content)
@@ -143,8 +144,8 @@ def _unpack(content: Any, path: str, torch) -> TorchFile:
     )
 
 
-def _array(tensor, name: str, torch) -> np.ndarray:
-    # Tensors that repeat their numbers could claim any size.
+def _array(tensor: Any, name: str, torch: types.ModuleType) -> np.ndarray:
+    # A tensor that repeats its numbers could claim any size.
     if tensor.layout != torch.strided or not tensor.is_contiguous():
         raise ValueError(f'{name} is not a plain contiguous tensor')
     tensor = tensor.detach()
@@ -164,7 +165,7 @@ def _plain(node: Any) -> Any:
 
 
 class CfgNode(dict):
-    """A config to be written as yacs' class of this name, which need not be installed."""
+    """A config, pickled as yacs' class of this name. yacs need not be installed."""
 
     def __init__(self, values: dict):
         super().__init__({k: CfgNode(v) if isinstance(v, dict) else v for k, v in values.items()})
@@ -177,7 +178,7 @@ class CfgNode(dict):
 
 
 class _Pickler(pickle._Pickler):
-    """Writes `CfgNode` under its foreign name; the C pickler insists on importing that."""
+    """Writes `CfgNode` under yacs' name, which the C pickler would import first."""
 
     def save_global(self, obj, name=None):
         if obj is not CfgNode:
@@ -187,7 +188,7 @@ class _Pickler(pickle._Pickler):
 
 
 def write_checkpoint(path: str | os.PathLike, content: dict[str, Any]) -> None:
-    """Write a checkpoint: plain containers, `CfgNode`s, and NumPy arrays, which become tensors."""
+    """Writes plain containers, `CfgNode`s, and NumPy arrays as tensors."""
     torch = need_torch()
 
     def convert(value):
@@ -199,4 +200,5 @@ def write_checkpoint(path: str | os.PathLike, content: dict[str, Any]) -> None:
 
     module = types.ModuleType('pickle_of_configs')
     module.Pickler = _Pickler
-    torch.save(convert(content), path, pickle_module=module, pickle_protocol=2)
+    with whole_file(path) as partial, partial.open('wb') as file:
+        torch.save(convert(content), file, pickle_module=module, pickle_protocol=2)
