@@ -6,8 +6,8 @@
 #
 # IMAGE has Python 3.11 to 3.13, this checkout as working directory, and `pip install .[tpu]` done.
 # --chips counts the chips of one host. gcsfuse mounts the bucket at /data. --dry-run prints the
-# manifest. A preempted or killed job starts again; a failed one (exit code 1) does not. An ended job
-# of the same name is replaced; one under way is an error.
+# manifest. A preempted or killed job starts again; a failed one (exit code 1) does not. An ended
+# job of the same name is replaced; one under way is an error.
 set -euo pipefail
 
 name='' image='' accelerator='' topology='' hosts='' chips='' bucket='' dry=''

@@ -4,19 +4,19 @@
 #     launch/tpu_pod.sh --name=hmr --zone=us-central1-a --type=v5litepod-32 --setup='COMMAND' -- \
 #         --config=configs/regressor.py --workdir=/data/runs/regressor
 #
-# Needs gcloud, and this checkout as the current folder, with all changes committed. Each worker of
-# a new slice runs --setup before the training, to mount the file system of the data and the workdir.
-# An example for a bucket follows; docs/clusters.md has the options of gcsfuse for fast reading:
+# Needs gcloud, and this checkout as the current folder, with all changes committed. Each worker
+# of a new slice runs --setup before the training, to mount the file system of the data and the
+# workdir. An example for a bucket follows; docs/clusters.md has gcsfuse's options for fast reading:
 #
 #     url=https://github.com/GoogleCloudPlatform/gcsfuse/releases/download
 #     --setup="curl -sfLO $url/v3.2.0/gcsfuse_3.2.0_amd64.deb &&
 #         sudo apt-get -o DPkg::Lock::Timeout=600 install -qy ./gcsfuse_3.2.0_amd64.deb &&
 #         sudo mkdir -m 777 /data && gcsfuse --implicit-dirs --rename-dir-limit=200000 BUCKET /data"
 #
-# --on-demand asks for a slice that is not preempted; --dry-run prints the commands. At the end the
-# slice is deleted, and the exit code is the training's, 0 or 1. It is also 1 after three slices in
-# a row that could not be made ready. The training survives a lost connection. After Ctrl-C the slice
-# goes on training, and is billed; the script says how to delete it.
+# --on-demand asks for a slice that is not preempted; --dry-run prints the commands. At the end
+# the slice is deleted, and the exit code is the training's, 0 or 1. It is also 1 after three slices
+# in a row that could not be made ready. The training survives a lost connection. After Ctrl-C the
+# slice goes on training, and is billed; the script says how to delete it.
 set -euo pipefail
 
 name='' zone='' type='' setup='' spot=--spot dry=''

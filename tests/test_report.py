@@ -110,6 +110,11 @@ def test_a_run_that_diverged_is_left_out_of_the_picture(make_run, tmp_path):
     comparison.report_runs([make_run.folder], tmp_path / 'out', baseline='good')
     assert '| diverged | True | 1 | 20 | nan (+nan) |' in (tmp_path / 'out/report.md').read_text()
     assert (tmp_path / 'out/errors.png').exists()
+    make_run('diverged_later', {20: (98.0, 5.0)}, seed=1, **ON)
+    comparison.report_runs(
+        [make_run.folder], tmp_path / 'out', baseline=f'{make_run.folder}/diverged'
+    )
+    assert '| good | False | 1 | 20 | 99 (+nan) |' in (tmp_path / 'out/report.md').read_text()
     comparison.report_runs([make_run.folder / 'diverged'], tmp_path / 'alone')
 
 

@@ -58,7 +58,11 @@ def _names(groups: Sequence[Sequence[Run]], root: str | os.PathLike | None) -> l
     """The folder that holds a group's runs and no others; else all of its runs' folders."""
     parents = [[_without_seed(run) for run in group] for group in groups]
     every = [parent for group in parents for parent in group]
-    root = os.path.abspath(root) if root else os.path.commonpath(map(os.path.dirname, every))
+    root = (
+        os.path.abspath(root)
+        if root
+        else os.path.commonpath([os.path.dirname(each) for each in every])
+    )
     names = []
     for group, mine in zip(groups, parents, strict=True):
         common = os.path.commonpath(mine)
@@ -138,8 +142,8 @@ def summarize(values: pd.DataFrame, baseline: str | None = None) -> pd.DataFrame
     summary = grouped.agg(
         count='size', mean=lambda v: v.mean(skipna=False), std=lambda v: v.std(skipna=False)
     )
-    reference = values[values['row'] == baseline].groupby('metric')['value'].agg('mean')
-    metric = summary.index.get_level_values('metric')
+    row, metric = (summary.index.get_level_values(level) for level in ('row', 'metric'))
+    reference = summary.loc[row == baseline, 'mean'].droplevel('row')
     return summary.assign(
         difference=summary['mean'] - metric.map(reference), compared=metric.isin(reference.index)
     )
