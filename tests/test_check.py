@@ -1,4 +1,4 @@
-"""What is found of the official body files, what is not one, and what is missing for what."""
+"""Search and check of the official body files, and the tasks that lack some."""
 
 import pickle
 import re
@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from random_body import random_smpl
 
-from tokenhmr_jax import check
+from tokenhmr_jax.readers import official_files
 
 HANDS = [20, 22, 23, 20, 25, 26, 20, 28, 29, 20, 31, 32, 20, 34, 35]
 
 
 def smplh(seed):
-    """SMPL-H's counts."""
+    """A random body with SMPL-H's counts."""
     small = random_smpl(seed)
     parents = [*small['kintree_table'][0][:22], *HANDS, *(21 if p == 20 else p + 15 for p in HANDS)]
     return small | {
@@ -39,7 +39,7 @@ def found(tmp_path_factory):
     np.savez(folder / 'smpl_mean_params.npz', pose=np.zeros(144), shape=np.zeros(10), cam=[1, 2])
     (folder / 'SMPL_FEMALE.pkl').write_bytes(b'not a pickle')
     (folder / 'notes.npz').write_bytes(b'nothing to do with bodies')
-    return check.check_files([str(folder)])
+    return official_files.check_files([str(folder)])
 
 
 def test_every_file_is_judged(found):
@@ -58,29 +58,30 @@ def test_every_file_is_judged(found):
         assert re.search(message, verdicts[claim]), (claim, verdicts[claim])
 
 
-def test_what_is_missing_for_what(found):
+def test_tasks_name_their_missing_files(found):
     needs = {
-        task.split(',')[0].split(' (')[0]: need for task, need in check.missing_files(found).items()
+        task.split(',')[0].split(' (')[0]: need
+        for task, need in official_files.missing_files(found).items()
     }
     assert needs == {
         'everything on the mannequin': [],
         'the tokenizer': [],
         'the regressor': [],
         'the regressor from scratch': ['mean parameters'],
-        'evaluation on 3DPW and EMDB': ['SMPL male', 'SMPL female', check.TOGETHER],
+        'evaluation on 3DPW and EMDB': ['SMPL male', 'SMPL female', official_files.TOGETHER],
     }
-    text = check.describe_findings(found)
+    text = official_files.describe_findings(found)
     assert 'missing: SMPL female (https://smpl.is.tue.mpg.de)' in text
     assert 'not yet  evaluation on 3DPW' in text
 
 
 def test_evaluation_needs_what_the_builders_find(tmp_path):
-    """Under its own name, in one folder; here it is a mannequin's, by the claims alone."""
+    """All files under their own names in one folder. Only names count here: the files are empty."""
     claims = {
         'a/SMPL_NEUTRAL.pkl': 'SMPL neutral',
         'b/SMPL_MALE.pkl': 'SMPL male',
         'b/SMPL_FEMALE.npz': 'SMPL female',
-        'b/SMPL_to_J19.npy': check.REGRESSOR,
+        'b/SMPL_to_J19.npy': official_files.REGRESSOR,
     }
 
     def needs(changed):
@@ -89,22 +90,24 @@ def test_evaluation_needs_what_the_builders_find(tmp_path):
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-        found = [check.Finding(path, claim, '', '') for path, claim in paths.items()]
-        return check.missing_files(found)['evaluation on 3DPW and EMDB']
+        found = [official_files.Finding(path, claim, '', '') for path, claim in paths.items()]
+        return official_files.missing_files(found)['evaluation on 3DPW and EMDB']
 
     assert needs({}) == []
-    assert needs({'b/SMPL_MALE.pkl': 'b/basicmodel_m_lbs_10_207_0_v1.1.0.pkl'}) == [check.TOGETHER]
+    assert needs({'b/SMPL_MALE.pkl': 'b/basicmodel_m_lbs_10_207_0_v1.1.0.pkl'}) == [
+        official_files.TOGETHER
+    ]
     elsewhere = {'b/SMPL_MALE.pkl': 'c/SMPL_MALE.pkl', 'a/SMPL_NEUTRAL.pkl': 'SMPL_NEUTRAL.pkl'}
-    assert needs(elsewhere) == [check.TOGETHER]
+    assert needs(elsewhere) == [official_files.TOGETHER]
 
 
 def test_a_broken_file_is_one_of_many(tmp_path):
     (tmp_path / 'SMPL_to_J19.npy').touch()
     np.savez(tmp_path / 'smpl_mean_params.npz', pose=np.zeros(144), shape=np.zeros(10), cam=[1] * 3)
-    first, second = check.check_files([str(tmp_path)])
+    first, second = official_files.check_files([str(tmp_path)])
     assert first.problem == 'No data left in file' and not second.problem
 
 
-def test_a_folder_that_is_not_there():
+def test_a_missing_folder_is_named():
     with pytest.raises(FileNotFoundError, match='/no/folder'):
-        check.check_files(['/no/folder'])
+        official_files.check_files(['/no/folder'])

@@ -1,4 +1,4 @@
-"""Conversion of the original's checkpoints, all the way to predictions, and what it refuses."""
+"""Conversion of the original's checkpoints, up to predictions, and refusal of wrong ones."""
 
 import collections
 import os
@@ -56,13 +56,13 @@ def test_golden_files_give_golden_numbers(shared, configs, tmp_path):
     assert unused == []
 
 
-def test_what_is_not_used_is_listed(files, configs, tmp_path):
+def test_unused_tensors_are_listed(files, configs, tmp_path):
     unused = convert_weights(files / 'hmr2.ckpt', tmp_path / 'run', configs['regressor'])
     assert unused == ['smpl.faces_tensor', 'initialized']
 
 
 def fresh(task):
-    """Parameters and state that are all zero: nothing to compile."""
+    """Parameters and state of zeros, so that nothing is compiled."""
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
@@ -91,7 +91,7 @@ def test_training_starts_from_a_backbone(converted, configs, name):
 
 
 def whole_config(converted, name):
-    """The config of converted weights, to begin a run with all of them."""
+    """The config of a run that starts from all converted weights."""
     with Checkpoints(str(converted / name), create=False) as saved:
         step = saved.find('best')
         config = quickstart_config('regressor', {})
@@ -161,7 +161,7 @@ def test_training_does_not_go_on_from_converted_weights(converted):
             saved.restore(7, state)
 
 
-# What is refused. Nothing may be left of it.
+# Refusals. They leave nothing behind.
 
 
 def without(content, name):
@@ -283,7 +283,7 @@ def test_arguments_that_do_not_go_together(files, configs, converted, contents, 
 
 
 def test_settings_of_omegaconf_are_read(tmp_path):
-    """Without it: its classes are replaced by what holds their content."""
+    """OmegaConf need not be installed: stand-ins hold its content."""
 
     class Node:
         def __init__(self, **state):

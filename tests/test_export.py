@@ -24,7 +24,7 @@ def model(workdir):
 
 
 def assert_same_tensors(path, original, unused=()):
-    """The file holds the original's tensors, all but those that are not used."""
+    """The file holds the original's tensors without the unused ones."""
     found = read_checkpoint(path).tensors
     assert found.keys() == original.keys() - set(unused)
     for name, value in found.items():
@@ -58,7 +58,7 @@ def test_without_pytorch_one_line_says_so(converted, tmp_path, monkeypatch):
 
 
 def test_a_stacked_model_goes_there_and_back(converted, contents, configs, tmp_path):
-    """As training leaves it: blocks in one array. Heads and sizes come back from the file."""
+    """Training stacks the blocks in one array. Heads and sizes come back from the file."""
     from tokenhmr_jax.models import vit
     from tokenhmr_jax.models.regressor import FrozenWeights
 

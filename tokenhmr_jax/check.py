@@ -1,202 +1,26 @@
-"""Which body files there are, whether they are what they claim, and what is missing for what.
+"""Check of the official body files: found, valid, and missing for each task.
 
     python -m tokenhmr_jax.check --dir=/data/smpl --dir=/data/smplh
 
-looks through folders for the official files by their names, and reads each.
+Finds the files by their official names, in the folders and their subfolders, and reads each. The
+exit code is 1 if a file is not usable.
 """
 
-import dataclasses
-import hashlib
-import pathlib
-import re
-import sys
 from collections.abc import Sequence
 
-import numpy as np
-
 from tokenhmr_jax import cli
-from tokenhmr_jax.body import skeleton
-from tokenhmr_jax.models.regressor import load_mean
-from tokenhmr_jax.readers import labels, pickles, smpl_files
-
-REGRESSOR, MEAN = 'J19 regressor', 'mean parameters'
-TOGETHER = 'SMPL_MALE, SMPL_FEMALE and SMPL_to_J19 in one folder'
-_GENDERS = {'n': 'neutral', 'm': 'male', 'f': 'female'}
-_GENDER = '(neutral|male|female)'
-# What a file claims by its name, in lower case, with that of its folder.
-_NAMES = {
-    rf'.*/smpl_{_GENDER}\.(pkl|npz)': 'SMPL',
-    r'.*/basicmodel_(neutral|m|f)_lbs_10_207_0_v1\.\d\.0\.pkl': 'SMPL',
-    rf'.*/smplh_{_GENDER}\.(pkl|npz)': 'SMPL-H',
-    rf'.*/{_GENDER}/model\.npz': 'SMPL-H',
-    r'.*/smpl_to_j19\.(pkl|npy)': REGRESSOR,
-    r'.*/smpl_mean_params\.npz': MEAN,
-}
-_JOINTS = {'SMPL': 24, 'SMPL-H': 52}
-_SOURCES = {
-    'SMPL': 'https://smpl.is.tue.mpg.de',
-    'SMPL-H': 'https://mano.is.tue.mpg.de, "extended SMPL+H model"',
-    REGRESSOR: "SMPL_to_J19.pkl, with the PyTorch release's data",
-    MEAN: "smpl_mean_params.npz, with the PyTorch release's data",
-    TOGETHER: 'official files renamed so: --smpl_dir of what prepares the benchmarks',
-}
-TASKS = {
-    'everything on the mannequin (variant=quickstart)': (),
-    'the tokenizer (configs/tokenizer.py)': ('SMPL-H neutral',),
-    'the regressor (configs/regressor.py), converting and predicting': (
-        'SMPL neutral',
-        REGRESSOR,
-    ),
-    'the regressor from scratch, as published (config.model.body_mean)': (
-        'SMPL neutral',
-        REGRESSOR,
-        MEAN,
-    ),
-    'evaluation on 3DPW and EMDB': (
-        'SMPL neutral',
-        'SMPL male',
-        'SMPL female',
-        REGRESSOR,
-        TOGETHER,
-    ),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """A file.
-
-    claim: what its name says it is, such as 'SMPL male'.
-    problem: why it is not that, or ''.
-    note: what it holds.
-    """
-
-    path: pathlib.Path
-    claim: str
-    problem: str
-    note: str
-
-
-def check_files(folders: Sequence[str]) -> list[Finding]:
-    """Every body file in some folders and the folders in them.
-
-    Raises:
-      FileNotFoundError: if there is no such folder.
-    """
-    found, seen = [], {}
-    for folder in map(pathlib.Path, folders):
-        if not folder.is_dir():
-            raise FileNotFoundError(f'{folder}: no such folder')
-        for path in sorted(p for p in folder.rglob('*') if p.is_file()):
-            claim = _claim(path)
-            if claim:
-                found.append(_examine(path, claim, seen))
-    return found
-
-
-def missing_files(found: Sequence[Finding]) -> dict[str, list[str]]:
-    """What each of `TASKS` still needs."""
-    there = {finding.claim for finding in found if not finding.problem}
-    if any(f.claim == 'SMPL neutral' and REGRESSOR in f.note for f in found):
-        there.add(REGRESSOR)
-    if _together(found):
-        there.add(TOGETHER)
-    return {task: [need for need in needs if need not in there] for task, needs in TASKS.items()}
-
-
-def _together(found: Sequence[Finding]) -> bool:
-    """Whether one of the folders has all that a dataset builder takes from its --smpl_dir."""
-    good = {finding.path: finding for finding in found if not finding.problem}
-    for folder in {path.parent for path in good}:
-        try:
-            files = [labels.body_files(str(folder), gender) for gender in ('male', 'female')]
-        except FileNotFoundError:
-            continue
-        if all(
-            body in good and (extra in good if extra else REGRESSOR in good[body].note)
-            for body, extra in files
-        ):
-            return True
-    return False
-
-
-def _claim(path: pathlib.Path) -> str | None:
-    name = path.absolute().as_posix().lower()
-    for pattern, kind in _NAMES.items():
-        match = re.fullmatch(pattern, name)
-        if match:
-            return f'{kind} {_GENDERS[match[1][0]]}' if kind in _JOINTS else kind
-    return None
-
-
-def _examine(path: pathlib.Path, claim: str, seen: dict[str, pathlib.Path]) -> Finding:
-    """Read a file. `seen` maps digests of the bodies so far to their files."""
-    try:
-        if claim == REGRESSOR:
-            note = _examine_regressor(path)
-        elif claim == MEAN:
-            load_mean(path)
-            note = '24 joints in 6D, 10 betas, camera'
-        else:
-            note = _examine_body(path, claim, seen)
-    except Exception as error:  # a broken file can fail in any way, and the others are to be seen
-        problem = str(error).removeprefix(f'{path}: ') or type(error).__name__
-        return Finding(path, claim, problem, '')
-    return Finding(path, claim, '', note)
-
-
-def _examine_regressor(path: pathlib.Path) -> str:
-    content = (
-        np.load(path, allow_pickle=False) if path.suffix == '.npy' else pickles.load_pickle(path)
-    )
-    content = content.toarray() if hasattr(content, 'toarray') else np.asarray(content)
-    shape = (len(skeleton.EXTRA), skeleton.NUM_VERTICES)
-    if content.shape != shape or not np.isfinite(content).all():
-        raise ValueError(f'{content.shape}, expected {shape} finite numbers')
-    return f'{shape[0]} keypoints from {shape[1]} vertices'
-
-
-def _examine_body(path: pathlib.Path, claim: str, seen: dict[str, pathlib.Path]) -> str:
-    body = smpl_files.load_body_file(path)
-    kind = claim.split()[0]
-    if body.num_joints != _JOINTS[kind]:
-        raise ValueError(f'{body.num_joints} joints, expected the {_JOINTS[kind]} of {kind}')
-    digest = hashlib.sha256(np.asarray(body.template)).hexdigest()
-    other = seen.setdefault(digest, path)
-    if other != path and _claim(other) != claim:
-        raise ValueError(f'the same body as {other}, which claims to be {_claim(other)}')
-    parts = [f'{body.num_joints} joints', f'{len(body.shape_dirs)} shapes']
-    parts += [REGRESSOR] if body.extra_regressor is not None else []
-    parts += ['mean hands'] if body.hand_mean is not None else []
-    return ', '.join(parts)
-
-
-def describe_findings(found: Sequence[Finding]) -> str:
-    """What to print."""
-    lines = ['files:']
-    for finding in found:
-        verdict = f'NOT ONE: {finding.problem}' if finding.problem else f'ok ({finding.note})'
-        lines.append(f'  {finding.claim:15}  {finding.path}  {verdict}')
-    lines += ['  none'] if not found else []
-    lines.append('tasks:')
-    for task, needs in missing_files(found).items():
-        lines.append(f'  {"ready" if not needs else "not yet":7}  {task}')
-        for need in needs:
-            kind = need if need in _SOURCES else need.split()[0]
-            lines.append(f'           missing: {need} ({_SOURCES[kind]})')
-    return '\n'.join(lines)
+from tokenhmr_jax.readers.official_files import check_files, describe_findings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    folders = flags.strings('dir', None, 'Folder to look through.', required=True)
+    folders = flags.strings('dir', None, 'Folder to look through; repeatable.', required=True)
 
     def command():
         found = check_files(folders.value)
         print(describe_findings(found))
-        if any(finding.problem for finding in found):
-            sys.exit(1)
+        return int(any(finding.problem for finding in found))
 
     cli.run(flags, command)
 

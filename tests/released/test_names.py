@@ -29,7 +29,7 @@ def expected():
 
 @pytest.fixture(scope='module')
 def state_dict(expected):
-    """HMR2.0's: each weight filled with a number of its own, in the original's layout."""
+    """HMR2.0's weights in the original's layout, each filled with its own number."""
     mean = {'init_body_pose': np.zeros((1, 144)), 'init_betas': np.ones((1, 10))}
     found = {f'smpl_head.{k}': v for k, v in mean.items()}
     found['smpl_head.init_cam'] = np.array([[0.9, 0.1, 0.2]])
