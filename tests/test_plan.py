@@ -1,4 +1,4 @@
-"""What a step costs, counted before it runs: operations, collectives, and the plan's own table."""
+"""Cost of a step before it runs: operations, collectives, and the plan's table."""
 
 import functools
 import re

@@ -47,7 +47,7 @@ ON = {'tals': {'enabled': True}}
 
 @pytest.fixture
 def sweep(make_run):
-    """Two rows: without TALS, three seeds; with it, three of which one has half of its steps."""
+    """Two rows of three seeds, without and with TALS; one run of the second is under way."""
     for seed, error in enumerate((99.0, 100.0, 104.0)):
         make_run(f'none/seed={seed}', {10: (120.0, 9.0), 20: (error, 5.0)}, seed=seed)
     make_run('tals/seed=0', {10: (110.0, 9.0), 20: (95.0, 7.0)}, **ON)

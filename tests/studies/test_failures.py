@@ -1,4 +1,4 @@
-"""Kinds of failures, of answers made by hand. The command runs in test_regressor_task.py."""
+"""Kinds of failures of hand-made answers; tests/tasks runs the command."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ DOWN = np.tile(np.array([0.05, 0.3, 0.0]), (8, 1))  # eight limbs that hang
 
 
 def answers(**changes):
-    """Five right answers, with some fields of one record each changed."""
+    """Five right answers; `changes` set fields of single records."""
     fields = {
         'limbs': np.tile(DOWN, (5, 1, 1)),
         'limbs_gt': np.tile(DOWN, (5, 1, 1)),
@@ -29,7 +29,7 @@ def kind_of_first(**changes):
 
 
 def limb(depth, sideways=0.2):
-    """Limbs of which one leads away from the camera by `depth`."""
+    """Limbs, one of which points away from the camera by `depth`."""
     limbs = DOWN.copy()
     limbs[3] = sideways, 0.0, depth
     return limbs

@@ -1,4 +1,4 @@
-"""The pose space of a tokenizer: noise, errors under it, and where poses lie."""
+"""Pose space of a tokenizer: noise, errors, and the report."""
 
 import dataclasses
 
@@ -41,7 +41,7 @@ def run(trained):
 
 
 def test_a_report_of_poses_in_and_out_of_distribution(run, prepared, tmp_path, rng):
-    """Motion of a file, whose poses are far from all that was trained on."""
+    """Poses of a motion file are far from the training's."""
     far = np.pad(rng.normal(0, 1.5, (30, 63)), ((0, 0), (3, 90)))
     np.savez(tmp_path / 'far_poses.npz', poses=far.astype(np.float32))
     (tmp_path / 'Far').mkdir()

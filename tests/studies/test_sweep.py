@@ -217,7 +217,7 @@ def with_a_bad_one(config):
 
 @pytest.fixture
 def sweep(prepared, trained, tmp_path):
-    """Command line of a sweep of `SWEEP` in a folder, in which one of its runs is done already."""
+    """Command line of a sweep of `SWEEP`, whose first run is done already."""
     (tmp_path / 'tiny.py').write_text(SWEEP)
     options = [a for a in train_arguments(prepared, '') if a.startswith('--config')]
 
@@ -237,7 +237,7 @@ def sweep(prepared, trained, tmp_path):
 
 
 def started(arguments, log) -> subprocess.Popen:
-    """A sweep, once the first of its runs has begun to write its log."""
+    """A sweep whose first run has begun to write its log."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -256,7 +256,7 @@ def children(pid: int) -> list[int]:
 
 
 def test_killed_at_a_random_moment_a_sweep_ends_with_the_same_table(sweep):
-    """And one that fails does not stop the others of the sweep that is not killed."""
+    """A run that fails does not stop the others."""
     printed = command(*sweep('with_a_bad_one'), expect=1)
     assert '2 of 3 runs are done' in printed
     assert 'bad: exit code 1: error: ' in printed

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 
 def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A table whose first column is text and whose others are numbers."""
@@ -9,6 +11,6 @@ def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str
     return '\n'.join('| ' + ' | '.join(row) + ' |' for row in rows)
 
 
-def format_number(value: float | None) -> str:
-    """Four digits; '-' for none."""
+def format_number(value: float | np.floating | None) -> str:
+    """Four digits; '-' for None."""
     return '-' if value is None else f'{value:.4g}'
