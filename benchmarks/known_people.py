@@ -3,9 +3,9 @@
     python benchmarks/known_people.py --checkpoint=runs/quickstart/regressor \\
         --data_dir=runs/quickstart/data --out=/tmp/known
 
-Pictures are of a prepared test split. In the video three mannequins move and cross before a camera of
-known focal length. Mostly hidden persons have no box, as a detector would miss them. All inputs and
-results stay in --out.
+Pictures are of a prepared test split. In the video three mannequins move and cross before a camera
+of known focal length. Mostly hidden persons have no box, as a detector would miss them. All inputs
+and results stay in --out.
 """
 
 import argparse
