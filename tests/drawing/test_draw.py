@@ -19,7 +19,7 @@ def test_keypoints_and_bones_have_their_sides_colour():
     assert not image[25:45].any()
 
 
-def test_what_has_no_confidence_or_lies_far_outside_is_not_drawn():
+def test_points_without_confidence_or_far_outside_are_not_drawn():
     blank = np.full((32, 32, 3), 7, np.uint8)
     points = np.full((44, 3), 16.0)
     points[:, 2] = 0
@@ -28,7 +28,7 @@ def test_what_has_no_confidence_or_lies_far_outside_is_not_drawn():
     np.testing.assert_array_equal(draw.draw_keypoints(blank, points), blank)
 
 
-def test_a_mesh_covers_what_it_projects_to():
+def test_a_mesh_covers_its_projection():
     image = np.full((20, 20, 3), 200, np.uint8)
     corners = np.array([[-1, -1, 2], [-1, 1, 2], [1, 1, 2], [1, -1, 2]]) * (0.6, 0.6, 1)
     faces = np.array([[0, 1, 2], [0, 2, 3]])

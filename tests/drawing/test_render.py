@@ -9,7 +9,7 @@ PIXELS = (1.0, 1.0, 0.0, 0.0)  # at z = 1 a vertex's x and y are its pixel
 
 
 def flat(vertices, faces, intrinsics=PIXELS, size=(8, 8), colors=WHITE, **options):
-    """A render without shading: what is drawn shows its own colour."""
+    """A render without shading: surfaces show their own colour."""
     return render(vertices, faces, intrinsics, size, colors, lights=(), ambient=1.0, **options)
 
 
@@ -95,7 +95,7 @@ def test_neighbouring_triangles_leave_no_crack():
     assert np.isfinite(flat(vertices, faces, size=(56, 56))[1]).all()
 
 
-def test_what_is_behind_the_camera_is_cut_away():
+def test_surfaces_behind_the_camera_are_cut_away():
     # A floor 1.5 m below, seen from above, from 5 m behind the camera to 50 m ahead.
     vertices = [[-60, 1.5, -5], [-60, 1.5, 50], [60, 1.5, 50], [60, 1.5, -5]]
     _, depth = flat(vertices, [[0, 2, 1], [0, 3, 2]], (30.0, 30, 31.5, 23.5), (48, 64))

@@ -1,4 +1,4 @@
-"""Drawn people: what is written down about them is what is seen, and fitted labels are fits."""
+"""Drawn people: labels agree with the pictures, and fitted labels reproject onto the keypoints."""
 
 import importlib.util
 import io
@@ -27,7 +27,7 @@ SIZE = (213, 160)
 
 @pytest.fixture(scope='module', autouse=True)
 def small_jobs():
-    """Whatever their number, as many bodies as fill a job are posed and fitted."""
+    """Every job is padded to this size, which costs time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(people, 'JOB_SIZE', 16)
         yield
@@ -128,7 +128,7 @@ def test_left_is_warm_right_is_cold():
         body_pose=np.zeros((1, 21, 3), np.float32),
     )
     (person,) = people.place_people(front)
-    # What the view's random heading is, the body turns back.
+    # The body turns against the view's random heading.
     heading = (
         Rotation.from_rotvec([np.pi, 0, 0])
         * Rotation.from_rotvec(person.labels['global_orient']).inv()
@@ -172,7 +172,7 @@ def test_looks_share_people_but_not_pixels(drawn):
 
 
 def test_the_stored_picture_shows_the_person_where_it_says(drawn):
-    """The head of someone in a suit is skin or hair: never the background's gradient."""
+    """The head of a person in a suit is skin or hair, not the background's gradient."""
     record = drawn[0]
     picture = cv2.imdecode(np.frombuffer(record['image'], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     neck = record['keypoints2d'][skeleton.KEYPOINTS.index('H36M Jaw'), :2]
