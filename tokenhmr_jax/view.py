@@ -1,4 +1,4 @@
-"""A result as a web page: `python -m tokenhmr_jax.view RESULT` writes and opens RESULT/view.html.
+"""Web page of a result: `python -m tokenhmr_jax.view RESULT` writes and opens its view.html.
 
 The page shows the pictures with the bodies over them, the bodies in 3D to turn around, a timeline,
 and a switch for each person. It needs no network and no other file.
