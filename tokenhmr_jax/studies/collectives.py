@@ -67,7 +67,7 @@ def _walk(computations: dict[str, list[str]], name: str, times: int) -> Iterator
     for line in computations[name]:
         if found := _COLLECTIVE.match(line):
             shapes, kind, start = found.groups()
-            paired = start and kind in ('all-gather', 'collective-permute')
+            paired = bool(start) and kind in ('all-gather', 'collective-permute')
             yield Collective(kind, _bytes(shapes, paired), times)
             continue
         inner = times * _trips(computations, line)
