@@ -20,6 +20,8 @@ def test_meshes_read_back(suffix, tmp_path):
     found = trimesh.load(tmp_path / f'a.{suffix}', force='mesh', process=False)
     np.testing.assert_allclose(found.vertices, vertices * [1, -1, -1])
     np.testing.assert_array_equal(found.faces, faces)
+    if suffix == 'glb':
+        assert found.visual.material.baseColorFactor.tolist() == [140, 191, 242, 255]
 
 
 @pytest.fixture(scope='module')

@@ -207,7 +207,7 @@ def test_a_box_is_seen_alike_by_both_cameras(model):
 
 
 def test_predictions_come_from_the_crop_alone(model):
-    """What is cut out by hand, at the network's own resolution, gives the same body."""
+    """A crop cut out by hand, at the network's own resolution, gives the same body."""
     image = np.random.default_rng(3).integers(0, 256, (128, 160, 3), np.uint8)
     found = model.predict(image, [[48, 32, 96, 96], [0, 64, 48, 128]])
     squares = [image[32:96, 40:104], np.pad(image[64:, :56], ((0, 0), (8, 0), (0, 0)))]

@@ -24,7 +24,7 @@ def test_the_page_holds_all_of_it(film):
 
 
 def test_a_page_says_what_it_leaves_out(tmp_path, capsys, monkeypatch):
-    """Of pictures whose names want to be more than names."""
+    """Names that look like HTML stay names."""
     folder = tmp_path / 'DATA TITLE <b>'
     for name in ('overlays', 'frames', 'meshes'):
         (folder / name).mkdir(parents=True)

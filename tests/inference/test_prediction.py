@@ -103,7 +103,7 @@ def test_a_run_goes_on_where_it_stopped(result, small_model, folder, settings):
 
 
 def test_a_photograph(small_model, tmp_path, capsys, monkeypatch):
-    """Of a person, in the public domain; without a detector it needs boxes."""
+    """A photograph in the public domain; without a detector it needs boxes."""
     monkeypatch.setitem(sys.modules, 'torchvision', None)
     Image.fromarray(skimage.data.astronaut()).save(tmp_path / 'eileen.png')
     out, settings = tmp_path / 'image', PredictSettings(meshes=('ply',))
@@ -139,7 +139,7 @@ def test_a_video_that_ends_in_the_middle(film):
 
 
 def test_a_video_goes_on_where_it_stopped(film, small_model, clip, tmp_path):
-    """Who is in both parts is still who they were."""
+    """Persons keep their identity from one part to the other."""
     shutil.copytree(film[0], tmp_path / 'r')
     before = results.read_arrays(tmp_path / 'r/tracks/1.npz')
     for t in range(4, film[1]['frames']):
