@@ -109,11 +109,7 @@ def place_true_body(
 ) -> Float[np.ndarray, 'V 3']:
     """Vertices of the body of augmented labels in the crop's camera, metres.
 
-    Args:
-      body: the model.
-      labels: `global_orient`, `body_pose` and `betas` after the augmentation.
-      transl: before the augmentation, metres, in the camera.
-      augmentation: only `flip` and `rotation` matter.
+    `transl` is the place in the camera before the augmentation.
     """
     # SMPL turns about the pelvis, which must follow the person's pelvis.
     betas = labels['betas']

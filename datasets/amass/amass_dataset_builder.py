@@ -7,7 +7,6 @@ See README.md beside this file for the files that `manual_dir` may hold.
 
 import dataclasses
 import pathlib
-import re
 from typing import ClassVar
 
 import numpy as np
@@ -49,19 +48,13 @@ class Settings:
     seed: int = setting(0, 'Random seed of procedural motion.')
 
     def __post_init__(self):
-        for name in ('stride', 'moyo_stride', 'num_procedural'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'{name}={getattr(self, name)}: expected at least 1')
+        prepare.check_least(self, stride=1, moyo_stride=1, num_procedural=1)
         for name in ('middle', 'moyo_middle'):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f'{name}={getattr(self, name)}: expected above 0 and at most 1')
-        for name in ('held_out_fraction', 'max_bad_fraction'):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f'{name}={getattr(self, name)}: expected at least 0 and below 1')
-        try:
-            re.compile(self.held_out)
-        except re.error as error:
-            raise ValueError(f'held_out={self.held_out!r}: {error}') from None
+        prepare.check_fraction(self, 'held_out_fraction')
+        prepare.check_fraction(self, 'max_bad_fraction')
+        prepare.check_pattern(self, 'held_out')
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):

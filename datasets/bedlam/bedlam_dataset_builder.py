@@ -39,10 +39,7 @@ class Settings(shards.BuildSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        try:
-            re.compile(self.held_out)
-        except re.error as error:
-            raise ValueError(f'held_out={self.held_out!r}: {error}') from None
+        prepare.check_pattern(self, 'held_out')
 
 
 class Builder(shards.Builder, skip_registration=True):

@@ -7,7 +7,6 @@ See README.md beside this file for the pictures and splits.
 
 import dataclasses
 import itertools
-import re
 from typing import ClassVar
 
 import numpy as np
@@ -54,12 +53,10 @@ class Settings:
     def __post_init__(self):
         if sorted(set(self.looks)) != sorted(self.looks) or set(self.looks) - set(people.LOOKS):
             raise ValueError(f'look={self.look!r}: expected suit, clothed or suit,clothed')
-        for name, least in (
-            ('num_train', 1), ('num_pseudo', 0), ('num_heldout', 0), ('stride', 1),
-            ('num_processes', 0), ('seed', 0), ('image_size', _LEAST_SIZE),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise ValueError(f'{name}={getattr(self, name)}: expected at least {least}')
+        prepare.check_least(
+            self, num_train=1, num_pseudo=0, num_heldout=0, stride=1, num_processes=0, seed=0,
+            image_size=_LEAST_SIZE,
+        )  # fmt: skip
         if set(self.kinds.split(',')) - set(motion.KINDS):
             raise ValueError(f'kinds={self.kinds!r}: expected some of {",".join(motion.KINDS)}')
         for views in (self.views(_TRAIN), self.views(_PSEUDO)):
@@ -70,10 +67,7 @@ class Settings:
                 )
         if not 0 < self.held_out_fraction < 1:
             raise ValueError(f'held_out_fraction={self.held_out_fraction}: expected in (0, 1)')
-        try:
-            re.compile(self.held_out)
-        except re.error as error:
-            raise ValueError(f'held_out={self.held_out!r}: {error}') from None
+        prepare.check_pattern(self, 'held_out')
 
     def views(self, stream: str) -> scenes.Views:
         """The cameras of a split, by the suffix of its name."""

@@ -124,11 +124,9 @@ _PART_OF_KEYPOINT = np.array([name.split(' ', 1)[1] for name in skeleton.KEYPOIN
 def extreme_box(
     name: str, keypoints2d: Float[np.ndarray, '44 3']
 ) -> tuple[Float[np.ndarray, ' 2'], Float[np.ndarray, ' 2']] | None:
-    """Centre and size of the box of a part of the body; None if the keypoints it needs are hidden.
+    """Centre and size, px, of the box of a part of the body in `EXTREME_CROPS`.
 
-    Args:
-      name: in `EXTREME_CROPS`.
-      keypoints2d: px and confidence; keypoints of confidence 0 are hidden.
+    None if a keypoint that it needs has confidence 0.
     """
     crop, seen = EXTREME_CROPS[name], keypoints2d[:, 2] > 0
     if not set(crop.needs) <= set(_PART_OF_KEYPOINT[seen]):
@@ -144,14 +142,7 @@ def draw_augmentation(
     keypoints2d: Float[np.ndarray, '44 3'],
     box_size: crops.Pair,
 ) -> Augmentation:
-    """Draws an augmentation for a person.
-
-    Args:
-      rng: source of the random numbers.
-      settings: strength and probabilities.
-      keypoints2d: px and confidence; they decide which extreme crops are possible.
-      box_size: of the person, px.
-    """
+    """Draws an augmentation for a person; visible keypoints (px) make extreme crops possible."""
     scale_z, x_z, y_z = np.clip(rng.standard_normal(3), -1, 1)
     turn_z = np.clip(rng.standard_normal(), -2, 2)
     turned, flipped, cropped = rng.random(3) < (
@@ -203,14 +194,9 @@ def augmentation_matrix(
 def augment_labels(
     labels: Mapping[str, Any], augmentation: Augmentation
 ) -> dict[str, Float[np.ndarray, '...']]:
-    """Mirrors and turns a person's 3D labels as the picture is.
+    """Mirrors and turns `keypoints3d`, `global_orient`, `body_pose` and `betas` of a record.
 
-    Args:
-      labels: with `keypoints3d`, `global_orient`, `body_pose` and `betas` of a record.
-      augmentation: only `flip` and `rotation` matter.
-
-    Returns:
-      these four labels, float32.
+    Other labels are dropped.
     """
     keypoints3d = labels['keypoints3d']
     orient, pose = labels['global_orient'], labels['body_pose']

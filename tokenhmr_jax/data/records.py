@@ -148,12 +148,9 @@ def assemble(
     labels: Mapping[str, Any],
     **options,
 ) -> dict[str, Any]:
-    """A whole record: `store_picture` of the image, and labels; missing labels are zeros.
+    """A whole record: the fields of `store_picture`, to which `options` go, and labels.
 
-    Args:
-      image: and `box_center`, `box_size` and `options`: as for `store_picture`.
-      key: name of the record.
-      labels: fields that `store_picture` does not make; `focal_length` at least.
+    `labels` must hold `focal_length`; other missing labels are zeros.
 
     Raises:
       ValueError: as `store_picture` and `check_record`.

@@ -48,7 +48,7 @@ def read_scene(
     Raises:
       ValueError, FileNotFoundError: if the labels cannot be read or lack a column.
     """
-    columns = _load(path, COLUMNS)
+    columns = labels.load_columns(path, COLUMNS)
     scene = pathlib.Path(path).stem
     order = np.argsort(columns['imgname'], kind='stable')
     names, starts = np.unique(columns['imgname'][order], return_index=True)
@@ -68,22 +68,7 @@ def read_scene(
 
 def num_rows(path: str | os.PathLike) -> int:
     """Number of persons in a scene's labels; raises as `read_scene`."""
-    return len(_load(path, ('scale',))['scale'])
-
-
-def _load(path, wanted) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = set(wanted) - set(file)
-            if missing:
-                raise ValueError(f'no {sorted(missing)} among {sorted(file)}')
-            columns = {name: file[name] for name in wanted}
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # zipfile, zlib and NumPy raise anything for a broken file
-        raise ValueError(f'{path}: {error}') from error
-    labels.check_rows(path, columns)
-    return columns
+    return len(labels.load_columns(path, ['scale'])['scale'])
 
 
 def read_tar(path: str | os.PathLike, options: BedlamOptions) -> Iterator[dict | Remark]:
@@ -128,11 +113,6 @@ def bedlam_labels(
     row: Mapping[str, Any], side: float | np.floating, smpl_dir: str
 ) -> dict[str, Any]:
     """Camera, keypoints, pose and shape of a person, as fields of a record.
-
-    Args:
-      row: the person's fields.
-      side: of the box, px.
-      smpl_dir: for `labels.load_keypoint_body`.
 
     Raises:
       ValueError: if a field is missing or has a wrong shape, naming it; or if the projected joints

@@ -293,23 +293,11 @@ def _both(person, body, extra, width) -> Float[np.ndarray, '44 D']:
 
 def load_metadata(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Loads the columns of a metadata file; raises as `read_metadata`."""
-    wanted = (
-        'imgname', 'center', 'scale', 'body_pose', 'has_body_pose', 'betas', 'has_betas', 'gender',
-        'keypoints_2d', 'body_keypoints_2d', 'extra_keypoints_2d', 'body_keypoints_3d',
-        'extra_keypoints_3d',
+    optional = (
+        'body_pose', 'has_body_pose', 'betas', 'has_betas', 'gender', 'keypoints_2d',
+        'body_keypoints_2d', 'extra_keypoints_2d', 'body_keypoints_3d', 'extra_keypoints_3d',
     )  # fmt: skip
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            columns = {name: file[name] for name in wanted if name in file}
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # zipfile, zlib and NumPy raise anything for a broken file
-        raise ValueError(f'{path}: {error}') from error
-    missing = {'imgname', 'center', 'scale'} - set(columns)
-    if missing:
-        raise ValueError(f'{path}: lacks {sorted(missing)}')
-    labels.check_rows(path, columns)
-    return columns
+    return labels.load_columns(path, ('imgname', 'center', 'scale'), optional)
 
 
 def text(value: str | bytes) -> str:

@@ -34,12 +34,7 @@ SETS = {
 def read_persons(
     path: str | os.PathLike, filters: Filters, options: Mapping[str, Any]
 ) -> Iterator[dict | Remark]:
-    """Reads the persons in a tar; yields their records, and remarks of filters and on corrupt ones.
-
-    Args:
-      path: the tar.
-      filters: decide which labels are reliable.
-      options: of `records.store_picture`.
+    """Reads the persons in a tar; `options` are of `records.store_picture`.
 
     Raises:
       ValueError, FileNotFoundError: as `tars.samples`.

@@ -3,7 +3,7 @@
 import functools
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -45,12 +45,31 @@ def read_numbers(row: Mapping[str, Any], name: str) -> np.ndarray:
     return value.astype(np.float32)
 
 
-def check_rows(path: str | os.PathLike, columns: Mapping[str, np.ndarray]) -> None:
-    """Raises ValueError, naming the file, unless its columns have equally many rows."""
+def load_columns(
+    path: str | os.PathLike, required: Sequence[str], optional: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """Loads columns of an `.npz` file, a row for each person.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: naming the file, if it cannot be read, lacks a required column, or its columns
+        have different numbers of rows.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = set(required) - set(file)
+            if missing:
+                raise ValueError(f'no {sorted(missing)} among {sorted(file)}')
+            columns = {name: file[name] for name in (*required, *optional) if name in file}
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # zipfile, zlib and NumPy raise anything for a broken file
+        raise ValueError(f'{path}: {error}') from error
     rows = {column.shape[:1] for column in columns.values()}
     if len(rows) != 1 or () in rows:
         shapes = {name: column.shape for name, column in columns.items()}
         raise ValueError(f'{path}: columns of shapes {shapes}, expected as many rows in each')
+    return columns
 
 
 def read_optional(row: Mapping[str, Any], name: str, *shape: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -52,6 +53,27 @@ def _identity(path: str) -> str:
     with open(path, 'rb') as file:
         digest = hashlib.file_digest(file, 'sha256').hexdigest()
     return f'{os.path.basename(path)} sha256:{digest[:16]}'
+
+
+def check_least(settings: Any, **least: int) -> None:
+    """Raises ValueError unless settings are at least as large as the values given by name."""
+    for name, value in least.items():
+        if getattr(settings, name) < value:
+            raise ValueError(f'{name}={getattr(settings, name)}: expected at least {value}')
+
+
+def check_fraction(settings: Any, name: str) -> None:
+    """Raises ValueError unless a setting is at least 0 and below 1."""
+    if not 0 <= getattr(settings, name) < 1:
+        raise ValueError(f'{name}={getattr(settings, name)}: expected in [0, 1)')
+
+
+def check_pattern(settings: Any, name: str) -> None:
+    """Raises ValueError unless a setting is a regular expression."""
+    try:
+        re.compile(getattr(settings, name))
+    except re.error as error:
+        raise ValueError(f'{name}={getattr(settings, name)!r}: {error}') from None
 
 
 def define_flags(flags: cli.Flags, settings_class: type) -> None:

@@ -84,13 +84,8 @@ class BuildSettings:
     )
 
     def __post_init__(self):
-        for name, least in (
-            ('resolution', 16), ('quality', 1), ('num_shards', 1), ('num_processes', 0),
-        ):  # fmt: skip
-            if getattr(self, name) < least:
-                raise ValueError(f'{name}={getattr(self, name)}: expected at least {least}')
-        if not 0 <= self.max_bad_fraction < 1:
-            raise ValueError(f'max_bad_fraction={self.max_bad_fraction}: expected in [0, 1)')
+        prepare.check_least(self, resolution=16, quality=1, num_shards=1, num_processes=0)
+        prepare.check_fraction(self, 'max_bad_fraction')
         if self.quality > 100:
             raise ValueError(f'quality={self.quality}: expected at most 100')
         if not pathlib.Path(self.manual_dir).expanduser().is_dir() or not self.manual_dir:
