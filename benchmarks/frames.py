@@ -13,10 +13,10 @@ SMALLEST, LARGEST = 200, 600  # sides of people's boxes, px
 
 
 def write_tar(path: pathlib.Path, pictures: int, persons: int, seed: int = 0) -> None:
-    """A tar of so many pictures, each with so many people."""
+    """Writes a tar of pictures, each with some people."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
-    # A few textures, each moved on from picture to picture: making many would take long.
+    # Pictures share a few shifted textures: a texture takes long to make.
     textures = [_texture(rng) for _ in range(4)]
     with tarfile.open(path, 'w') as tar:
         for number in range(pictures):
@@ -30,7 +30,7 @@ def write_tar(path: pathlib.Path, pictures: int, persons: int, seed: int = 0) ->
 
 
 def _texture(rng: np.random.Generator) -> np.ndarray:
-    """Noise whose amplitude falls with its frequency, as that of photographs does."""
+    """Noise with a spectrum like that of photographs."""
     fy, fx = np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH)
     spectrum = np.maximum(np.hypot(fx, fy), 1 / WIDTH) ** -1.4
     planes = []

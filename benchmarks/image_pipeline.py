@@ -1,11 +1,11 @@
-"""Batches of crops, ours from prepared records against the original's approach in PyTorch.
+"""Batches of crops: our pipeline of prepared records against the original's approach in PyTorch.
 
     python benchmarks/image_pipeline.py
 
-The original's: each picture of a tar is decoded as a whole, each person in it cropped, coloured and
-normalised as float32, in worker processes of PyTorch's DataLoader. Ours: prepared records, read,
-decoded and cropped by threads, and uint8 to the device, which colours and normalises. Both draw the
-same augmentations, and both have all cores; pictures are of BEDLAM's size.
+The original's approach: worker processes of PyTorch's DataLoader decode whole pictures of tars, and
+crop, colour and normalise each person as float32. Ours: threads read, decode and crop prepared
+records; the uint8 crops are coloured and normalised on the device. Both draw the same augmentations
+and use all cores. Pictures are of BEDLAM's size.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument('--pictures', type=int, default=400, help='how many')
     parser.add_argument('--persons', type=int, default=3, help='in each')
     parser.add_argument('--batch_size', type=int, default=64)
-    parser.add_argument('--seconds', type=float, default=10, help='that each side is timed')
+    parser.add_argument('--seconds', type=float, default=10, help='of timing for each side')
     parser.add_argument('--side', choices=('ours', 'theirs'), help='only this one, for its memory')
     options = parser.parse_args()
     cores = processes.num_cores()
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def prepare(folder: pathlib.Path, count: int, persons: int, cores: int) -> None:
-    """Tars, one for each worker, and the dataset that the documented command makes of them."""
+    """Writes a tar for each worker, and prepares our dataset from them."""
     for worker in range(cores):
         share = count * (worker + 1) // cores - count * worker // cores
         frames.write_tar(folder / f'mpii-train/{worker:06d}.tar', share, persons, worker)
@@ -73,7 +73,7 @@ def prepare(folder: pathlib.Path, count: int, persons: int, cores: int) -> None:
 
 
 def check(folder: pathlib.Path) -> None:
-    """Stop unless the plain crops of both sides show the same; the records are compressed again."""
+    """Raises ValueError if the crops of both sides differ by more than compression does."""
     split = pipeline.open_split(str(folder / 'data'), 'pseudo_gt/mpii/train')
     name, sample = next(tars.samples(folder / 'mpii-train/000000.tar', tars.PARTS))
     image, people = decode(name, sample)
@@ -100,7 +100,7 @@ def ours(folder: pathlib.Path, batch_size: int, threads: int) -> Iterator[dict]:
 
 
 class Persons(torch.utils.data.IterableDataset):
-    """Persons of tars; each worker reads its own."""
+    """Persons of tars. Each worker reads its own tars."""
 
     def __init__(self, folder: pathlib.Path):
         self._paths = sorted(folder.glob('mpii-train/*.tar'))
@@ -150,7 +150,7 @@ def theirs(folder: pathlib.Path, batch_size: int, workers: int) -> Iterator[dict
 
 
 def measure(side, folder, start, cores, options) -> float:
-    """Print and return images per second, after the first ten batches, in which workers start."""
+    """Prints and returns images per second, without the first batches, while workers start."""
     before = os.times()
     batches = start(folder, options.batch_size, cores)
     for _ in range(_WARM_UP):
@@ -160,7 +160,7 @@ def measure(side, folder, start, cores, options) -> float:
         next(batches)
         count += options.batch_size
     rate = count / (time.perf_counter() - begun)
-    del batches  # ends the workers: their time counts then
+    del batches  # ends the workers, so that their time counts
     work = sum(os.times()[:4]) - sum(before[:4])
     total = count + _WARM_UP * options.batch_size
     print(
@@ -172,7 +172,7 @@ def measure(side, folder, start, cores, options) -> float:
 
 
 def memory() -> float:
-    """The most memory that this process, and the largest of its children, have had, GB."""
+    """Peak memory of this process plus that of its largest child, GB."""
     kinds = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
     return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) / 2**20
 

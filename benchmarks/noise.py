@@ -1,4 +1,4 @@
-"""Batches of noise with labels, in the shapes that a config's training has."""
+"""Training batches of noise."""
 
 import ml_collections
 import numpy as np
@@ -7,7 +7,7 @@ from tokenhmr_jax.types import ImageBatch
 
 
 def image_batch(config: ml_collections.ConfigDict, num_sources: int) -> ImageBatch:
-    """Noise as images; labels of bodies near the mean one, some of them not to be trusted."""
+    """Images of noise, and labels, some untrusted, of bodies near the mean body."""
     rng = np.random.default_rng(0)
     count, side = config.batch_size, config.data.crop_size
     normal = lambda scale, *shape: rng.normal(0, scale, (count, *shape)).astype(np.float32)  # noqa: E731

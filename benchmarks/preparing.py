@@ -1,4 +1,4 @@
-"""How fast one core makes records of pictures in tars, and whether memory grows with their number.
+"""Speed of preparing records on one core, and memory for more and more pictures.
 
 python benchmarks/preparing.py
 """

@@ -2,8 +2,8 @@
 
     python benchmarks/regressor_step.py
 
-Of the paper's variant: backbone, head, stage 1's frozen decoder, bodies, losses with TALS, gradient
-and AdamW, without stochastic depth. Both sides start from the same weights, and are checked to have
+The step of the paper's variant: backbone, head, stage 1's frozen decoder, bodies, losses with TALS,
+gradient and AdamW, without stochastic depth. Both sides start from the same weights, and must have
 the same loss and gradients before they are timed. The data, noise with labels, is on the device.
 """
 
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def settings(options: argparse.Namespace) -> ml_collections.ConfigDict:
-    """The paper's, on the mannequin, without what saves memory or drops blocks."""
+    """The paper's config on the mannequin, without rematerialisation and stochastic depth."""
     config = runpy.run_path(str(CONFIG))['get_config']('variant=paper')
     config.body = 'mannequin'
     config.batch_size = options.batch
@@ -65,7 +65,7 @@ def settings(options: argparse.Namespace) -> ml_collections.ConfigDict:
 
 
 def compare(config: ml_collections.ConfigDict, options: argparse.Namespace) -> None:
-    """Check that both sides compute the same, then time their steps."""
+    """Checks that both sides compute the same, then times their steps."""
     label = f'{options.backbone}, batch {options.batch}, {options.dtype}'
     # One device on each side.
     mesh, device = sharding.make_mesh(jax.devices()[:1]), side_by_side.torch_device()
@@ -105,7 +105,7 @@ def compare(config: ml_collections.ConfigDict, options: argparse.Namespace) -> N
 
 
 def random_state(task: RegressorTask, tx: optax.GradientTransformation) -> TrainState:
-    """Random weights of the network, with bodies near the mean, and of stage 1's decoder."""
+    """Random weights of the network and of stage 1; predicted bodies are near the mean."""
     params, weights = torch_regressor.random_weights(jax.eval_shape(task.init, jax.random.key(0)))
     for name in ('global_orient', 'hands', 'betas', 'camera'):
         params['head'][name] = jax.tree.map(lambda x: 0.1 * x, params['head'][name])
@@ -114,16 +114,16 @@ def random_state(task: RegressorTask, tx: optax.GradientTransformation) -> Train
 
 
 def wide(frozen: Frozen) -> Frozen:
-    """With thresholds for which some of the errors of random labels are below, some above."""
+    """Raises the thresholds of keypoints, so that some errors of random labels lie below them."""
     thresholds = frozen.thresholds
     return frozen.replace(thresholds=thresholds.replace(keypoints2d=30 * thresholds.keypoints2d))
 
 
 def check_gradients(label: str, config, state: TrainState, network, tolerance: float) -> None:
-    """Compare, tensor by tensor, the gradients of a first step, which its moments hold.
+    """Compares the gradients of a first step, read from the moments of AdamW, tensor by tensor.
 
     Raises:
-      ValueError: if one differs by more than `tolerance` times its norm.
+      ValueError: if a gradient differs by more than `tolerance` times its norm.
     """
     ours = torch_regressor.state_dict(optax.tree.get(state.opt_state, 'mu'))
     worst, where = 0.0, None

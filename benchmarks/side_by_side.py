@@ -1,4 +1,4 @@
-"""Timing our code and its counterpart in PyTorch by turns, in one process."""
+"""Timing of our code and its counterpart in PyTorch by turns, in one process."""
 
 import argparse
 import dataclasses
@@ -15,21 +15,21 @@ import tqdm
 
 from tokenhmr_jax.readers import processes
 
-# Seconds that a turn lasts at least: short calls are repeated.
+# Seconds that a turn lasts at least. Short calls are repeated.
 TURN = 0.1
-# Seconds before a turn: the other side's threads spin for a few milliseconds after their last call.
+# Seconds before a turn. The other side's threads spin for some milliseconds after their last call.
 PAUSE = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
 class Times:
-    """Seconds per call, one per turn; `ours[i]` and `theirs[i]` were taken one after the other."""
+    """Seconds per call of each turn. `ours[i]` and `theirs[i]` are neighbours in time."""
 
     ours: list[float]
     theirs: list[float]
 
     def line(self, label: str) -> str:
-        """Median times, and the median, least and largest ratio of neighbouring turns."""
+        """Median times; median, least and largest ratio of neighbouring turns."""
         ratios = [b / a for a, b in zip(self.ours, self.theirs, strict=True)]
         ours, theirs = (1000 * statistics.median(t) for t in (self.ours, self.theirs))
         return (
@@ -38,7 +38,7 @@ class Times:
         )
 
     def rates(self, images: int) -> str:
-        """Images per second of each side, if a call takes so many; by the median time."""
+        """Images per second of each side by the median time, for calls of so many images."""
         ours, theirs = (images / statistics.median(t) for t in (self.ours, self.theirs))
         return f'ours {ours:.1f} images/s, PyTorch {theirs:.1f} images/s'
 
@@ -50,17 +50,19 @@ def torch_device() -> torch.device:
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """What the two networks compute in, and whether PyTorch's is compiled."""
+    """Adds flags of the networks' type, and of the compilation of PyTorch's."""
     parser.add_argument('--dtype', default='float32', choices=('float32', 'bfloat16'))
     parser.add_argument('--compile', action='store_true', help="PyTorch's network, torch.compile")
 
 
 def start(compiled: bool = False, tf32: bool = False) -> str:
-    """Give both sides the same number of threads; describe the machine, each side and its device.
+    """Gives both sides the same number of threads; describes the machine, each side and its device.
 
-    XLA takes one thread per core that this process may use; so shall PyTorch. `compiled` says
-    whether PyTorch's network is. `tf32`: on GPUs it rounds the factors of float32 products to TF32,
-    as XLA does unless told otherwise.
+    XLA has one thread per core that this process may use, and PyTorch gets as many.
+
+    Args:
+      compiled: whether PyTorch's network is compiled.
+      tf32: whether PyTorch rounds factors of float32 products to TF32 on GPUs, as XLA does.
     """
     cores = processes.num_cores()
     torch.set_num_threads(cores)
@@ -76,7 +78,7 @@ def start(compiled: bool = False, tf32: bool = False) -> str:
 
 
 def tolerance(dtype: str) -> float:
-    """How far two networks that compute in `dtype` may differ, for `check`.
+    """Largest difference of two networks that compute in `dtype`, for `check`.
 
     On GPUs both sides round the factors of a float32 product to TF32.
     """
@@ -86,10 +88,10 @@ def tolerance(dtype: str) -> float:
 
 
 def check(name: str, ours: Any, theirs: Any, tolerance: float) -> None:
-    """Print the largest difference of two arrays.
+    """Prints the largest difference of two arrays.
 
     Raises:
-      ValueError: if it is above `tolerance` times the largest value: they compute different things.
+      ValueError: if the difference is above `tolerance` times the largest value.
     """
     ours, theirs = np.asarray(ours, np.float32), theirs.detach().float().cpu().numpy()
     difference, limit = np.abs(ours - theirs).max(), tolerance * np.abs(theirs).max()
@@ -99,15 +101,15 @@ def check(name: str, ours: Any, theirs: Any, tolerance: float) -> None:
 
 
 def measure(label: str, ours: Callable[[], Any], theirs: Callable[[], Any], turns: int) -> Times:
-    """Time two functions by turns, so that whatever else the machine does meets both; print it.
+    """Times two functions by turns, so that other work slows both alike; prints the result.
+
+    Both functions must have been called before, so that nothing is compiled here.
 
     Args:
-      label: what they do.
+      label: name of the work.
       ours: returns JAX arrays, which are waited for.
       theirs: PyTorch's side; on CUDA it is waited for.
-      turns: how many of each.
-
-    Both have been called before: nothing is compiled here.
+      turns: number of turns of each side.
     """
     times = Times([], [])
     for _ in tqdm.trange(turns, desc=label, leave=False):
@@ -118,7 +120,7 @@ def measure(label: str, ours: Callable[[], Any], theirs: Callable[[], Any], turn
 
 
 def _turn(call: Callable[[], Any]) -> float:
-    """Seconds per call, over as many as fill a turn."""
+    """Seconds per call, over the calls that fill a turn."""
     time.sleep(PAUSE)
     start, calls = time.perf_counter(), 0
     while not calls or time.perf_counter() - start < TURN:

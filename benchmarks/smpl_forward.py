@@ -1,8 +1,8 @@
-"""SMPL, ours against smplx: bodies from axis-angle poses and betas, without and with gradient.
+"""Bodies from axis-angle poses and betas, without and with gradient: ours against smplx.
 
     python benchmarks/smpl_forward.py
 
-Both pose the mannequin, in float32. The gradient is that of the mean square of all vertices and
+Both pose the mannequin in float32. The gradient is that of the mean square of all vertices and
 joints with respect to the pose.
 """
 
@@ -35,13 +35,13 @@ def main() -> None:
 
 
 def torch_body(arrays: dict[str, np.ndarray]) -> smplx.SMPL:
-    """The same body as smplx's module."""
+    """The body as a module of smplx."""
     layer = smplx.SMPL('', data_struct=types.SimpleNamespace(**arrays), create_transl=False)
     return layer.to(side_by_side.torch_device())
 
 
 def compare(body: smpl.BodyModel, layer: smplx.SMPL, batch: int, turns: int) -> None:
-    """Check that both sides agree on random poses and shapes, then time them."""
+    """Checks that both sides agree on random poses and shapes, then times them."""
     rng = np.random.default_rng(0)
     arrays = rng.normal(0, 0.4, (batch, 24, 3)), rng.normal(0, 1, (batch, 10))
     inputs = [jnp.asarray(x, jnp.float32) for x in arrays]

@@ -1,11 +1,11 @@
-"""Whether a regressor's answers are poses that a tokenizer can say, and what it would change.
+"""Change of a regressor's predicted poses, and of their errors, by a tokenizer.
 
     python benchmarks/token_prior.py runs/miniature/ablation --tokenizer=runs/miniature/tokenizer
 
-Stage 1 encodes, quantises and decodes each answer's pose. Answers that no body takes would come
-back as others, nearer to the truth. The same for the answers to crops whose lower half is painted
-over, where the picture cannot tell the pose. Runs that differ in the seed alone are one row: mean
-and standard deviation.
+The tokenizer encodes and decodes each predicted pose. If predictions were impossible poses, the
+tokenizer would bring them nearer to the truth. A second measurement covers the lower half of each
+crop, so that the picture does not tell the whole pose. Runs that differ in the seed alone are one
+row: mean and standard deviation.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from tokenhmr_jax.inference.model import load_tokenizer
 from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
 from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.studies import comparison
-from tokenhmr_jax.tasks.regressor import measured_points, true_body, true_params
+from tokenhmr_jax.tasks.regressor_truth import measured_points, true_body, true_params
 from tokenhmr_jax.training import history, sharding
 from tokenhmr_jax.training.run import Trained, open_run
 from tokenhmr_jax.types import ImageBatch, SmplParams
 
-# Of ImageNet, which looks like nothing to a network.
+# ImageNet's mean colour.
 _GREY = np.array([124, 116, 104], np.uint8)
 
 
@@ -65,7 +65,7 @@ def _batches(run: Trained) -> Iterator[tuple[ImageBatch, np.ndarray]]:
 
 
 def _comparison(run: Trained, tokenizer: PoseTokenizer):
-    """A function from a batch to errors (B,), mm, by name."""
+    """Makes a function from a batch to errors (B,), mm, by name."""
     frozen, convention = run.frozen, run.config.eval.convention
 
     @jax.jit
@@ -80,8 +80,8 @@ def _comparison(run: Trained, tokenizer: PoseTokenizer):
     def true_points(batch: ImageBatch) -> jax.Array:
         return measured_points(convention, frozen, true_body(frozen, batch))[0]
 
-    def said(params: SmplParams) -> SmplParams:
-        """The same bodies in the poses that come back."""
+    def decoded(params: SmplParams) -> SmplParams:
+        """The bodies in the poses that the tokenizer gives back."""
         pose, hands = np.split(np.asarray(params.body_pose), [skeleton.NUM_BODY_JOINTS], axis=1)
         back = tokenizer.decode(tokenizer.encode(pose))
         return params.replace(body_pose=np.concatenate([back, hands], axis=1))
@@ -89,10 +89,10 @@ def _comparison(run: Trained, tokenizer: PoseTokenizer):
     def compare(batch: ImageBatch) -> dict[str, jax.Array]:
         distance, true = metrics.mean_distance_mm, true_points(batch)
         labels = true_params(batch.global_orient, batch.body_pose, batch.betas)
-        errors = {'true poses changed by': distance(points(said(labels)), true)}
+        errors = {'true poses changed by': distance(points(decoded(labels)), true)}
         for name, image in {'': batch.image, 'half hidden: ': _hide(batch.image)}.items():
             answers = answer(image)
-            ours, back = points(answers), points(said(answers))
+            ours, back = points(answers), points(decoded(answers))
             errors |= {
                 f'{name}MPJPE': distance(ours, true),
                 f'{name}changed by': distance(back, ours),

@@ -2,10 +2,10 @@
 
     python benchmarks/tokenizer_step.py
 
-Twice: the network with its codebook and AdamW, alone; and with the bodies of prediction and ground
-truth, and their losses. Both sides start from the same weights and codes, and are checked to have
-the same reconstruction, loss and gradient before they are timed. The data, random poses of the
-mannequin, is on the device already.
+Times two steps: the network with codebook and AdamW alone, and the same with the bodies of
+prediction and ground truth and their losses. Both sides start from the same weights and codes, and
+must have the same reconstruction, loss and gradient before they are timed. The data, random poses
+of the mannequin, is on the device.
 """
 
 import argparse
@@ -36,7 +36,7 @@ TOLERANCE = side_by_side.tolerance('float32')
 
 
 class NetworkOnly(TokenizerTask):
-    """The task without bodies: a point at the origin stands for each."""
+    """The task with a point at the origin in place of each body."""
 
     def frozen(self) -> Frozen:
         return super().frozen().replace(vertex_weights=jnp.zeros(1))
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def compare(label: str, config: ml_collections.ConfigDict, task, body, steps: int) -> None:
-    """Check that both sides compute the same, then time their steps."""
+    """Checks that both sides compute the same, then times their steps."""
     # One device on each side.
     mesh, device = sharding.make_mesh(jax.devices()[:1]), side_by_side.torch_device()
     poses = np.random.default_rng(0).normal(0, 0.4, (config.batch_size, 21, 3)).astype(np.float32)
@@ -78,7 +78,7 @@ def compare(label: str, config: ml_collections.ConfigDict, task, body, steps: in
     weights = torch.tensor(np.asarray(frozen.vertex_weights)).to(device)
     their_step = Step(config, model, body, weights)
 
-    # Without codes: rounding may decide between two that are equally near.
+    # Without codes: rounding may decide between two equally near ones.
     truth = rotations.axis_angle_to_matrix(batch.body_pose)
     reconstruction = jax.jit(task.model.apply)({'params': state.params}, truth)
     with torch.no_grad():

@@ -1,8 +1,8 @@
-"""The regressor and its training step in PyTorch, which ours are timed against.
+"""The regressor and its training step in PyTorch, for comparison.
 
-Written for this comparison, as PyTorch likes it best: images channels first, attention by
-`scaled_dot_product_attention`, AdamW fused, bodies by smplx. Modules are named as our parameters
-are, so that `state_dict` can carry these over.
+Written for speed in PyTorch: images channels first, attention by `scaled_dot_product_attention`,
+fused AdamW, bodies by smplx. Modules have the names of our parameters, so that `state_dict` can
+copy them.
 """
 
 import re
@@ -22,7 +22,6 @@ from torch_tokenizer import copy_convolutions, decoder, rotation_matrix, upsampl
 
 from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.models.regressor import FrozenWeights
-from tokenhmr_jax.objectives.losses import PELVIS
 from tokenhmr_jax.tasks.regressor import Frozen
 from tokenhmr_jax.types import ImageBatch
 
@@ -106,7 +105,7 @@ class DecoderLayer(nn.Module):
 
 
 class QueryDecoder(nn.Module):
-    """What one learned query reads from features (B, N, C): (B, width)."""
+    """Decoder of one learned query: features (B, N, C) to (B, width)."""
 
     def __init__(self, size: ml_collections.ConfigDict, channels: int):
         super().__init__()
@@ -139,7 +138,7 @@ class MixerLayer(nn.Module):
 
 
 class TokenMixer(nn.Module):
-    """A body's numbers (B, inputs) to logits (B, tokens, codes)."""
+    """A body's vector (B, inputs) to logits (B, tokens, codes)."""
 
     def __init__(self, size: ml_collections.ConfigDict, inputs: int, tokens: int, codes: int):
         super().__init__()
@@ -175,7 +174,7 @@ class TokenHead(nn.Module):
 
 
 class Network(nn.Module):
-    """What training changes: backbone and head of the sizes in a regressor's config."""
+    """Backbone and head, with the sizes of a regressor's config."""
 
     def __init__(self, config: ml_collections.ConfigDict):
         super().__init__()
@@ -192,13 +191,13 @@ class Network(nn.Module):
 
 
 class Step:
-    """One training step, with TALS on L1 distances, as the paper has it.
+    """Training step with the paper's losses: TALS on L1 distances.
 
     Args:
       config: the regressor's.
-      network: trained in place; perhaps compiled.
-      weights: ours, of stage 1's decoder and codes and of the mean body.
-      frozen: ours, of what else the losses read.
+      network: trained in place; may be compiled.
+      weights: our mean body, and stage 1's decoder and codes.
+      frozen: our thresholds, sources and keypoints' regressor.
       body: smplx's.
     """
 
@@ -229,7 +228,7 @@ class Step:
         )
 
     def __call__(self, batch: ImageBatch) -> torch.Tensor:
-        """Train on a batch of tensors, its images (B, 3, S, S) uint8; returns the loss."""
+        """Trains on a batch of tensors with images (B, 3, S, S) uint8; returns the loss."""
         dtype = getattr(torch, self.config.model.backbone.dtype)
         enabled = dtype != torch.float32
         with torch.autocast(batch.image.device.type, dtype, enabled=enabled):
@@ -252,7 +251,7 @@ class Step:
             return self._keypoints(rotation, betas)
 
     def _body(self, readout: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        """Rotations (B, 24, 3, 3), betas and camera of what the network predicts."""
+        """Rotations (B, 24, 3, 3), betas and camera of the network's output."""
         logits, orient, hands, betas, camera = readout
         codes = logits.softmax(-1) @ self.weights.codes
         body_pose = self.decoder(codes.mT).mT.flatten(1)
@@ -312,21 +311,21 @@ def project(points: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
 
 
 def centred(points: torch.Tensor) -> torch.Tensor:
-    return points - points[:, PELVIS, None]
+    return points - points[:, skeleton.PELVIS, None]
 
 
 def tensors(tree: Any, device: torch.device) -> Any:
-    """A tree of arrays as one of tensors. Copies: our step gives its arrays' memory away."""
+    """A tree of arrays as tensors; copies, because our step donates its arrays."""
     return jax.tree.map(lambda x: torch.tensor(np.asarray(x)).to(device), tree)
 
 
 def state_dict(params: dict) -> dict[str, torch.Tensor]:
-    """Our parameters, or their gradients, under the names and in the layout of the modules here."""
+    """Our parameters, or their gradients, with the names and layouts of these modules."""
     values = {}
     for path, value in jax.tree_util.tree_leaves_with_path(params):
         name, value = jax.tree_util.keystr(path, simple=True, separator='.'), np.asarray(value)
         if name.endswith('kernel'):
-            # (*size, in, out) here, (out, in, *size) there.
+            # From (*size, in, out) to (out, in, *size).
             value = np.moveaxis(value, (-1, -2), (0, 1))
         name = re.sub(r'(block|layer)(\d)', r'\1s.\2', name)
         values[re.sub('(kernel|scale)$', 'weight', name)] = torch.tensor(value)
@@ -334,14 +333,13 @@ def state_dict(params: dict) -> dict[str, torch.Tensor]:
 
 
 def load(network: nn.Module, params: dict) -> nn.Module:
-    """The network, made on the device 'meta', with our parameters, where PyTorch computes."""
+    """Fills a network of the device 'meta' with our parameters, on PyTorch's device."""
     network.load_state_dict(state_dict(params), assign=True)
     return network.to(side_by_side.torch_device())
 
 
 def random_weights(shapes: Any) -> Any:
-    """Arrays for a tree of shapes: random ones also where a fresh network has zeros or ones, among
-    which a mix-up would not show."""
+    """Random arrays for a tree of shapes; no zeros and ones, which would hide a mix-up."""
     rng = np.random.default_rng(0)
 
     def draw(path, leaf):

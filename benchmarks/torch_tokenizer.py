@@ -1,7 +1,7 @@
-"""The pose tokenizer's training step in PyTorch, which ours is timed against.
+"""The pose tokenizer and its training step in PyTorch, for comparison.
 
-Written for this comparison, as PyTorch likes it best: convolutions channels first, the codebook's
-statistics by `index_add_`, AdamW fused, bodies by smplx.
+Written for speed in PyTorch: convolutions channels first, the codebook's statistics by
+`index_add_`, fused AdamW, bodies by smplx.
 """
 
 import ml_collections
@@ -70,11 +70,11 @@ def residual_blocks(size: ml_collections.ConfigDict) -> list[ResidualBlock]:
 def copy_convolutions(
     network: nn.Module, params: dict, size: ml_collections.ConfigDict, halves: tuple[str, ...]
 ) -> None:
-    """Give a PyTorch network our weights of a tokenizer's `halves`, 'encoder' or 'decoder'."""
+    """Copies our weights of 'encoder' or 'decoder', the `halves`, to a PyTorch network."""
     names = tokenizer_names(size.size_mul, size.size_div, size.depth)
     names = {name: path for name, path in names.items() if path[0] in halves}
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv1d)]
-    # Both are in the order in which the network applies its layers.
+    # Both are in the order of the network's layers.
     ours = original_weights(params, names).values()
     theirs = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
     with torch.no_grad():
@@ -102,7 +102,7 @@ class Tokenizer(nn.Module):
         return self.decoder(codes.mT).mT
 
     def quantize(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Codes through which the gradient passes, tokens (B T,), commitment loss."""
+        """Codes with a straight-through gradient, tokens (B T,), commitment loss."""
         flat = latents.detach().flatten(0, 1)
         tokens = (flat @ self.codes.T - 0.5 * self.codes.square().sum(1)).argmax(1)
         chosen = self.codes[tokens].view_as(latents)
@@ -110,7 +110,7 @@ class Tokenizer(nn.Module):
 
     @torch.no_grad()
     def learn_codes(self, latents: torch.Tensor, tokens: torch.Tensor, decay: float) -> None:
-        """Move the codes to the decayed mean of their latents (N, C); re-seed unused ones."""
+        """Moves the codes to the decayed mean of their latents (N, C); re-seeds unused codes."""
         count = torch.bincount(tokens, minlength=len(self.codes)).float()
         total = torch.zeros_like(self.ema_sum).index_add_(0, tokens, latents)
         self.ema_count.lerp_(count, 1 - decay)
@@ -123,7 +123,7 @@ class Tokenizer(nn.Module):
 
 
 class Step:
-    """One training step. With `body` None, the bodies and their two losses are left out.
+    """Training step; without bodies and their two losses if `body` is None.
 
     Args:
       config: the tokenizer's.
@@ -145,7 +145,7 @@ class Step:
         )
 
     def __call__(self, body_pose: torch.Tensor) -> torch.Tensor:
-        """Train on axis-angle poses (B, 21, 3); returns the loss."""
+        """Trains on axis-angle poses (B, 21, 3); returns the loss."""
         weights = self.config.loss_weights
         truth = batch_rodrigues(body_pose.view(-1, 3)).view(-1, 21, 3, 3)
         latents = self.model.encode(truth)

@@ -1,12 +1,12 @@
-"""How fast the regressor trains and predicts, and what share of the device's own rate that is.
+"""Speed of the regressor's training and inference, and its share of the device's matrix rate.
 
     python benchmarks/train_step.py --config=configs/regressor.py --config.batch_size=256
 
-Any size, batch and sharding, by the config's settings; `--backbone=B/16` sets a backbone's sizes.
-In one process, one after the other: products of square matrices, the fastest of which is the rate
-that the share is of; the training step as training runs it; predictions, meshes included; and, on
-one device and where torch and smplx are installed, both in PyTorch: `scaled_dot_product_attention`,
-autocast, compiled on GPUs. Data and weights are noise, on the device already.
+The config sets size, batch and sharding; `--backbone=B/16` sets a backbone's sizes. One process
+times products of square matrices, the fastest of which is the device's matrix rate; the training
+step of `train`; and predictions with meshes. On one device, if torch and smplx are installed, it
+times both in PyTorch: `scaled_dot_product_attention`, autocast, compiled on GPUs. Data and weights
+are noise, on the device.
 """
 
 import functools
@@ -31,8 +31,8 @@ from tokenhmr_jax.training.step import initial_state, make_step
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, "The regressor's.", lock_config=True)
 _BACKBONE = flags.DEFINE_string('backbone', None, "Sizes such as 'B/16', if not the config's.")
-_TURNS = flags.DEFINE_integer('turns', 5, 'How often each is timed; the median counts.')
-_SECONDS = flags.DEFINE_float('seconds', 0.5, 'That a turn takes at least.')
+_TURNS = flags.DEFINE_integer('turns', 5, 'Number of timings of each; the median counts.')
+_SECONDS = flags.DEFINE_float('seconds', 0.5, 'Least duration of a turn.')
 _TORCH = flags.DEFINE_bool('torch', True, 'Whether to time PyTorch too, where it is installed.')
 
 
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f'unknown arguments: {argv[1:]}')
     logging.set_verbosity(logging.WARNING)  # JAX reports each platform that is not there
-    # What PyTorch needs of a GPU is left to it.
+    # Leaves memory of the GPU to PyTorch.
     os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
     config = _CONFIG.value
     config.update(body='mannequin', body_male='', body_female='')
@@ -68,7 +68,7 @@ def main(argv: list[str]) -> None:
 
 
 def report(label: str, seconds: float, operations: float, batch: int, fastest: float) -> None:
-    """`operations` are the network's own: what is computed twice to save memory counts once."""
+    """Prints times and rates; `operations` count once what rematerialisation computes twice."""
     rate = operations / seconds
     print(
         f'{label}: {1000 * seconds:.2f} ms, {batch / seconds:.1f} images/s, '
@@ -78,7 +78,7 @@ def report(label: str, seconds: float, operations: float, batch: int, fastest: f
 
 
 def seconds_of(call: Callable[[], Any]) -> float:
-    """The median time of a call, of turns that wait only for their last one. Called once before."""
+    """Median seconds of a call, after one to compile; a turn waits only for its last call."""
     call_and_wait = lambda: jax.block_until_ready(call())  # noqa: E731
     call_and_wait()
     start = time.perf_counter()
@@ -95,7 +95,7 @@ def seconds_of(call: Callable[[], Any]) -> float:
 
 
 def matmul_rate(dtype: str) -> float:
-    """Operations per second of one device in products of square matrices, of the fastest size.
+    """Operations per second of one device in products of square matrices of the fastest size.
 
     Sizes double until a chain of products takes longer than a turn.
     """
@@ -103,7 +103,7 @@ def matmul_rate(dtype: str) -> float:
     while seconds <= _SECONDS.value and size < 2**15:
         size *= 2
         x = jax.random.normal(jax.random.key(0), (size, size), dtype) / size**0.5
-        # Each product depends on the one before: none can be left out.
+        # Each product depends on the one before, so that none can be left out.
         chain = jax.jit(lambda x: jax.lax.fori_loop(0, 8, lambda _, y: y @ x, x))
         seconds = seconds_of(functools.partial(chain, x))
         fastest = max(fastest, 8 * 2 * size**3 / seconds)
@@ -111,7 +111,7 @@ def matmul_rate(dtype: str) -> float:
 
 
 def ours(config: ml_collections.ConfigDict, mesh) -> dict[str, Callable]:
-    """What to time, calls by name."""
+    """Our training step and prediction."""
     task = RegressorTask.from_config(config)
     tx = optimizer.make_optimizer(config.optimizer, config.num_steps)
     frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
@@ -133,7 +133,7 @@ def ours(config: ml_collections.ConfigDict, mesh) -> dict[str, Callable]:
 
 
 def model_operations(config: ml_collections.ConfigDict) -> dict[str, float]:
-    """Operations of a batch, without those that are done again to save memory."""
+    """Operations of a batch without rematerialisation."""
     config = ml_collections.ConfigDict(config.to_dict())
     config.model.backbone.remat = ''
     task = RegressorTask.from_config(config)
@@ -165,7 +165,7 @@ def theirs(config: ml_collections.ConfigDict) -> dict[str, Callable]:
     from tokenhmr_jax.mannequin.body import mannequin_arrays
 
     config = ml_collections.ConfigDict(config.to_dict())
-    config.model.backbone.scan = False  # its blocks are one by one
+    config.model.backbone.scan = False  # PyTorch's blocks are separate
     print(side_by_side.start(tf32=True).splitlines()[2])
     device = side_by_side.torch_device()
     task = RegressorTask.from_config(config)

@@ -1,9 +1,9 @@
-"""The backbone, ours against PyTorch: from images of 256 x 192 to features, images per second.
+"""The backbone's images per second, from images of 256 x 192 to features, ours against PyTorch.
 
     python benchmarks/vit_forward.py
 
-Both sides hold the same weights, in the type that they compute in, and are checked to give the same
-features before they are timed.
+Both sides hold the same weights, in the type that they compute in, and must give the same features
+before they are timed.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def compare(name: str, options: argparse.Namespace) -> None:
-    """Check that both sides agree on a random image, then time them."""
+    """Checks that both sides agree on a random image, then times them."""
     label = f'{name}, batch {options.batch}, {options.dtype}'
     sizes = vit.decode_variant(name)
     image = np.random.default_rng(0).standard_normal((options.batch, *SIZE, 3), np.float32)

@@ -1,10 +1,10 @@
-"""Memory that conversion and loading take at the released size: ViT-H, 160 tokens of 2048 codes.
+"""Memory for conversion and loading at the released size: ViT-H, 160 tokens of 2048 codes.
 
     python benchmarks/weights_memory.py --dir=/tmp/weights_memory
 
-Writes a random checkpoint in the original's format (2.7 GB), converts it, loads what came out, and
+Writes a random checkpoint in the original's format (2.7 GB), converts it, loads the result, and
 loads the same weights as training saves them: the backbone's blocks stacked in arrays of up to 0.8
-GB. Each in a process of its own; prints the most memory that each held. Linux only.
+GB. Each step is a process; the command prints its peak memory. Linux only.
 """
 
 import argparse
@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def config():
-    """Of the public code's models, on the mannequin."""
+    """The release's config on the mannequin."""
     spec = importlib.util.spec_from_file_location('regressor', ROOT / 'configs/regressor.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -31,7 +31,7 @@ def config():
 
 
 def write(folder: pathlib.Path) -> dict:
-    """A random checkpoint and its tokenizer, by our own export; the size of what is in them."""
+    """Writes a random checkpoint and its tokenizer by our own export; returns their size."""
     import jax
     import numpy as np
 
@@ -69,7 +69,7 @@ def load(folder: pathlib.Path, name: str = 'converted') -> None:
 
 
 def save(folder: pathlib.Path) -> None:
-    """The converted weights, as training saves them."""
+    """Writes the converted weights as training saves them."""
     import numpy as np
 
     from tokenhmr_jax.checkpoints.store import Checkpoints
@@ -91,7 +91,7 @@ def load_trained(folder: pathlib.Path) -> None:
 
 
 def nothing(folder: pathlib.Path) -> None:
-    """What the libraries take by themselves."""
+    """Loads only the libraries."""
     import jax
 
     from tokenhmr_jax import convert  # noqa: F401
@@ -103,7 +103,7 @@ STEPS = {step.__name__: step for step in (write, nothing, convert, load, save, l
 
 
 class Peak(threading.Thread):
-    """Watches the memory of this process: its own, without files mapped into it; in gigabytes."""
+    """Peak memory of this process without files mapped into it, gigabytes."""
 
     def __init__(self):
         super().__init__(daemon=True)
