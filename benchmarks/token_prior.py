@@ -20,9 +20,9 @@ from tokenhmr_jax.inference.model import load_tokenizer
 from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
 from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.studies import comparison
-from tokenhmr_jax.tasks.regressor_truth import measured_points, true_body, true_params
+from tokenhmr_jax.tasks.regressor_targets import measured_points, true_body, true_params
 from tokenhmr_jax.training import history, sharding
-from tokenhmr_jax.training.run import Trained, open_run
+from tokenhmr_jax.training.trained_run import Trained, open_run
 from tokenhmr_jax.types import ImageBatch, SmplParams
 
 # ImageNet's mean colour.

@@ -27,7 +27,7 @@ from tokenhmr_jax.released import from_pytorch
 from tokenhmr_jax.released.names import check_shapes
 from tokenhmr_jax.released.torch_files import TorchFile, read_checkpoint
 from tokenhmr_jax.tasks import make_task
-from tokenhmr_jax.tasks.bodies import load_body
+from tokenhmr_jax.tasks.body_models import load_body
 from tokenhmr_jax.training.kept_files import keep_files
 
 

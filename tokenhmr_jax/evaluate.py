@@ -20,7 +20,7 @@ from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.tasks import Task, make_task
 from tokenhmr_jax.training import sharding
 from tokenhmr_jax.training.evaluation import Evaluator, pooled
-from tokenhmr_jax.training.run import Trained, open_run
+from tokenhmr_jax.training.trained_run import Trained, open_run
 
 
 def evaluate(

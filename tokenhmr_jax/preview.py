@@ -20,7 +20,7 @@ from tokenhmr_jax import cli
 from tokenhmr_jax.body import camera, rotations, smpl
 from tokenhmr_jax.data import augment, crops, pipeline
 from tokenhmr_jax.drawing import draw, render
-from tokenhmr_jax.tasks.bodies import check_gendered, load_body, load_gendered
+from tokenhmr_jax.tasks.body_models import check_gendered, load_body, load_gendered
 from tokenhmr_jax.types import BodyOutput, SmplParams
 
 _TILE = 256  # smallest side of a drawn crop, pixels

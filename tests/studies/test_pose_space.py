@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.studies import extras, pose_space
 from tokenhmr_jax.training import sharding
-from tokenhmr_jax.training.run import open_run
+from tokenhmr_jax.training.trained_run import open_run
 
 for package in ('matplotlib', 'sklearn'):
     pytest.importorskip(package)

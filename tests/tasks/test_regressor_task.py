@@ -21,7 +21,7 @@ from tokenhmr_jax.studies.thresholds import main, predictions_of
 from tokenhmr_jax.tasks import make_task, regressor
 from tokenhmr_jax.training import sharding
 from tokenhmr_jax.training.evaluation import _check_poses
-from tokenhmr_jax.training.run import open_run
+from tokenhmr_jax.training.trained_run import open_run
 
 MIXTURE = {'mannequin/suit': 0.5, 'mannequin/suit_pseudo': 0.5}
 

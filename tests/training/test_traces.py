@@ -8,7 +8,7 @@ from conftest import quickstart_config, tiny_config
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.inference.model import Model
 from tokenhmr_jax.tasks import make_task
-from tokenhmr_jax.tasks.bodies import load_body
+from tokenhmr_jax.tasks.body_models import load_body
 from tokenhmr_jax.training import optimizer, sharding
 from tokenhmr_jax.training.evaluation import Evaluator
 from tokenhmr_jax.training.step import initial_state, make_step

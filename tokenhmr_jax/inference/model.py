@@ -13,7 +13,7 @@ from tokenhmr_jax.data import crops
 from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
 from tokenhmr_jax.models.regressor import FrozenWeights
 from tokenhmr_jax.tasks.regressor import RegressorTask
-from tokenhmr_jax.training.run import open_run
+from tokenhmr_jax.training.trained_run import open_run
 from tokenhmr_jax.types import ImagePrediction, RegressorOutput
 
 

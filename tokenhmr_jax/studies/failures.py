@@ -28,7 +28,7 @@ from tokenhmr_jax.drawing import draw
 from tokenhmr_jax.drawing.tables import format_number, markdown_table
 from tokenhmr_jax.tasks import regressor_report
 from tokenhmr_jax.tasks.regressor import true_params
-from tokenhmr_jax.training.run import Trained, open_run
+from tokenhmr_jax.training.trained_run import Trained, open_run
 from tokenhmr_jax.types import Array, ImageBatch
 
 KINDS = ('orientation', 'depth', 'foreshortening', 'none of these')

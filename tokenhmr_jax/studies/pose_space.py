@@ -25,7 +25,7 @@ from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.readers import amass
 from tokenhmr_jax.studies import extras
 from tokenhmr_jax.tasks import tokenizer_report
-from tokenhmr_jax.training.run import Trained, open_run
+from tokenhmr_jax.training.trained_run import Trained, open_run
 from tokenhmr_jax.types import PoseBatch
 
 NOISE_DEGREES = (0, 2, 5, 10, 15, 20, 30, 45, 60)

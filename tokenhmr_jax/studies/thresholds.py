@@ -25,7 +25,7 @@ from tokenhmr_jax.body import camera, rotations, skeleton
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.objectives import tals
 from tokenhmr_jax.tasks import regressor
-from tokenhmr_jax.training.run import Trained, open_run
+from tokenhmr_jax.training.trained_run import Trained, open_run
 from tokenhmr_jax.types import Array, ImageBatch
 
 # Fewer points do not determine a camera.

@@ -19,7 +19,7 @@ from tokenhmr_jax.models.token_head import DirectHead, QueryDecoder, TokenHead, 
 from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
 from tokenhmr_jax.models.vit import ViT
 from tokenhmr_jax.objectives import losses, metrics, tals
-from tokenhmr_jax.tasks.bodies import (
+from tokenhmr_jax.tasks.body_models import (
     check_body_files,
     check_gendered,
     has_gendered,
@@ -27,8 +27,8 @@ from tokenhmr_jax.tasks.bodies import (
     load_gendered,
 )
 from tokenhmr_jax.tasks.regressor_report import RegressorReport
-from tokenhmr_jax.tasks.regressor_truth import Frozen, all_rotations, label_errors, true_params
-from tokenhmr_jax.tasks.start import (
+from tokenhmr_jax.tasks.regressor_targets import Frozen, all_rotations, label_errors, true_params
+from tokenhmr_jax.tasks.warm_start import (
     check_start,
     needs_tokenizer,
     start_from_regressor,

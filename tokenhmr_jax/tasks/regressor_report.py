@@ -13,7 +13,7 @@ from tokenhmr_jax.body import camera
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.drawing import draw, render
 from tokenhmr_jax.objectives import metrics
-from tokenhmr_jax.tasks.regressor_truth import Frozen, measured_points, pose_labels, true_body
+from tokenhmr_jax.tasks.regressor_targets import Frozen, measured_points, pose_labels, true_body
 from tokenhmr_jax.tasks.task import Task
 from tokenhmr_jax.types import BodyOutput, ImageBatch
 

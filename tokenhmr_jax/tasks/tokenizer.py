@@ -15,7 +15,7 @@ from tokenhmr_jax.config import check_choice
 from tokenhmr_jax.models import quantizer
 from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
 from tokenhmr_jax.objectives import losses, metrics
-from tokenhmr_jax.tasks.bodies import check_body_files, load_body
+from tokenhmr_jax.tasks.body_models import check_body_files, load_body
 from tokenhmr_jax.tasks.tokenizer_report import TokenizerReport
 from tokenhmr_jax.types import Array, BodyOutput, PoseBatch, TokenizerOutput
 

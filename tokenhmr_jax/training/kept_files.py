@@ -10,7 +10,7 @@ from etils import epath
 from tokenhmr_jax.cli import whole_file
 from tokenhmr_jax.objectives import tals
 from tokenhmr_jax.readers import smpl_files
-from tokenhmr_jax.tasks.bodies import GENDERED, body_arrays, has_gendered
+from tokenhmr_jax.tasks.body_models import GENDERED, body_arrays, has_gendered
 
 _THRESHOLDS = 'thresholds.csv'
 

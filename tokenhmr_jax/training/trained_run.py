@@ -12,7 +12,7 @@ from tokenhmr_jax.body import smpl
 from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.config import config_from_json, missing_settings_named
 from tokenhmr_jax.tasks import Task, make_task
-from tokenhmr_jax.tasks.bodies import load_body
+from tokenhmr_jax.tasks.body_models import load_body
 from tokenhmr_jax.training import sharding
 from tokenhmr_jax.training.kept_files import use_kept_files
 

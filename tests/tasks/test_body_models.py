@@ -13,8 +13,8 @@ from tokenhmr_jax.body.skeleton import PELVIS
 from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.objectives.metrics import LSP14
 from tokenhmr_jax.readers import smpl_files
-from tokenhmr_jax.tasks import make_task, regressor_truth
-from tokenhmr_jax.tasks.bodies import (
+from tokenhmr_jax.tasks import make_task, regressor_targets
+from tokenhmr_jax.tasks.body_models import (
     check_gendered,
     load_body,
     load_gendered,
@@ -44,9 +44,9 @@ def test_errors_are_against_the_body_of_the_persons_gender(folder, convention):
 
     @jax.jit
     def errors(frozen, labels, gender):
-        true = regressor_truth.pose_labels(frozen, *labels, gender)
-        ours = smpl.forward(frozen.body, regressor_truth.true_params(*labels))
-        points = [regressor_truth.measured_points(convention, frozen, b) for b in (ours, true)]
+        true = regressor_targets.pose_labels(frozen, *labels, gender)
+        ours = smpl.forward(frozen.body, regressor_targets.true_params(*labels))
+        points = [regressor_targets.measured_points(convention, frozen, b) for b in (ours, true)]
         return metrics.body_errors(points[0][0], points[1][0], points[0][1], points[1][1])
 
     found = errors(frozen, labels, gender)
