@@ -58,7 +58,7 @@ def convert_weights(
     if pathlib.Path(workdir).exists():
         raise ValueError(f'{workdir} exists: expected a new folder')
     file = read_checkpoint(source)
-    kind = 'backbone' if backbone else from_pytorch.network_kind(file)
+    kind = from_pytorch.network_kind(file, backbone)
     if kind == 'backbone':
         config = None
         converted, sizes = from_pytorch.convert_backbone(file)

@@ -37,10 +37,7 @@ _SOURCES = {
 TASKS = {
     'everything on the mannequin (variant=quickstart)': (),
     'the tokenizer (configs/tokenizer.py)': ('SMPL-H neutral',),
-    'the regressor (configs/regressor.py), converting and predicting': (
-        'SMPL neutral',
-        REGRESSOR,
-    ),
+    'the regressor (configs/regressor.py), converting and predicting': ('SMPL neutral', REGRESSOR),
     'the regressor from scratch, as published (config.model.body_mean)': (
         'SMPL neutral',
         REGRESSOR,

@@ -1,4 +1,8 @@
-"""Conversion of PyTorch weights to our parameters and state."""
+"""Conversion of PyTorch weights to our parameters and state.
+
+Conversions raise ValueError if a weight is missing, unknown or of another shape, or if sizes
+contradict each other.
+"""
 
 import contextlib
 import dataclasses
@@ -42,37 +46,28 @@ class Converted:
     unused: list[str]
 
 
-def network_kind(file: TorchFile) -> str:
-    """The network in a file: 'tokenizer', 'regressor' or 'backbone'.
+def network_kind(file: TorchFile, backbone: bool = False) -> str:
+    """The network in a file, 'tokenizer', 'regressor' or 'backbone'; ValueError for another.
 
-    Raises:
-      ValueError: if it is none of them.
+    Args:
+      file: a checkpoint.
+      backbone: whether to look only for a backbone.
     """
     names = file.tensors
-    if 'quantizer.codebook' in names:
+    if 'quantizer.codebook' in names and not backbone:
         return 'tokenizer'
-    if any(name.startswith('smpl_head.') for name in names):
+    if any(name.startswith('smpl_head.') for name in names) and not backbone:
         return 'regressor'
-    check_has_backbone(file)
-    return 'backbone'
-
-
-def check_has_backbone(file: TorchFile) -> None:
-    """Raises ValueError if a file holds no backbone."""
-    if not {'pos_embed', 'backbone.pos_embed'} & file.tensors.keys():
-        raise ValueError(
-            f'{file.path}: holds no weights of TokenHMR, its tokenizer, HMR2.0 or ViTPose; found '
-            f'{sorted(file.tensors)[:4]}...'
-        )
+    if 'pos_embed' in names or 'backbone.pos_embed' in names:
+        return 'backbone'
+    raise ValueError(
+        f'{file.path}: holds no weights of TokenHMR, its tokenizer, HMR2.0 or ViTPose; found '
+        f'{sorted(names)[:4]}...'
+    )
 
 
 def convert_backbone(file: TorchFile) -> tuple[Converted, dict[str, int]]:
-    """Converts the backbone of a file; also returns its sizes, fields of `ViT` without `heads`.
-
-    Raises:
-      ValueError: if a weight is missing, unknown or of another shape.
-    """
-    check_has_backbone(file)
+    """Converts the backbone of a file; also returns its sizes, fields of `ViT` without `heads`."""
     tensors, unused = _split(file, (*_UNUSED, 'smpl_head.'))
     prefix = 'backbone.' if 'backbone.pos_embed' in tensors else ''
     with _errors_name(file):
@@ -82,11 +77,7 @@ def convert_backbone(file: TorchFile) -> tuple[Converted, dict[str, int]]:
 
 
 def convert_tokenizer(file: TorchFile, config: ml_collections.ConfigDict) -> Converted:
-    """Converts stage 1, and writes its sizes into the config.
-
-    Raises:
-      ValueError: if a weight is missing, unknown or of another shape, or sizes disagree.
-    """
+    """Converts stage 1, and writes its sizes into the config."""
     params, codes, unused = _convert_stage1(file, config.model)
     config.codebook.num_codes = len(codes)
     codebook = quantizer.Codebook(
@@ -107,9 +98,6 @@ def convert_regressor(
       file: of TokenHMR or HMR2.0.
       config: the regressor's.
       tokenizer: stage 1's file, for TokenHMR.
-
-    Raises:
-      ValueError: if a weight is missing, unknown or of another shape, or sizes disagree.
     """
     tensors, unused = _split(file, _UNUSED)
     unknown = sorted(name for name in tensors if not name.startswith(_PARTS))

@@ -156,9 +156,7 @@ def regressor_params(
     Args:
       state_dict: of TokenHMR, or of HMR2.0 with a `mixer_depth` of None. Weights outside backbone
         and head (body model, discriminator) are ignored.
-      backbone_depth: number of blocks.
-      decoder_depth: number of layers.
-      mixer_depth: number of layers.
+      backbone_depth, decoder_depth, mixer_depth: numbers of layers.
 
     Returns:
       parameters {'backbone', 'head'}; mean_pose, mean_betas and mean_camera of `FrozenWeights`.

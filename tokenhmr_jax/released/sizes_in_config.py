@@ -34,22 +34,20 @@ def set_tokenizer_sizes(model: ml_collections.ConfigDict, file: TorchFile, found
     """
     sizes, num_codes = tokenizer_sizes(found)
     stored = {
-        'CODE_DIM': sizes['code_dim'],
-        'NB_CODE': num_codes,
-        'WIDTH': sizes['width'],
-        'DEPTH': sizes['depth'],
-        'TOKEN_SIZE_MUL': sizes['size_mul'],
-        'TOKEN_SIZE_DIV': sizes['size_div'],
-        'DOWN_T': 1,
-        'NB_JOINTS': skeleton.NUM_BODY_JOINTS,
-        'ROT_TYPE': 'rot6d',
+        'ARCH.CODE_DIM': sizes['code_dim'],
+        'ARCH.NB_CODE': num_codes,
+        'ARCH.WIDTH': sizes['width'],
+        'ARCH.DEPTH': sizes['depth'],
+        'ARCH.TOKEN_SIZE_MUL': sizes['size_mul'],
+        'ARCH.TOKEN_SIZE_DIV': sizes['size_div'],
+        'ARCH.DOWN_T': 1,
+        'ARCH.NB_JOINTS': skeleton.NUM_BODY_JOINTS,
+        'ARCH.ROT_TYPE': 'rot6d',
     }
-    stored = {f'ARCH.{name}': value for name, value in stored.items()}
     check_stored_sizes(file.config, stored, file.path)
-    rate = lookup_setting(file.config, 'ARCH.DILATION_RATE')
     model.update(sizes, dtype='float32')
-    if rate is not None:
-        model.dilation_rate = rate
+    rate = lookup_setting(file.config, 'ARCH.DILATION_RATE')
+    model.dilation_rate = model.dilation_rate if rate is None else rate
     return num_codes
 
 
@@ -122,13 +120,12 @@ def _set_decoder(config: ml_collections.ConfigDict, file: TorchFile, found: Shap
     sizes |= {'heads': heads, 'head_dim': inner // heads}
     config.model.decoder.update(sizes, dtype='float32')
     stored = {
-        'depth': sizes['depth'],
-        'mlp_dim': sizes['mlp_dim'],
-        'dim_head': sizes['head_dim'],
-        'context_dim': config.model.backbone.width,
-        'norm': 'layer',
+        f'{_DECODER}.depth': sizes['depth'],
+        f'{_DECODER}.mlp_dim': sizes['mlp_dim'],
+        f'{_DECODER}.dim_head': sizes['head_dim'],
+        f'{_DECODER}.context_dim': config.model.backbone.width,
+        f'{_DECODER}.norm': 'layer',
     }
-    stored = {f'{_DECODER}.{name}': value for name, value in stored.items()}
     check_stored_sizes(file.config, stored, file.path)
 
 

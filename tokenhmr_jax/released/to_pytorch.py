@@ -93,17 +93,6 @@ def _regressor_contents(config: dict, params: dict, state: dict, step: int) -> d
 
 def _regressor_settings(config: dict, tokens: bool) -> dict[str, Any]:
     """The network in the original's config."""
-    model = {
-        'IMAGE_SIZE': config['data']['crop_size'],
-        'IMAGE_MEAN': [0.485, 0.456, 0.406],
-        'IMAGE_STD': [0.229, 0.224, 0.225],
-        'BACKBONE': {'TYPE': 'vit'},
-        'SMPL_HEAD': _head_settings(config, tokens),
-    }
-    return {'MODEL': model, 'EXTRA': {'FOCAL_LENGTH': 5000, 'PELVIS_IND': 39}}
-
-
-def _head_settings(config: dict, tokens: bool) -> dict[str, Any]:
     decoder = config['model']['decoder']
     head: dict = {
         'TYPE': 'token' if tokens else 'transformer_decoder',
@@ -128,7 +117,14 @@ def _head_settings(config: dict, tokens: bool) -> dict[str, Any]:
             'TOKEN_NUM': num_tokens(stage1['model']['size_mul']),
             'TOKEN_CLASS_NUM': stage1['num_codes'],
         }
-    return head
+    model = {
+        'IMAGE_SIZE': config['data']['crop_size'],
+        'IMAGE_MEAN': [0.485, 0.456, 0.406],
+        'IMAGE_STD': [0.229, 0.224, 0.225],
+        'BACKBONE': {'TYPE': 'vit'},
+        'SMPL_HEAD': head,
+    }
+    return {'MODEL': model, 'EXTRA': {'FOCAL_LENGTH': 5000, 'PELVIS_IND': 39}}
 
 
 def _backbone_weights(params: dict, depth: int, prefix: str = '') -> dict[str, np.ndarray]:
