@@ -1,4 +1,4 @@
-"""Export of checkpoints in the PyTorch release's format: `convert` backwards, to the bit.
+"""Export of checkpoints as PyTorch files: `convert` backwards, to the bit.
 
     python -m tokenhmr_jax.export --checkpoint=runs/regressor --out=exported
 
