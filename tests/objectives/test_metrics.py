@@ -90,7 +90,7 @@ def test_conventions_have_names():
     assert names[-2:] == ('LSP Neck', 'H36M Head')
     assert len(metrics.CONVENTIONS['smpl24']) == 24
     with pytest.raises(ValueError, match=r"'h36m17'.*lsp14"):
-        metrics.evaluation_points('h36m17', None, None, None)
+        metrics.evaluation_points('h36m17', np.zeros((44, 3)), np.zeros((9, 3)), np.zeros((24, 9)))
 
 
 def test_body_errors_of_a_shifted_and_a_perfect_body(rng):

@@ -1,17 +1,16 @@
-"""Loss terms as pure functions. Weights are applied by `weighted_sum`, from the config."""
+"""Loss terms as pure functions; `weighted_sum` applies the config's weights."""
 
+import chex
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int, Num
 
 from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.types import Array
 
 
 def weighted_sum(terms: dict[str, jax.Array], weights: dict[str, float]) -> jax.Array:
-    """Sum of named terms times their weights.
-
-    Raises:
-      ValueError: if the two do not name the same terms.
-    """
+    """Sum of named terms times their weights; ValueError if these name other terms."""
     if set(terms) != set(weights):
         raise ValueError(
             f'loss_weights names {sorted(weights)}, the task has the terms {sorted(terms)}'
@@ -19,14 +18,10 @@ def weighted_sum(terms: dict[str, jax.Array], weights: dict[str, float]) -> jax.
     return sum(weights[name] * term for name, term in terms.items())
 
 
-def vertex_weights(vertices: jax.Array, faces: jax.Array) -> jax.Array:
-    """How much each vertex counts in the tokenizer's mesh loss, (V,).
+def vertex_weights(vertices: Float[Array, 'V 3'], faces: Int[Array, 'F 3']) -> Float[Array, ' V']:
+    """Weights of the vertices in the tokenizer's mesh loss, from the rest mesh.
 
     The sum over a vertex's triangles of their areas, min-max normalised over all triangles.
-
-    Args:
-      vertices: (V, 3) rest mesh, metres.
-      faces: (F, 3) vertex indices.
     """
     corner = vertices[faces]
     normal = jnp.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
@@ -36,33 +31,30 @@ def vertex_weights(vertices: jax.Array, faces: jax.Array) -> jax.Array:
 
 
 def check_distance(distance: str, name: str = 'loss_distance') -> None:
-    """Raise ValueError, with the setting's name, unless `distance` is 'squared' or 'l1'."""
+    """Raises ValueError, with the setting's name, unless `distance` is 'squared' or 'l1'."""
     if distance not in ('squared', 'l1'):
         raise ValueError(f"{name}={distance!r}: expected 'squared' or 'l1'")
 
 
 def tokenizer_terms(
     *,
-    rotation: jax.Array,
-    rotation_gt: jax.Array,
-    joints: jax.Array,
-    joints_gt: jax.Array,
-    vertices: jax.Array,
-    vertices_gt: jax.Array,
-    weights: jax.Array,
-    commitment: jax.Array,
+    rotation: Float[Array, 'B 21 3 3'],
+    rotation_gt: Float[Array, 'B 21 3 3'],
+    joints: Float[Array, 'B 21 3'],
+    joints_gt: Float[Array, 'B 21 3'],
+    vertices: Float[Array, 'B V 3'],
+    vertices_gt: Float[Array, 'B V 3'],
+    weights: Float[Array, ' V'],
+    commitment: Float[Array, ''],
     distance: str,
-) -> dict[str, jax.Array]:
+) -> dict[str, Float[Array, '']]:
     """The four terms of stage 1, each a mean over the batch (TokenHMR, section 3.2).
 
-    Args:
-      rotation, rotation_gt: (B, 21, 3, 3).
-      joints, joints_gt: (B, 21, 3) the body joints without the root, metres.
-      vertices, vertices_gt: (B, V, 3) metres.
-      weights: (V,) of `vertex_weights`.
-      commitment: () of `quantizer.quantize`.
-      distance: 'squared' as in the release, 'l1' as in the paper.
+    Joints are those of the body without the root; joints and vertices in metres. `weights` are
+    `vertex_weights`. `distance` is 'squared' as in the release, or 'l1' as in the paper.
     """
+    chex.assert_equal_shape([rotation, rotation_gt])
+    chex.assert_equal_shape([vertices, vertices_gt])
     measure = jnp.square if distance == 'squared' else jnp.abs
     return {
         'rotation': jnp.mean(measure(rotation - rotation_gt)),
@@ -74,28 +66,27 @@ def tokenizer_terms(
 
 def regressor_errors(
     *,
-    keypoints2d: jax.Array,
-    keypoints2d_gt: jax.Array,
-    keypoints3d: jax.Array,
-    keypoints3d_gt: jax.Array,
-    rotation: jax.Array,
-    rotation_gt: jax.Array,
-    betas: jax.Array,
-    betas_gt: jax.Array,
-) -> dict[str, jax.Array]:
-    """What stage 2 penalises (TokenHMR), before it is decided what counts.
+    keypoints2d: Float[Array, 'B 44 2'],
+    keypoints2d_gt: Float[Array, 'B 44 3'],
+    keypoints3d: Float[Array, 'B 44 3'],
+    keypoints3d_gt: Float[Array, 'B 44 4'],
+    rotation: Float[Array, 'B 24 3 3'],
+    rotation_gt: Float[Array, 'B 24 3 3'],
+    betas: Float[Array, 'B 10'],
+    betas_gt: Float[Array, 'B 10'],
+) -> dict[str, Float[Array, 'B _']]:
+    """Errors that stage 2 penalises (TokenHMR), before any weight, by loss term.
 
-    Args:
-      keypoints2d, keypoints2d_gt: (B, 44, 2) and, with confidence, (B, 44, 3), crop units.
-      keypoints3d, keypoints3d_gt: (B, 44, 3) and, with confidence, (B, 44, 4), metres, axes of the
-        crop camera, any origin: both are centred on the pelvis keypoint.
-      rotation, rotation_gt: (B, 24, 3, 3), the root's first.
-      betas, betas_gt: (B, 10).
+    2D keypoints are in crop units, 3D ones in metres, axes of the crop's camera, any origin: both
+    sides are centred on the pelvis keypoint. Labels carry confidences. Rotations are the root's
+    first.
 
     Returns:
-      by the names of the loss terms: keypoints (B, 44), confidence times L1; rotations (B, 1) and
-      (B, 23), squared differences of matrices; betas (B, 10), squared differences.
+      keypoints (B, 44), confidence times L1; rotations (B, 1) and (B, 23), squared differences of
+      matrices; betas (B, 10), squared differences.
     """
+    chex.assert_equal_shape([rotation, rotation_gt])
+    chex.assert_equal_shape([betas, betas_gt])
     offset2d = jnp.abs(keypoints2d - keypoints2d_gt[..., :2])
     centred = keypoints3d - keypoints3d[:, skeleton.PELVIS, None]
     centred_gt = keypoints3d_gt[..., :3] - keypoints3d_gt[:, skeleton.PELVIS, None, :3]
@@ -109,15 +100,10 @@ def regressor_errors(
     }
 
 
-def label_weights(has_pose: jax.Array, has_betas: jax.Array) -> dict[str, jax.Array]:
-    """What counts of `regressor_errors` without TALS: labels that are to be trusted, in full.
-
-    Args:
-      has_pose, has_betas: (B,) 1 where the labels are to be trusted, else 0.
-
-    Returns:
-      by term: (B, 1).
-    """
+def label_weights(
+    has_pose: Float[Array, ' B'], has_betas: Float[Array, ' B']
+) -> dict[str, Float[Array, 'B 1']]:
+    """Weights of `regressor_errors` without TALS, by term: 1 for trusted labels, else 0."""
     has_pose, has_betas = has_pose[:, None], has_betas[:, None]
     everything = jnp.ones_like(has_pose)
     return {
@@ -129,24 +115,28 @@ def label_weights(has_pose: jax.Array, has_betas: jax.Array) -> dict[str, jax.Ar
     }
 
 
-def regularized_betas(betas: jax.Array, has_betas: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Labels (B, 10) and their trust (B,) that draw betas to zero where nothing is known of them.
+def regularized_betas(
+    betas: Float[Array, 'B 10'], has_betas: Float[Array, ' B']
+) -> tuple[Float[Array, 'B 10'], Float[Array, ' B']]:
+    """Labels and trust that draw unknown betas to zero.
 
-    With TALS, whose betas are learned from ground truth alone, it acts on no other records.
+    TALS learns betas from ground truth alone, and this acts on no other records then.
     """
     return jnp.where(has_betas[:, None] > 0, betas, 0.0), jnp.ones_like(has_betas)
 
 
 def batch_terms(
-    errors: dict[str, jax.Array], weights: dict[str, jax.Array], reference_batch: float
-) -> dict[str, jax.Array]:
-    """The loss terms: sums of weighted errors over what an example has, means over the batch.
+    errors: dict[str, Float[Array, 'B _']],
+    weights: dict[str, Float[Array, 'B _']],
+    reference_batch: float | Num[Array, ''],
+) -> dict[str, Float[Array, '']]:
+    """The loss terms: weighted errors, summed over an example and averaged over the batch.
 
     Args:
-      errors: of `regressor_errors`.
-      weights: of `label_weights` or `tals.weights`.
-      reference_batch: what the means are multiplied by, so that weights meant for sums over batches
-        of that size apply to batches of any size. The release sums over the 48 of a GPU.
+      errors: from `regressor_errors`.
+      weights: from `label_weights` or `tals.tals_weights`.
+      reference_batch: factor of the means, so that weights meant for sums over batches of that size
+        apply to batches of any size. The release sums over the 48 examples of a GPU.
     """
     return {
         name: reference_batch * jnp.mean(jnp.sum(weights[name] * error, axis=-1))

@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Num
 
 from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.types import Array
 
 _EXACT = jax.lax.Precision.HIGHEST
 _TINY = 1e-12
@@ -13,7 +15,7 @@ _TINY = 1e-12
 LSP14 = np.array([*range(25, 38), 43])
 _HIPS = np.array([skeleton.JOINTS.index('left_hip'), skeleton.JOINTS.index('right_hip')])
 
-# What each convention measures: names of the points, in order.
+# Names of the points that each convention measures, in order.
 CONVENTIONS = {
     'lsp14': tuple(skeleton.KEYPOINTS[i] for i in LSP14),
     'smpl24': skeleton.JOINTS,
@@ -21,19 +23,18 @@ CONVENTIONS = {
 
 
 def evaluation_points(
-    convention: str, keypoints3d: jax.Array, vertices: jax.Array, joint_regressor: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    convention: str,
+    keypoints3d: Float[Array, '*B 44 3'] | None,
+    vertices: Float[Array, '*B V 3'],
+    joint_regressor: Float[Array, '24 V'],
+) -> tuple[Float[Array, '*B N 3'], Float[Array, '*B V 3']]:
     """The points that a convention measures and the mesh, both centred as it centres them.
 
     Args:
       convention: 'lsp14' (3DPW): 14 of the keypoints, centred on the pelvis keypoint; or 'smpl24'
         (EMDB): 24 joints regressed from the mesh, centred between the hips.
-      keypoints3d: (..., 44, 3) metres; used by 'lsp14'.
-      vertices: (..., V, 3) metres.
-      joint_regressor: (24, V) of the neutral body, for the mesh of either gender; used by 'smpl24'.
-
-    Returns:
-      (..., N, 3), named by `CONVENTIONS[convention]`, and (..., V, 3), metres.
+      keypoints3d, vertices: metres; 'smpl24' needs no keypoints.
+      joint_regressor: of the neutral body, for the mesh of either gender.
 
     Raises:
       ValueError: for an unknown convention.
@@ -48,25 +49,29 @@ def evaluation_points(
     return points - centre, vertices - centre
 
 
-def distances(points: jax.Array, points_gt: jax.Array) -> jax.Array:
-    """Distances (..., N) of points (..., N, D) to theirs, in their unit; D is 2 or 3."""
+def distances(points: Num[Array, '*B N D'], points_gt: Num[Array, '*B N D']) -> Num[Array, '*B N']:
+    """Distances of points to their counterparts, in their unit."""
     offset = points - points_gt
     # Written out: as a reduction over so short an axis, XLA's CPU code is many times slower.
     return jnp.sqrt(sum(offset[..., axis] ** 2 for axis in range(offset.shape[-1])))
 
 
-def mean_distance_mm(points: jax.Array, points_gt: jax.Array) -> jax.Array:
-    """Mean distance of points (..., N, 3) to theirs, metres in, millimetres out, (...,).
+def mean_distance_mm(
+    points: Float[Array, '*B N 3'], points_gt: Float[Array, '*B N 3']
+) -> Float[Array, '*B']:
+    """Mean distance of points to their counterparts, metres in, millimetres out.
 
-    Over joints it is MPJPE, over vertices PVE; aligning them is the caller's choice.
+    Over joints it is MPJPE, over vertices PVE. Alignment is the caller's choice.
     """
     return 1000 * jnp.mean(distances(points, points_gt), axis=-1)
 
 
-def procrustes(points: jax.Array, points_gt: jax.Array) -> jax.Array:
-    """Points (..., N, 3) moved, turned and scaled to fit theirs best: a similarity, no reflection.
+def procrustes(
+    points: Float[Array, '*B N 3'], points_gt: Float[Array, '*B N 3']
+) -> Float[Array, '*B N 3']:
+    """Aligns points with their counterparts by a similarity without reflection.
 
-    Least squares (Umeyama, 1991). Its use here is PA-MPJPE: `mean_distance_mm` of the result.
+    Least squares (Umeyama, 1991). `mean_distance_mm` of the result is PA-MPJPE.
     """
     mean, mean_gt = (jnp.mean(p, axis=-2, keepdims=True) for p in (points, points_gt))
     centred, centred_gt = points - mean, points_gt - mean_gt
@@ -82,27 +87,27 @@ def procrustes(points: jax.Array, points_gt: jax.Array) -> jax.Array:
     return scale[..., None, None] * turned + mean_gt
 
 
-def pck(distance: jax.Array, threshold: float, counted: jax.Array | None = None) -> jax.Array:
-    """Share of correct keypoints (...,): distances (..., N) up to `threshold`, in their unit.
+def pck(
+    distance: Num[Array, '*B N'], threshold: float, counted: Num[Array, '*B N'] | None = None
+) -> Float[Array, '*B']:
+    """Share of correct keypoints: those with distances up to `threshold`, in the same unit.
 
-    Args:
-      distance: of `distances`: metres for 3D PCK (150 mm is usual), crop units for 2D.
-      threshold: in the same unit.
-      counted: (..., N), 0 for keypoints that do not count, such as those of confidence 0; None if
-        all do. NaN where none does.
+    `counted` is 0 for keypoints that do not count; NaN if none does.
     """
     counted = jnp.ones_like(distance) if counted is None else (counted > 0).astype(distance.dtype)
     return jnp.sum(counted * (distance <= threshold), axis=-1) / jnp.sum(counted, axis=-1)
 
 
 def body_errors(
-    points: jax.Array, points_gt: jax.Array, vertices: jax.Array, vertices_gt: jax.Array
-) -> dict[str, jax.Array]:
-    """The errors that papers report, of what `evaluation_points` gives for both sides.
+    points: Float[Array, '*B N 3'],
+    points_gt: Float[Array, '*B N 3'],
+    vertices: Float[Array, '*B V 3'],
+    vertices_gt: Float[Array, '*B V 3'],
+) -> dict[str, Array]:
+    """The errors that papers report, from `evaluation_points` of both sides, per example.
 
     Returns:
-      'mpjpe_mm', 'pa_mpjpe_mm', 'pve_mm' and 'pck_150mm' (share), each (...,); 'joint_mm' (..., N),
-      the error of each joint.
+      'mpjpe_mm', 'pa_mpjpe_mm', 'pve_mm', 'pck_150mm' (share), and 'joint_mm' of each joint.
     """
     distance = distances(points, points_gt)
     return {

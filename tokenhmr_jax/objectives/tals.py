@@ -16,53 +16,52 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from flax import struct
+from jaxtyping import Bool, Float, Int
 
+from tokenhmr_jax import cli
 from tokenhmr_jax.body import rotations, skeleton
 from tokenhmr_jax.objectives import losses
+from tokenhmr_jax.types import Array
 
-# The columns of the table that ships with the package: the paper's, and the release's own digits.
+# Columns of the shipped table: the paper's thresholds, and the release's own digits.
 SHIPPED = ('table1', 'release')
 _SHIPPED_FILE = 'tals_thresholds.csv'
 _ROWS = [
     *(('keypoint_2d', i, name) for i, name in enumerate(skeleton.KEYPOINTS)),
     *(('smpl_angle', i, name) for i, name in enumerate(skeleton.JOINTS)),
 ]
-# Where a 2D keypoint is less certain, a 3D one that depends on it does not count.
+# Least confidence of a 2D keypoint for which the 3D one counts.
 _SURE = 0.5
 
 
 @struct.dataclass
 class Thresholds:
-    """Errors up to these are tolerated.
+    """Largest tolerated errors. keypoints2d: crop units. angles: radians."""
 
-    keypoints2d: (44,) crop units.
-    angles: (24,) radians.
-    """
-
-    keypoints2d: jax.Array
-    angles: jax.Array
+    keypoints2d: Float[Array, '44']
+    angles: Float[Array, '24']
 
 
 @struct.dataclass
 class Below:
-    """Which errors are at or below their thresholds. keypoints2d: (B, 44); angles: (B, 24)."""
+    """Flags of errors at or below their thresholds."""
 
-    keypoints2d: jax.Array
-    angles: jax.Array
+    keypoints2d: Bool[Array, 'B 44']
+    angles: Bool[Array, 'B 24']
 
 
 def load_thresholds(table: str | os.PathLike = 'release') -> Thresholds:
-    """Load thresholds.
+    """Loads thresholds.
 
     Args:
-      table: 'table1' or 'release' of the table that ships with the package (the paper's supplement,
-        Table 1; the digits of its public code), or the path of a CSV file with the columns kind,
-        index, joint and threshold, and the same joints in the same order.
+      table: 'table1' (the paper's supplement, Table 1) or 'release' (the digits of its public
+        code), which ship with the package; or a CSV file with the columns kind, index, joint and
+        threshold, and the same joints in the same order.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: naming the file and its missing, superfluous or misplaced joint, or the threshold
-        that is negative or not finite.
+      FileNotFoundError: for a missing file.
+      ValueError: for a missing, superfluous or misplaced joint, or a threshold that is negative or
+        not finite.
     """
     if table in SHIPPED:
         text = (
@@ -82,16 +81,16 @@ def load_thresholds(table: str | os.PathLike = 'release') -> Thresholds:
 
 
 def scale_thresholds(thresholds: Thresholds, factor: float) -> Thresholds:
-    """All thresholds times a factor; ValueError for one below 0."""
+    """All thresholds times a factor; ValueError for a negative one."""
     if factor < 0:
         raise ValueError(f'tals.scale={factor}: expected 0 or more')
     return jax.tree.map(lambda threshold: factor * threshold, thresholds)
 
 
 def write_thresholds(thresholds: Thresholds, path: str | os.PathLike) -> None:
-    """Write a table that `load_thresholds` reads."""
+    """Writes a table that `load_thresholds` reads."""
     values = [*np.asarray(thresholds.keypoints2d), *np.asarray(thresholds.angles)]
-    with open(path, 'w', newline='') as file:
+    with cli.whole_file(path) as partial, partial.open('w') as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(['kind', 'index', 'joint', 'threshold'])
         writer.writerows([*row, f'{v:.6g}'] for row, v in zip(_ROWS, values, strict=True))
@@ -131,21 +130,18 @@ def _threshold(row: tuple, name: str) -> float:
 def compare_errors(
     thresholds: Thresholds,
     *,
-    keypoints2d: jax.Array,
-    keypoints2d_gt: jax.Array,
-    rotation: jax.Array,
-    rotation_gt: jax.Array,
+    keypoints2d: Float[Array, 'B 44 2'],
+    keypoints2d_gt: Float[Array, 'B 44 3'],
+    rotation: Float[Array, 'B 24 3 3'],
+    rotation_gt: Float[Array, 'B 24 3 3'],
     distance: str,
 ) -> Below:
-    """Compare errors with their thresholds. No gradient flows through it.
+    """Compares errors with their thresholds, without gradient.
 
-    Args:
-      thresholds: of `load_thresholds`.
-      keypoints2d, keypoints2d_gt: (B, 44, 2) and, with confidence, (B, 44, 3), crop units.
-      rotation, rotation_gt: (B, 24, 3, 3); compared is the angle between them.
-      distance: what of 2D keypoints is compared. 'l1', as in the paper: |dx| + |dy|, which is what
-        the thresholds were measured in. 'squared', as in the release: confidence times
-        (dx² + dy²), against the same thresholds, which tolerates ten times as much.
+    Of rotations, the angle between prediction and label counts. Of 2D keypoints, in crop units,
+    `distance` counts: 'l1' as in the paper, |dx| + |dy|, which the thresholds were measured in; or
+    'squared' as in the release, confidence times (dx² + dy²) against the same thresholds, which
+    tolerates ten times as much.
     """
     losses.check_distance(distance, 'tals.distance')
     offset = jax.lax.stop_gradient(keypoints2d) - keypoints2d_gt[..., :2]
@@ -160,13 +156,13 @@ def compare_errors(
 def tals_weights(
     below: Below,
     *,
-    confidence2d: jax.Array,
-    has_pose: jax.Array,
-    has_betas: jax.Array,
-    is_ground_truth: jax.Array,
-    loose: float,
-) -> dict[str, jax.Array]:
-    """What counts of `losses.regressor_errors` with TALS, by term.
+    confidence2d: Float[Array, 'B 44'],
+    has_pose: Float[Array, ' B'],
+    has_betas: Float[Array, ' B'],
+    is_ground_truth: Bool[Array, ' B'],
+    loose: float | Float[Array, ''],
+) -> dict[str, Float[Array, 'B _']]:
+    """Weights of `losses.regressor_errors` with TALS, by term.
 
     2D keypoints count in full above their threshold and loosely at or below it, whatever the
     source. On sources of ground truth all else counts in full, the pose also where `has_pose` is 0.
@@ -174,14 +170,11 @@ def tals_weights(
     counts where its 2D error is above the threshold and its 2D confidence above 0.5.
 
     Args:
-      below: of `compare_errors`.
-      confidence2d: (B, 44) of the 2D keypoints.
-      has_pose, has_betas: (B,) 1 where the labels are to be trusted, else 0.
-      is_ground_truth: (B,) bool, of the examples' sources.
+      below: from `compare_errors`.
+      confidence2d: of the 2D keypoints.
+      has_pose, has_betas: 1 for trusted labels, else 0.
+      is_ground_truth: of the examples' sources.
       loose: the loose weight; 0.05 in the release, about 0.01 in the paper.
-
-    Returns:
-      (B, 44), (B, 44), (B, 1), (B, 23) and (B, 1) float32.
     """
     true = is_ground_truth[:, None]
     pose = jnp.where(below.angles, loose, 1.0) * has_pose[:, None]
@@ -197,21 +190,16 @@ def tals_weights(
 
 
 def shares_below(
-    below: Below, confidence2d: jax.Array, has_pose: jax.Array, source: jax.Array, num_sources: int
-) -> dict[str, jax.Array]:
-    """The share of joints at or below their thresholds, per source.
+    below: Below,
+    confidence2d: Float[Array, 'B K'],
+    has_pose: Float[Array, ' B'],
+    source: Int[Array, ' B'],
+    num_sources: int,
+) -> dict[str, Float[Array, ' sources']]:
+    """Shares of joints at or below their thresholds, per source: TALS does nothing near 0.
 
-    TALS does nothing while it is near 0.
-
-    Args:
-      below: of `compare_errors`.
-      confidence2d: (B, 44); keypoints of confidence 0 are not counted.
-      has_pose: (B,); angles are not counted where it is 0.
-      source: (B,) int32, position of each example's source.
-      num_sources: S.
-
-    Returns:
-      'keypoints2d' and 'angles', (S,); NaN where a source has no joint in the batch.
+    Keypoints of confidence 0 and angles without trusted pose do not count; NaN for a source without
+    any joint in the batch.
     """
     member = jax.nn.one_hot(source, num_sources).T
 
