@@ -19,6 +19,11 @@ compiled_compare = jax.jit(tals.compare_errors, static_argnames='distance')
 compiled_weights = jax.jit(tals.tals_weights)
 
 
+def about_z(angles):
+    """Rotation matrices (24, 3, 3) by angles (24,) about z."""
+    return Rotation.from_rotvec(np.outer(angles, [0, 0, 1])).as_matrix().astype(np.float32)
+
+
 @pytest.fixture(scope='module')
 def standing(mannequin):
     """Keypoints (N, 44, 3), a level camera's axes, of bodies in many poses that face any way."""
