@@ -1,26 +1,27 @@
 """The vision transformer of ViTPose (Xu et al., NeurIPS 2022), without its keypoint head.
 
-Images become a grid of patches, these the tokens of a pre-norm transformer (Dosovitskiy et al.,
-ICLR 2021); a pose network reads all of them, so there is no class token.
+The patches of an image are the tokens of a pre-norm transformer (Dosovitskiy et al., ICLR 2021).
+The pose network reads all of them: there is no class token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Float, Int
+
+from tokenhmr_jax.types import Array
 
 # Width, depth and heads. ViTPose's own S has 12 heads: `decode_variant('S/16') | {'heads': 12}`.
 _SIZES = {
-    'Ti': (192, 12, 3),
-    'S': (384, 12, 6),
-    'B': (768, 12, 12),
-    'L': (1024, 24, 16),
+    'Ti': (192, 12, 3), 'S': (384, 12, 6), 'B': (768, 12, 12), 'L': (1024, 24, 16),
     'H': (1280, 32, 16),
-}
+}  # fmt: skip
 _DROP_MODES = ('bernoulli', 'subset')
-# What of a block is kept for the backward pass, by name; the rest is computed again.
+# Results of a block that are kept for the backward pass; the others are computed again.
 _KEPT = {
     'blocks': jax.checkpoint_policies.nothing_saveable,
     'products': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
@@ -28,10 +29,9 @@ _KEPT = {
 
 
 def decode_variant(name: str) -> dict[str, int]:
-    """Sizes that a name such as 'H/16' stands for, as fields of `ViT`.
+    """The sizes of a variant such as 'H/16', as fields of `ViT`.
 
-    Raises:
-      ValueError: if the name is not a known size, a slash and a patch size.
+    Raises ValueError unless the name is a known size, a slash and a patch size in pixels.
     """
     size, _, patch = name.partition('/')
     if size not in _SIZES or not patch.isdecimal() or int(patch) == 0:
@@ -43,24 +43,24 @@ def decode_variant(name: str) -> dict[str, int]:
     return {'width': width, 'depth': depth, 'heads': heads, 'patch_size': int(patch)}
 
 
-def gelu(x: jax.Array) -> jax.Array:
-    """x times the normal distribution's cumulative at x, exact, in float32 between.
+def gelu(x: Float[Array, '*B']) -> Float[Array, '*B']:
+    """Exact GELU, computed in float32.
 
-    By the error function; by its complement, as `jax.nn.gelu` has it, CPUs take twice as long.
+    It uses the error function: with its complement, as in `jax.nn.gelu`, CPUs take twice as long.
     """
     y = x.astype(jnp.float32)
     return (0.5 * y * (1 + jax.lax.erf(np.float32(0.5**0.5) * y))).astype(x.dtype)
 
 
 class Attention(nn.Module):
-    """Self-attention of tokens (B, N, width)."""
+    """Self-attention."""
 
     width: int
     heads: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, 'B T width']) -> Float[Array, 'B T width']:
         qkv = _dense(3 * self.width, 'qkv', self.dtype)(x)
         qkv = qkv.reshape(*x.shape[:2], 3, self.heads, self.width // self.heads)
         x = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
@@ -68,13 +68,13 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two layers, four times as wide between them, on each token of (B, N, width)."""
+    """Two layers on each token, four times as wide between them."""
 
     width: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, 'B T width']) -> Float[Array, 'B T width']:
         y = gelu(_dense(4 * self.width, 'in', self.dtype)(x))
         return _dense(self.width, 'out', self.dtype)(y)
 
@@ -84,14 +84,13 @@ class Block(nn.Module):
 
     width: int
     heads: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: jax.Array, drop: jax.Array | None) -> tuple[jax.Array, None]:
-        """Tokens (B, N, width) to the same; the empty second output is what `nn.scan` asks for.
-
-        `drop` is None, or holds for attention and for MLP what `add_residual` calls so.
-        """
+    def __call__(
+        self, x: Float[Array, 'B T width'], drop: Float[Array, '2 B'] | Int[Array, '2 K'] | None
+    ) -> tuple[Float[Array, 'B T width'], None]:
+        """`drop` holds the skips of `add_residual`, of both branches. `nn.scan` asks for a pair."""
         norm1 = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name='norm1')
         norm2 = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name='norm2')
         attention = Attention(self.width, self.heads, self.dtype, name='attention')
@@ -102,19 +101,18 @@ class Block(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Images (B, H, W, 3) to a vector for each patch, (B, H/patch * W/patch, width).
+    """A convolution without overlap, as a matrix product, which is faster on CPUs.
 
-    A convolution whose windows do not overlap, written as the matrix product that it is, which
-    is faster on CPUs. Windows begin `patch_size // 8` before the image (2 pixels at a
-    patch size of 16, as in ViTPose), so as many of its last rows and columns are not seen.
+    The windows begin `patch_size // 8` pixels before the image (2 for patches of 16 pixels, as in
+    ViTPose). As many of its last rows and columns are not seen.
     """
 
     width: int
     patch_size: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, image: jax.Array) -> jax.Array:
+    def __call__(self, image: Float[Array, 'B H W 3']) -> Float[Array, 'B T width']:
         batch, height, width, channels = image.shape
         size, border = self.patch_size, self.patch_size // 8
         shape = (size, size, channels, self.width)
@@ -130,24 +128,20 @@ class PatchEmbedding(nn.Module):
 
 
 class ViT(nn.Module):
-    """Images (B, H, W, 3), normalised, to features (B, H/patch * W/patch, width) in `dtype`.
+    """Normalised images to the features of their patches, row by row, in `dtype`.
 
     width, depth, heads, patch_size: see `decode_variant`.
-    position_scale: standard deviation of the position embedding at first. ViTPose has 0.02; in
-      short trainings patches are told apart sooner with one like the patches' own.
-    drop_path: rate at which the last block's branches are skipped in training; earlier blocks'
-      rates fall linearly to 0 (stochastic depth, Huang et al., ECCV 2016).
-    drop_mode: 'bernoulli', each example skips by a toss of its own, which saves no work; or
-      'subset', a branch is computed for a random part of the batch, as in DINOv2. The expectation
-      is the same. A part's size is fixed by its rate and rounded to whole examples; blocks must be
-      compiled one by one, each with its own size: not with `scan`.
-    drop_groups: into how many equal parts the batch is split, each choosing its own subset. Where
-      devices share the batch, a multiple of their number keeps every example where it is.
+    position_scale: initial standard deviation of the position embedding: 0.02 in ViTPose. Short
+      trainings tell patches apart sooner with one like the patches' own.
+    drop_path: rate at which training skips the branches of the last block; the rates of earlier
+      blocks fall linearly to 0 (stochastic depth, Huang et al., ECCV 2016).
+    drop_mode: 'bernoulli' draws for each example, and saves no work. 'subset' computes a branch for
+      a random part of the batch, as in DINOv2, with the same expectation. The part's size follows
+      from the rate, rounded to whole examples. It differs between blocks: not with `scan`.
     scan: compile one block and loop over stacked parameters, `blocks`, instead of `block0`,
       `block1`...: compiles faster. `stack_blocks` converts.
-    remat: what the backward pass computes again instead of finding it in memory: '', nothing;
-      'products', all but the products with weights, hardly any work; 'blocks', all but the blocks'
-      inputs, as much as the forward pass.
+    remat: results that the backward pass computes again: '', none; 'products', all but products
+      with weights, hardly any work; 'blocks', all but the inputs of blocks, a forward pass.
     dtype: of the computation; parameters are float32.
     """
 
@@ -158,17 +152,17 @@ class ViT(nn.Module):
     position_scale: float = 0.02
     drop_path: float = 0.0
     drop_mode: str = 'bernoulli'
-    drop_groups: int = 1
     scan: bool = False
     remat: str = ''
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, image: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self, image: Float[Array, 'B H W 3'], train: bool = False
+    ) -> Float[Array, 'B T width']:
         """With `train` and a `drop_path` above 0, needs the random stream 'drop_path'.
 
-        Raises:
-          ValueError: if the fields, or the image's size, do not go together.
+        Raises ValueError if the fields or the image's size do not go together.
         """
         self._check(image)
         x = self._embed(image)
@@ -189,25 +183,20 @@ class ViT(nn.Module):
                 x, _ = block(**sizes, name=f'block{i}')(x, drop)
         return nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name='norm')(x)
 
-    def _embed(self, image: jax.Array) -> jax.Array:
-        """Patches as tokens, with their positions; a border of zeros shifts the patches a little.
-
-        The position embedding keeps the row of a class token that is no more: it is added to all.
-        """
+    def _embed(self, image):
+        """Patches with their positions; the row of ViTPose's class token is added to all."""
         x = PatchEmbedding(self.width, self.patch_size, self.dtype, name='patches')(image)
-        shape = (x.shape[1] + 1, self.width)
         around = nn.initializers.truncated_normal(self.position_scale)
-        position = self.param('position', around, shape)
+        position = self.param('position', around, (x.shape[1] + 1, self.width))
         return x + (position[1:] + position[:1]).astype(self.dtype)
 
-    def _drops(self, rng: jax.Array, batch: int) -> Sequence[jax.Array | None]:
-        """Per block what its two branches skip, or None where they skip nothing."""
+    def _drops(self, rng: jax.Array, batch: int):
+        """The skips of both branches, per block."""
         rates = np.linspace(0, self.drop_path, self.depth)
-        if self.drop_mode == 'bernoulli':
-            return _bernoulli_scales(rng, batch, rates)
-        return _subset_indices(rng, batch, self.drop_groups, rates)
+        draw = _bernoulli_scales if self.drop_mode == 'bernoulli' else _subset_indices
+        return draw(rng, batch, rates)
 
-    def _check(self, image: jax.Array) -> None:
+    def _check(self, image) -> None:
         height, width = image.shape[1:3]
         if height % self.patch_size or width % self.patch_size:
             raise ValueError(
@@ -228,53 +217,39 @@ class ViT(nn.Module):
             )
 
 
-def add_residual(x: jax.Array, branch, drop: jax.Array | None) -> jax.Array:
-    """x + branch(x) for tokens x (B, N, width), with the skips that `drop` describes.
+def add_residual(
+    x: Float[Array, 'B T W'],
+    branch: Callable[[Array], Array],
+    drop: Float[Array, ' B'] | Int[Array, ' K'] | None,
+) -> Float[Array, 'B T W']:
+    """x + branch(x), with skips. `branch` is a function of tokens of any batch size.
 
-    Args:
-      x: tokens.
-      branch: a function of tokens of any batch size.
-      drop: None, nothing is skipped; (B,) float, what each example's branch is multiplied by; or
-        (G, K) int, which K examples the branch is computed for in each of G parts of the batch.
+    drop: a factor per example; or the examples that the branch is computed for; or None.
     """
     if drop is None:
         return x + branch(x)
     if jnp.issubdtype(drop.dtype, jnp.floating):
         return x + drop.astype(x.dtype)[:, None, None] * branch(x)
-    groups, kept = drop.shape
-    parts = x.reshape(groups, -1, *x.shape[1:])
-    chosen = jax.vmap(lambda part, index: part[index])(parts, drop)
-    added = branch(chosen.reshape(groups * kept, *x.shape[1:])).reshape(chosen.shape)
-    added = added * (parts.shape[1] / kept)
-    add = lambda part, index, value: part.at[index].add(value, unique_indices=True)  # noqa: E731
-    return jax.vmap(add)(parts, drop, added).reshape(x.shape)
+    added = branch(x[drop]) * (len(x) / len(drop))
+    return x.at[drop].add(added, unique_indices=True)
 
 
-def _bernoulli_scales(rng: jax.Array, batch: int, rates: np.ndarray) -> jax.Array:
-    """(L, 2, B) for rates (L,): 0 with probability `rate`, else what makes the expectation 1."""
+def _bernoulli_scales(rng: jax.Array, batch: int, rates: np.ndarray) -> Float[Array, 'L 2 B']:
+    """0 with probability `rate`, else 1 / (1 - rate): 1 in expectation."""
     kept = 1 - rates[:, None, None]
     return jax.random.bernoulli(rng, kept, (len(rates), 2, batch)) / kept
 
 
-def _subset_indices(
-    rng: jax.Array, batch: int, groups: int, rates: np.ndarray
-) -> list[jax.Array | None]:
-    """Per rate (2, G, K) distinct positions in each of G parts of the batch; None for all of them.
-
-    Raises:
-      ValueError: if the batch does not divide into `groups` parts.
-    """
-    if batch % groups:
-        raise ValueError(f'a batch of {batch} does not divide into drop_groups={groups} parts')
-    size = batch // groups
-    kept = np.maximum(1, np.round(size * (1 - rates)).astype(int))
-    positions = jnp.broadcast_to(jnp.arange(size), (len(rates), 2, groups, size))
+def _subset_indices(rng: jax.Array, batch: int, rates: np.ndarray) -> list[Array | None]:
+    """Distinct positions in the batch, per rate; None for all of them."""
+    kept = np.maximum(1, np.round(batch * (1 - rates)).astype(int))
+    positions = jnp.broadcast_to(jnp.arange(batch), (len(rates), 2, batch))
     shuffled = jax.random.permutation(rng, positions, axis=-1, independent=True)
-    return [None if k == size else x[..., :k] for x, k in zip(shuffled, kept, strict=True)]
+    return [None if k == batch else x[:, :k] for x, k in zip(shuffled, kept, strict=True)]
 
 
 def stack_blocks(params: dict) -> dict:
-    """Parameters of a ViT without `scan` as those of the same one with it."""
+    """Parameters of a ViT without `scan` as parameters with it."""
     depth = sum(name.startswith('block') for name in params)
     blocks = [params[f'block{i}'] for i in range(depth)]
     rest = {name: value for name, value in params.items() if not name.startswith('block')}
@@ -282,23 +257,22 @@ def stack_blocks(params: dict) -> dict:
 
 
 def unstack_blocks(params: dict) -> dict:
-    """Parameters of a ViT with `scan` as those of the same one without it."""
+    """Parameters of a ViT with `scan` as parameters without it."""
     stacked = params['blocks']
     depth = len(jax.tree.leaves(stacked)[0])
     blocks = {f'block{i}': jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(depth)}
     return {name: value for name, value in params.items() if name != 'blocks'} | blocks
 
 
-def _dense(features: int, name: str, dtype: jnp.dtype) -> nn.Dense:
-    initial = nn.initializers.xavier_uniform()
-    product = gathered_product
+def _dense(features: int, name: str, dtype: DTypeLike) -> nn.Dense:
+    initial, product = nn.initializers.xavier_uniform(), gathered_product
     return nn.Dense(features, dtype=dtype, name=name, kernel_init=initial, dot_general=product)
 
 
-def gathered_product(x: jax.Array, kernel: jax.Array, dimensions, **options) -> jax.Array:
+def gathered_product(x: Array, kernel: Array, dimensions, **options) -> jax.Array:
     """`jax.lax.dot_general`, where the devices that share a kernel gather it.
 
-    Left to itself, the compiler may rather send the examples around, which are far larger.
+    Left to itself, the compiler may send the examples around instead, which are far larger.
     """
     if not jax.sharding.get_abstract_mesh().empty:
         kernel = jax.lax.with_sharding_constraint(kernel, jax.sharding.PartitionSpec())
