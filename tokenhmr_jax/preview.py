@@ -97,7 +97,8 @@ def _translation(body: smpl.BodyModel, record: Mapping[str, Any]) -> Float[np.nd
     if (confidence > 0).sum() < 2:
         return np.array([0, 0, record['focal_length'] * 2 / record['box_size'].max()])
     points = _keypoints(body, record['global_orient'], record['body_pose'], record['betas'])
-    fitted = camera.fit_crop_translation(points, pixels, confidence, record['focal_length'], 1.0)
+    focal = float(record['focal_length'])
+    fitted = camera.fit_crop_translation(points, pixels, confidence, focal, 1.0)
     return np.asarray(fitted)
 
 

@@ -7,16 +7,17 @@ Frames. Both cameras are OpenCV's (x right, y down, z forward), in metres, and h
 - the *full-image camera* has a focal length and a principal point in pixels of the full image.
 
 Because the axes are parallel, `global_orient` is the same in both. A person off the image's axis is
-seen from the side of the ray to them, by atan(offset / focal length), and the crop camera does not
-know of this turn: it belongs to `global_orient` as the network predicts it.
+seen from the side, by atan(offset / focal length). The crop camera does not know of this turn: it
+belongs to `global_orient` as the network predicts it.
 
 Units. *Crop units* are fractions of the crop's side from its centre: the crop spans [-0.5, 0.5].
-Full-image points are pixels; boxes and principal points are in the same pixel coordinates.
-Every function takes any leading axes.
+Boxes, principal points and focal lengths of the full image are in its pixels.
 """
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Num
+
+from tokenhmr_jax.types import Array
 
 CROP_FOCAL_LENGTH = 5000.0
 CROP_SIZE = 256.0
@@ -24,69 +25,54 @@ _TINY = 1e-9
 
 
 def crop_translation(
-    camera: jax.Array, focal_length: float = CROP_FOCAL_LENGTH, size: float = CROP_SIZE
-) -> jax.Array:
-    """Where the body's origin is in the crop camera, (..., 3) metres.
+    camera: Float[Array, '*B 3'], focal_length: float = CROP_FOCAL_LENGTH, size: float = CROP_SIZE
+) -> Float[Array, '*B 3']:
+    """The body's origin in the crop camera, metres.
 
-    Args:
-      camera: (..., 3) weak perspective (s, tx, ty): crop sides per two metres, and metres.
-      focal_length: pixels of a crop of `size` pixels.
-      size: side of that crop, pixels.
+    camera: weak perspective (s, tx, ty): crop sides per two metres, and metres.
+    focal_length, size: pixels of the crop camera.
     """
     s, tx, ty = jnp.moveaxis(camera, -1, 0)
     return jnp.stack([tx, ty, 2 * focal_length / (size * s + _TINY)], axis=-1)
 
 
 def crop_camera(
-    translation: jax.Array, focal_length: float = CROP_FOCAL_LENGTH, size: float = CROP_SIZE
-) -> jax.Array:
-    """The camera (s, tx, ty), (..., 3), of a translation in the crop camera: the way back."""
+    translation: Float[Array, '*B 3'],
+    focal_length: float = CROP_FOCAL_LENGTH,
+    size: float = CROP_SIZE,
+) -> Float[Array, '*B 3']:
+    """The camera (s, tx, ty) of a translation in the crop camera: inverts `crop_translation`."""
     x, y, z = jnp.moveaxis(translation, -1, 0)
     return jnp.stack([2 * focal_length / (size * z), x, y], axis=-1)
 
 
 def project_crop(
-    points: jax.Array,
-    translation: jax.Array,
+    points: Float[Array, '*B N 3'],
+    translation: Float[Array, '*B 3'],
     focal_length: float = CROP_FOCAL_LENGTH,
     size: float = CROP_SIZE,
-) -> jax.Array:
-    """Project points with the crop camera.
-
-    Args:
-      points: (..., N, 3) metres, the crop camera's axes, the body's origin.
-      translation: (..., 3) of `crop_translation`.
-      focal_length, size: as there.
-
-    Returns:
-      (..., N, 2) crop units.
-    """
+) -> Float[Array, '*B N 2']:
+    """Projects points (metres, from the body's origin) with the crop camera, to crop units."""
     seen = points + translation[..., None, :]
     return focal_length / size * seen[..., :2] / seen[..., 2:]
 
 
-def full_focal_length(image_size: jax.Array) -> jax.Array:
-    """The focal length (...,), pixels, that TokenHMR assumes for an image (..., 2) of w x h px."""
+def full_focal_length(image_size: Num[Array, '*B 2']) -> Float[Array, '*B']:
+    """The focal length, pixels, that TokenHMR assumes for images of width x height pixels."""
     return CROP_FOCAL_LENGTH / CROP_SIZE * jnp.max(image_size, axis=-1)
 
 
 def full_translation(
-    camera: jax.Array,
-    box_center: jax.Array,
-    box_size: jax.Array,
-    focal_length: jax.Array,
-    principal_point: jax.Array,
-) -> jax.Array:
-    """Where the body's origin is in the full-image camera, (..., 3) metres.
+    camera: Float[Array, '*B 3'],
+    box_center: Float[Array, '*B 2'],
+    box_size: Float[Array, '*B'],
+    focal_length: Float[Array, '*B'],
+    principal_point: Float[Array, '*B 2'],
+) -> Float[Array, '*B 3']:
+    """The body's origin in the full-image camera, metres, from the crop's (s, tx, ty).
 
     The body then covers the same pixels as in the crop, up to its depth over its distance.
-
-    Args:
-      camera: (..., 3) the crop's (s, tx, ty).
-      box_center: (..., 2) of the square crop, full-image pixels.
-      box_size: (...,) its side, full-image pixels.
-      focal_length: (...,) of the full image, pixels.
-      principal_point: (..., 2) full-image pixels; TokenHMR takes half the image's size.
+    TokenHMR's principal point is half the image's size.
     """
     scale = box_size * camera[..., 0] + _TINY
     shift = 2 * (box_center - principal_point) / scale[..., None]
@@ -94,90 +80,39 @@ def full_translation(
     return jnp.concatenate([camera[..., 1:] + shift, depth[..., None]], axis=-1)
 
 
-def camera_from_full(
-    translation: jax.Array,
-    box_center: jax.Array,
-    box_size: jax.Array,
-    focal_length: jax.Array,
-    principal_point: jax.Array,
-) -> jax.Array:
-    """The crop's (s, tx, ty), (..., 3), of a translation in the full-image camera: the way back.
-
-    Args:
-      translation: (..., 3) metres.
-      box_center, box_size, focal_length, principal_point: as in `full_translation`.
-    """
-    s = 2 * focal_length / (box_size * translation[..., 2])
-    shift = 2 * (box_center - principal_point) / (box_size * s)[..., None]
-    return jnp.concatenate([s[..., None], translation[..., :2] - shift], axis=-1)
-
-
-def project_full(
-    points: jax.Array, focal_length: jax.Array, principal_point: jax.Array
-) -> jax.Array:
-    """Project with the full-image camera.
-
-    Args:
-      points: (..., N, 3) metres, full-image camera; in front of it (z > 0).
-      focal_length: (...,) pixels.
-      principal_point: (..., 2) pixels.
-
-    Returns:
-      (..., N, 2) full-image pixels.
-    """
-    focal_length = jnp.asarray(focal_length)[..., None, None]
-    return focal_length * points[..., :2] / points[..., 2:] + principal_point[..., None, :]
-
-
-def to_crop_units(pixels: jax.Array, box_center: jax.Array, box_size: jax.Array) -> jax.Array:
-    """Full-image pixels (..., N, 2) to units of the crop with centre (..., 2) and side (...,)."""
+def to_crop_units(
+    pixels: Float[Array, '*B N 2'], box_center: Float[Array, '*B 2'], box_size: Float[Array, '*B']
+) -> Float[Array, '*B N 2']:
+    """Full-image pixels to units of the crop with this centre and side."""
     return (pixels - box_center[..., None, :]) / jnp.asarray(box_size)[..., None, None]
 
 
-def to_full_pixels(keypoints: jax.Array, box_center: jax.Array, box_size: jax.Array) -> jax.Array:
-    """Crop units (..., N, 2) to full-image pixels: the way back from `to_crop_units`."""
+def to_full_pixels(
+    keypoints: Float[Array, '*B N 2'],
+    box_center: Float[Array, '*B 2'],
+    box_size: Float[Array, '*B'],
+) -> Float[Array, '*B N 2']:
+    """Crop units to full-image pixels: inverts `to_crop_units`."""
     return keypoints * jnp.asarray(box_size)[..., None, None] + box_center[..., None, :]
 
 
-def project_full_to_crop(
-    points: jax.Array,
-    focal_length: jax.Array,
-    principal_point: jax.Array,
-    box_center: jax.Array,
-    box_size: jax.Array,
-) -> jax.Array:
-    """What the crop really shows of points (..., N, 3) in the full-image camera: (..., N, 2).
-
-    True perspective of the image's own camera, in crop units; arguments as in `project_full` and
-    `to_crop_units`. With focal length and size of the crop camera, both centres zero, it is
-    `project_crop`.
-    """
-    pixels = project_full(points, focal_length, principal_point)
-    return to_crop_units(pixels, box_center, box_size)
-
-
 def fit_crop_translation(
-    points: jax.Array,
-    keypoints2d: jax.Array,
-    weights: jax.Array,
+    points: Float[Array, '*B N 3'],
+    keypoints2d: Float[Array, '*B N 2'],
+    weights: Float[Array, '*B N'],
     focal_length: float = CROP_FOCAL_LENGTH,
     size: float = CROP_SIZE,
-) -> jax.Array:
-    """The translation under which the crop camera sees points best where they were seen.
+) -> Float[Array, '*B 3']:
+    """The translation, metres, with which `project_crop` puts points nearest to their keypoints.
 
-    Closed form: with f the focal length over the crop's size, each point asks for
-    f (x + tx) = u (z + tz), which is linear in the translation; the weighted least squares of these
-    are solved for tz with their means taken out. A residual is the error in crop units times the
-    point's distance, nearly the same for all points of a body at this focal length.
+    Closed form. With f the focal length over the crop's size, each point asks for
+    f (x + tx) = u (z + tz), which is linear in the translation. Weighted least squares are solved
+    for tz with the means taken out. A residual is the error in crop units times the point's
+    distance, nearly the same for all points of a body at this focal length.
 
-    Args:
-      points: (..., N, 3) metres, the crop camera's axes, any origin.
-      keypoints2d: (..., N, 2) crop units.
-      weights: (..., N) not negative; at least two points that differ must count.
-      focal_length, size: of the crop camera.
-
-    Returns:
-      (..., 3) metres, to go into `project_crop`.
+    points: metres, the crop camera's axes, any origin.
+    keypoints2d: crop units.
+    weights: not negative; at least two points that differ must count.
     """
     f = focal_length / size
     total = jnp.sum(weights, axis=-1)[..., None, None]
@@ -190,8 +125,7 @@ def fit_crop_translation(
     wanted = f * points[..., :2] - keypoints2d * (points[..., 2:] - depth)
     spread = keypoints2d - mean(keypoints2d)
     match = weights[..., None] * spread * (wanted - mean(wanted))
-    distance = jnp.sum(match, axis=(-2, -1)) / jnp.sum(
-        weights[..., None] * spread * spread, axis=(-2, -1)
-    )
+    extent = weights[..., None] * spread * spread
+    distance = jnp.sum(match, axis=(-2, -1)) / jnp.sum(extent, axis=(-2, -1))
     offset = (distance[..., None, None] * mean(keypoints2d) - mean(wanted)) / f
     return jnp.concatenate([offset[..., 0, :], distance[..., None] - depth[..., 0, :]], axis=-1)
