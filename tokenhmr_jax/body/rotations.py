@@ -1,47 +1,50 @@
-"""Rotations as 6D, matrices, axis-angle and unit quaternions, with gradients finite everywhere.
+"""Rotations as 6D, matrices, axis-angle (radians) and unit quaternions (w first).
 
-Every function works on arrays of any leading shape, in the dtype it is given (float32 here), and is
-accurate, in value and gradient, at the identity and near a turn of pi.
+Values and gradients are finite everywhere, and accurate at the identity and near a turn of pi.
 """
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Float
+
+from tokenhmr_jax.types import Array
 
 _TINY = 1e-12
 
 
-def safe_norm(x: jax.Array, keepdims: bool = False) -> jax.Array:
+def _safe_norm(x, keepdims=False):
     """Euclidean norm over the last axis; its gradient at zero is zero instead of NaN."""
     squared = jnp.sum(x * x, axis=-1, keepdims=keepdims)
     is_zero = squared < _TINY**2
     return jnp.where(is_zero, 0.0, jnp.sqrt(jnp.where(is_zero, 1.0, squared)))
 
 
-def _normalize(x: jax.Array) -> jax.Array:
-    return x / jnp.maximum(safe_norm(x, keepdims=True), _TINY)
+def _normalize(x):
+    return x / jnp.maximum(_safe_norm(x, keepdims=True), _TINY)
 
 
-def compose(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Matrix product of (..., 3, 3) with (..., 3, 3).
+def compose(a: Float[Array, '*#B 3 3'], b: Float[Array, '*#B 3 3']) -> Float[Array, '*B 3 3']:
+    """Matrix product a b.
 
-    Written as a sum of products: compilers fuse it, while a batch of tiny matrix products is slow
-    on CPUs and loses precision on accelerators, whose default is bfloat16 or TF32.
+    Compilers fuse this sum of products. A batch of tiny matrix products is slow on CPUs and loses
+    precision on accelerators, whose default is bfloat16 or TF32.
     """
     return jnp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2)
 
 
-def rotate(rotation: jax.Array, points: jax.Array) -> jax.Array:
-    """Rotate points (..., 3) by matrices (..., 3, 3)."""
+def rotate(
+    rotation: Float[Array, '*#B 3 3'], points: Float[Array, '*#B 3']
+) -> Float[Array, '*B 3']:
+    """Rotates points."""
     return jnp.sum(rotation * points[..., None, :], axis=-1)
 
 
-def rotation_6d_to_matrix(x: jax.Array, convention: str = 'rows') -> jax.Array:
-    """6D (..., 6) to rotation matrices (..., 3, 3) by Gram-Schmidt (Zhou et al., CVPR 2019).
+def rotation_6d_to_matrix(
+    x: Float[Array, '*B 6'], convention: str = 'rows'
+) -> Float[Array, '*B 3 3']:
+    """6D to rotation matrices by Gram-Schmidt (Zhou et al., CVPR 2019).
 
-    The two 3-vectors are the matrix's first two rows (TokenHMR) or its first two columns (HMR2.0).
-
-    Raises:
-      ValueError: if `convention` is neither 'rows' nor 'columns'.
+    The two 3-vectors are the first two 'rows' (TokenHMR) or 'columns' (HMR2.0) of the matrix.
+    Raises ValueError for another convention.
     """
     first = _normalize(x[..., :3])
     along = jnp.sum(first * x[..., 3:], axis=-1, keepdims=True)
@@ -54,13 +57,13 @@ def rotation_6d_to_matrix(x: jax.Array, convention: str = 'rows') -> jax.Array:
     raise ValueError(f"6D convention {convention!r}: expected 'rows' or 'columns'")
 
 
-def matrix_to_rotation_6d(rotation: jax.Array) -> jax.Array:
-    """Rotation matrices (..., 3, 3) to 6D (..., 6): the first two rows, one after the other."""
+def matrix_to_rotation_6d(rotation: Float[Array, '*B 3 3']) -> Float[Array, '*B 6']:
+    """The first two rows of rotation matrices, one after the other."""
     return rotation[..., :2, :].reshape(*rotation.shape[:-2], 6)
 
 
-def axis_angle_to_matrix(axis_angle: jax.Array) -> jax.Array:
-    """Axis-angle (..., 3), radians, to rotation matrices (..., 3, 3): Rodrigues' formula."""
+def axis_angle_to_matrix(axis_angle: Float[Array, '*B 3']) -> Float[Array, '*B 3 3']:
+    """Rotation matrices by Rodrigues' formula."""
     x, y, z = jnp.moveaxis(axis_angle, -1, 0)
     squared = x * x + y * y + z * z
     small = squared < 1e-4
@@ -79,43 +82,33 @@ def axis_angle_to_matrix(axis_angle: jax.Array) -> jax.Array:
     return eye + sine * cross + versine * (outer - squared * eye)
 
 
-def matrix_to_quaternion(rotation: jax.Array) -> jax.Array:
-    """Rotation matrices (..., 3, 3) to unit quaternions (..., 4), w first and not negative.
+def matrix_to_quaternion(rotation: Float[Array, '*B 3 3']) -> Float[Array, '*B 4']:
+    """Unit quaternions of rotation matrices, w not negative.
 
     The matrix 4 q q^T is linear in the rotation's entries. Its row with the largest diagonal is
     never near zero, so normalising it is stable for every rotation (Shepperd, 1978).
     """
     m = rotation
     d0, d1, d2 = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
-    wx, wy, wz = (
-        m[..., 2, 1] - m[..., 1, 2],
-        m[..., 0, 2] - m[..., 2, 0],
-        m[..., 1, 0] - m[..., 0, 1],
-    )
-    xy, xz, yz = (
-        m[..., 1, 0] + m[..., 0, 1],
-        m[..., 2, 0] + m[..., 0, 2],
-        m[..., 2, 1] + m[..., 1, 2],
-    )
+    wx, wy, wz = _skew_part(m)
+    xy, xz, yz = (m[..., i, j] + m[..., j, i] for i, j in ((1, 0), (2, 0), (2, 1)))
     ww, xx = 1 + d0 + d1 + d2, 1 + d0 - d1 - d2
     yy, zz = 1 - d0 + d1 - d2, 1 - d0 - d1 + d2
-    rows = jnp.stack(
-        [
-            jnp.stack([ww, wx, wy, wz], -1),
-            jnp.stack([wx, xx, xy, xz], -1),
-            jnp.stack([wy, xy, yy, yz], -1),
-            jnp.stack([wz, xz, yz, zz], -1),
-        ],
-        axis=-2,
-    )
+    rows = [[ww, wx, wy, wz], [wx, xx, xy, xz], [wy, xy, yy, yz], [wz, xz, yz, zz]]
+    rows = jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
     largest = jnp.argmax(jnp.stack([ww, xx, yy, zz], -1), axis=-1)
     row = jnp.take_along_axis(rows, largest[..., None, None], axis=-2)[..., 0, :]
     quaternion = _normalize(row)
     return jnp.where(quaternion[..., :1] < 0, -quaternion, quaternion)
 
 
-def quaternion_to_axis_angle(quaternion: jax.Array) -> jax.Array:
-    """Unit quaternions (..., 4), w first, to axis-angle (..., 3) with angles in [0, pi]."""
+def _skew_part(m):
+    """2 sin(angle) times the axis of rotation matrices, as x, y and z."""
+    return [m[..., i, j] - m[..., j, i] for i, j in ((2, 1), (0, 2), (1, 0))]
+
+
+def quaternion_to_axis_angle(quaternion: Float[Array, '*B 4']) -> Float[Array, '*B 3']:
+    """Axis-angle of unit quaternions, angles in [0, pi]."""
     quaternion = jnp.where(quaternion[..., :1] < 0, -quaternion, quaternion)
     w, vector = quaternion[..., :1], quaternion[..., 1:]
     squared = jnp.sum(vector * vector, axis=-1, keepdims=True)
@@ -127,28 +120,19 @@ def quaternion_to_axis_angle(quaternion: jax.Array) -> jax.Array:
     return vector * jnp.where(small, series, 2 * jnp.arctan2(sine, w) / sine)
 
 
-def matrix_to_axis_angle(rotation: jax.Array) -> jax.Array:
-    """Rotation matrices (..., 3, 3) to axis-angle (..., 3), radians, angles in [0, pi]."""
+def matrix_to_axis_angle(rotation: Float[Array, '*B 3 3']) -> Float[Array, '*B 3']:
+    """Axis-angle of rotation matrices, angles in [0, pi]."""
     return quaternion_to_axis_angle(matrix_to_quaternion(rotation))
 
 
-def geodesic_angle(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Angle in [0, pi], radians, between rotation matrices a and b (..., 3, 3).
+def geodesic_angle(a: Float[Array, '*#B 3 3'], b: Float[Array, '*#B 3 3']) -> Float[Array, '*B']:
+    """Angle between rotation matrices, radians, in [0, pi].
 
     atan2 of sine and cosine keeps small angles exact in float32, where arccos of the trace has
     errors of about 5e-4. At angle zero the gradient is zero.
     """
-    relative = compose(a, jnp.swapaxes(b, -1, -2))
-    r = relative
-    vector = jnp.stack(
-        [
-            r[..., 2, 1] - r[..., 1, 2],
-            r[..., 0, 2] - r[..., 2, 0],
-            r[..., 1, 0] - r[..., 0, 1],
-        ],
-        -1,
-    )
+    r = compose(a, jnp.swapaxes(b, -1, -2))
     cosine = r[..., 0, 0] + r[..., 1, 1] + r[..., 2, 2] - 1
-    norm = safe_norm(vector)
+    norm = _safe_norm(jnp.stack(_skew_part(r), -1))
     # arctan2 has no gradient at (0, 0), which rounding could reach only for a non-rotation.
     return jnp.arctan2(norm, jnp.where((norm == 0) & (cosine == 0), 1.0, cosine))
