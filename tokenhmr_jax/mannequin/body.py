@@ -4,9 +4,7 @@ The mannequin loads, poses and trains like SMPL: same counts, kinematic tree and
 Its skin, shapes and weights are its own.
 """
 
-import os
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -23,11 +21,9 @@ def mannequin_arrays() -> dict[str, np.ndarray]:
     Metres, y up, facing +z, left is +x, T-pose, 1.70 m tall. Beta b adds `shapedirs[..., b]`:
     size, leg length, arm length, shoulder width, girth, hip width, belly, muscle, chest, head size.
 
-    Returns:
-        v_template (6890, 3), f (13776, 3) uint32 counter-clockwise from outside, shapedirs
-        (6890, 3, 10), posedirs (6890, 3, 207), weights (6890, 24), J_regressor (24, 6890),
-        kintree_table (2, 24) uint32, J (24, 3). Not in SMPL's file: joint_regressor_extra
-        (19, 6890), the rows of `SMPL_to_J19`, and mirror (6890,), each vertex's mirror image.
+    Faces `f` (13776, 3) are counter-clockwise from outside. Not in SMPL's file:
+    `joint_regressor_extra` (19, 6890), the rows of `SMPL_to_J19`, and `mirror` (6890,), each
+    vertex's mirror image.
     """
     skin = _with_landmarks(build_skin())
     faces = np.concatenate([skin.quads[:, [0, 1, 2]], skin.quads[:, [0, 2, 3]]])
@@ -35,7 +31,6 @@ def mannequin_arrays() -> dict[str, np.ndarray]:
     directions, moves = shape_space.shape_directions(skin.vertices, faces, weights)
     joints = rig.rest_joints()
     regress = partial(shape_space.fit_regressor, skin.vertices, directions, skin.partner)
-    parents = np.array(PARENTS)
     floor = np.array([0.0, FLOOR, 0.0])
     return {
         'v_template': skin.vertices + floor,
@@ -45,23 +40,10 @@ def mannequin_arrays() -> dict[str, np.ndarray]:
         'weights': weights,
         'J_regressor': regress(joints, moves),
         'J': joints + floor,
-        'kintree_table': np.stack(
-            [np.where(parents < 0, 2**32 - 1, parents), np.arange(24)]
-        ).astype(np.uint32),
+        'kintree_table': np.array([[2**32 - 1, *PARENTS[1:]], range(24)], np.uint32),
         'joint_regressor_extra': regress(*shape_space.keypoint_targets(joints, moves)),
         'mirror': skin.partner,
     }
-
-
-def write_mannequin(path: str | os.PathLike) -> None:
-    """Writes `mannequin_arrays()` as an `.npz` file.
-
-    Raises:
-        ValueError: `path` does not end in .npz.
-    """
-    if Path(path).suffix != '.npz':
-        raise ValueError(f'path {str(path)!r} must end in .npz')
-    np.savez_compressed(path, **mannequin_arrays())
 
 
 def _with_landmarks(skin):
@@ -71,13 +53,9 @@ def _with_landmarks(skin):
     order[list(LANDMARKS.values())] = [names[name] for name in LANDMARKS]
     order[order < 0] = np.setdiff1d(np.arange(len(order)), order)
     new = np.argsort(order)
-    return Skin(
-        skin.vertices[order],
-        new[skin.quads],
-        skin.parts[order],
-        {name: int(new[i]) for name, i in names.items()},
-        new[skin.partner[order]],
-    )
+    names = {name: int(new[i]) for name, i in names.items()}
+    vertices, parts, partner = skin.vertices[order], skin.parts[order], new[skin.partner[order]]
+    return Skin(vertices, new[skin.quads], parts, names, partner)
 
 
 def _face_landmarks(skin):

@@ -18,15 +18,11 @@ from tokenhmr_jax.drawing import render
 
 
 class RestSkin(NamedTuple):
-    """A body's skin at rest.
+    """A body's skin at rest."""
 
-    points: metres from the pelvis. joint: the joint of each vertex's largest skinning weight.
-    suit: `suit_colors`.
-    """
-
-    points: Float[np.ndarray, 'V 3']
-    joint: Int[np.ndarray, ' V']
-    suit: Float[np.ndarray, 'V 3']
+    points: Float[np.ndarray, 'V 3']  # metres from the pelvis
+    joint: Int[np.ndarray, ' V']  # of each vertex's largest skinning weight
+    suit: Float[np.ndarray, 'V 3']  # `suit_colors`
 
 
 class Stage(NamedTuple):
@@ -65,10 +61,7 @@ _FACE, _BACK_OF_HEAD = (1.0, 0.80, 0.62), (0.35, 0.20, 0.08)
 def suit_colors(
     points: Float[np.ndarray, 'V 3'], joint: Int[np.ndarray, ' V']
 ) -> Float[np.ndarray, 'V 3']:
-    """Colours of the suit: each limb segment its own, left warm and right cold.
-
-    Trunk and head differ between front and back.
-    """
+    """Colours of the suit: left limbs warm, right ones cold, trunk and head by front and back."""
     colors = np.where(points[:, 2:] > -0.01, _FRONT, _BACK)
     head = np.isin(joint, _joints('head', 'neck'))
     face = np.where(points[:, 2:] > 0.01, _FACE, _BACK_OF_HEAD)
@@ -190,10 +183,7 @@ def occlude(
     center: Float[np.ndarray, '2'],
     size: Float[np.ndarray, '2'],
 ) -> UInt8[np.ndarray, 'H W 3']:
-    """The image with an occluder before the person, half of the time.
-
-    A textured table, pole or disc covers up to about a third of the box, given in pixels.
-    """
+    """Hides up to a third of a box (px) behind a textured table, pole or disc, half of the time."""
     if rng.random() < 0.5:
         return image
     height, width = image.shape[:2]
@@ -210,8 +200,8 @@ def occlude(
     else:
         at, radius = rng.uniform(low, high), rng.uniform(0.06, 0.2, 2) * max(size)
         angle = rng.uniform(0, 180)
-        cv2.ellipse(mask, at.astype(int).tolist(), radius.astype(int).tolist(), angle, 0, 360, 255,
-                    -1)  # fmt: skip
+        at, radius = at.astype(int).tolist(), radius.astype(int).tolist()
+        cv2.ellipse(mask, at, radius, angle, 0, 360, 255, -1)
     return np.where(mask[..., None] > 0, texture(rng, (width, height)), image)
 
 

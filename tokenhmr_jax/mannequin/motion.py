@@ -34,9 +34,8 @@ MIRROR_X = np.array([-1.0, 1.0, 1.0])
 class Motion(NamedTuple):
     """Frames of one body, as in AMASS: metres, z up; axis-angle in radians, float32.
 
-    global_orient: of the pelvis in the z-up world. body_pose: joints 1 to 21.
-    transl: place of the pelvis joint; the stick figure stands exactly on the ground z = 0. SMPL's
-    own transl differs by its pelvis' rest position.
+    `transl` is the place of the pelvis joint: SMPL's own transl differs by the pelvis' rest
+    position. The stick figure stands exactly on the ground z = 0.
     """
 
     global_orient: Float[np.ndarray, 'N 3']
@@ -50,16 +49,9 @@ def sample_kind(rng: np.random.Generator) -> str:
 
 
 def generate(rng: np.random.Generator, kind: str, num_frames: int, fps: float = 30.0) -> Motion:
-    """Draws a clip or, as often, its mirror image.
+    """Draws a clip of a kind in `KINDS` or, as often, its mirror image, by the state of `rng`.
 
-    Args:
-      rng: the clip depends on its state alone.
-      kind: one of `KINDS`.
-      num_frames: N.
-      fps: frames per second.
-
-    Raises:
-      ValueError: unknown kind, or not at least one frame.
+    Raises ValueError for an unknown kind, and for less than one frame.
     """
     if kind not in KINDS:
         raise ValueError(f'unknown kind of motion {kind!r}: expected one of {", ".join(KINDS)}')

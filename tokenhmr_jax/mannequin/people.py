@@ -23,28 +23,22 @@ from tokenhmr_jax.mannequin.body import mannequin_arrays
 from tokenhmr_jax.types import SmplParams
 
 LOOKS = ('suit', 'clothed')
-# Persons in a job, who are posed and fitted at once.
-JOB_SIZE = 64
+JOB_SIZE = 64  # persons, who are posed and fitted at once
 _WAITING_JOBS = 128  # enough for as many processes
 
 
 class DrawingJob(NamedTuple):
-    """Up to `JOB_SIZE` persons.
+    """Up to `JOB_SIZE` persons; person n, counted from `start`, is random by (*seed, n)."""
 
-    look: one of `LOOKS`. views: range of the cameras. image_size: (width, height) px.
-    seed: person n, counted from `start`, is random by (*seed, n). keys: of the records.
-    global_orient, body_pose: axis-angle, in a z-up world. pseudo: pseudo-ground-truth as labels.
-    """
-
-    look: str
+    look: str  # one of `LOOKS`
     views: scenes.Views
-    image_size: tuple[int, int]
+    image_size: tuple[int, int]  # (width, height) px
     seed: tuple[int, ...]
     start: int
-    keys: list[str]
-    global_orient: Float[np.ndarray, 'N 3']
+    keys: list[str]  # of the records
+    global_orient: Float[np.ndarray, 'N 3']  # axis-angle, in a z-up world
     body_pose: Float[np.ndarray, 'N 21 3']
-    pseudo: bool
+    pseudo: bool  # whether the labels are pseudo-ground-truth
 
 
 class Result(NamedTuple):
@@ -75,27 +69,19 @@ def studio() -> Studio:
 @jax.jit
 def _pose_bodies(body, global_orient, body_pose, betas):
     """Vertices, pelvis and keypoints of bodies given as axis-angle."""
-    params = SmplParams(
-        rotations.axis_angle_to_matrix(global_orient),
-        rotations.axis_angle_to_matrix(body_pose),
-        betas,
-    )
-    output = smpl.forward(body, params)
+    orient, pose = (rotations.axis_angle_to_matrix(x) for x in (global_orient, body_pose))
+    output = smpl.forward(body, SmplParams(orient, pose, betas))
     return output.vertices, output.joints[:, 0], smpl.keypoints(body, output)
 
 
 class Person(NamedTuple):
-    """A posed body and its camera.
+    """A posed body and its camera; vertices and points in metres, before `placement.transl`."""
 
-    labels: global_orient, body_pose, betas of a record. vertices, points: body and its keypoints in
-    metres, before `placement.transl`. rng: of the person's picture.
-    """
-
-    labels: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]  # global_orient, body_pose, betas of a record
     vertices: Float[np.ndarray, 'V 3']
-    points: Float[np.ndarray, '44 3']
+    points: Float[np.ndarray, '44 3']  # keypoints
     placement: scenes.Placement
-    rng: np.random.Generator
+    rng: np.random.Generator  # of the picture
 
 
 def place_people(job: DrawingJob) -> list[Person]:
@@ -113,16 +99,12 @@ def place_people(job: DrawingJob) -> list[Person]:
     # One shape for all jobs: one compilation, and the same numbers in a short job.
     bodies = _pose_bodies(body, **{name: _pad(value) for name, value in labels.items()})
     vertices, pelvis, points = (np.asarray(x)[:count] for x in bodies)
-    return [
-        Person(
-            {name: value[i] for name, value in labels.items()},
-            vertices[i],
-            points[i],
-            scenes.place_body(vertices[i], pelvis[i], views[i], job.image_size),
-            rngs[i],
-        )
-        for i in range(count)
-    ]
+    people = []
+    for i, (rng, view) in enumerate(zip(rngs, views, strict=True)):
+        label = {name: value[i] for name, value in labels.items()}
+        placement = scenes.place_body(vertices[i], pelvis[i], view, job.image_size)
+        people.append(Person(label, vertices[i], points[i], placement, rng))
+    return people
 
 
 def run_job(job: DrawingJob) -> Result:
@@ -146,16 +128,10 @@ def draw_person(
     rng, placement, made = person.rng, person.placement, studio()
     stage_of = {'suit': clothes.suit_stage, 'clothed': clothes.clothed_stage}[look]
     stage = stage_of(rng, made.skin, image_size)
-    image, _ = render.render(
-        person.vertices + placement.transl,
-        made.faces,
-        (placement.focal_length, placement.focal_length, *placement.principal_point),
-        image_size[::-1],
-        colors=stage.colors,
-        background=stage.background,
-        lights=stage.lights,
-        ambient=stage.ambient,
-    )
+    vertices = person.vertices + placement.transl
+    intrinsics = (placement.focal_length, placement.focal_length, *placement.principal_point)
+    size = image_size[::-1]
+    image, _ = render.render(vertices, made.faces, intrinsics, size, **stage._asdict())
     if look == 'clothed':
         image = clothes.occlude(rng, image, placement.box_center, placement.box_size)
         image = clothes.add_blur_and_noise(rng, image)
@@ -204,10 +180,7 @@ def _with_pseudo_labels(true):
 
 
 def run_jobs(jobs: Iterable[DrawingJob], pool: futures.Executor | None) -> Iterator[Result]:
-    """Runs jobs in the processes of a pool and yields their results in order.
-
-    Only some jobs wait at a time: memory does not grow with their number.
-    """
+    """Runs jobs in the processes of a pool, few waiting at a time; yields results in order."""
     if pool is None:
         yield from map(run_job, jobs)
         return

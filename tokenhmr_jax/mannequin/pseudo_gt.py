@@ -1,8 +1,7 @@
 """Pseudo-ground-truth: bodies fitted to a person's 2D keypoints under a camera that is wrong.
 
-Most images of people have no 3D labels, so regressors learn from fits to their 2D keypoints, as
-SMPLify makes them (Bogo et al., "Keep it SMPL", ECCV 2016). Here such labels are made where the
-truth is known. The fit of one person:
+Labels as SMPLify makes them (Bogo et al., "Keep it SMPL", ECCV 2016), where the truth is known.
+Their errors: `docs/pseudo_ground_truth.md`. The fit of one person:
 
 - camera: the published one. The crop, a square with the side of the person's box, is seen in 256 px
   with f = 5000 px, the optical axis through its centre, the body at t = (tx, ty, 2 f / (256 s)),
@@ -13,13 +12,10 @@ truth is known. The fit of one person:
   over `pixels` (px of the 256); each axis-angle coordinate's distance from `MEAN_POSE` over its
   `POSE_STD`; each beta over `betas_std`; and, as in SMPLify, exp(angle) over `bend_scale` of elbows
   and knees, where the angle is positive for bending the wrong way;
-- start: mean pose, mean shape, the camera that best places them, and the *true* global orientation.
-  Published fits start from a regressor's guess or try both front and back, so their labels are
-  seldom wrong about which way a person faces;
+- start: mean pose, mean shape, the camera that best places them, and the *true* global orientation:
+  published labels are seldom wrong about which way a person faces;
 - method: Levenberg-Marquardt, `coarse_steps` with keypoints trusted `coarse` times less, then
   `steps` as stated; a step is taken where it lowers the objective.
-
-The errors of such labels: `docs/pseudo_ground_truth.md`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -63,10 +59,8 @@ _STD = {
 }  # fmt: skip
 POSE_STD = np.array([[_STD[name.split('_')[-1]]] * 3 for name in BODY_JOINTS], np.float32)
 # Coordinates that bend an elbow or a knee, and the sign of bending the wrong way.
-_BENDS = np.array(
-    [3 * BODY_JOINTS.index(n) + axis for n, axis in
-     (('left_elbow', 1), ('right_elbow', 1), ('left_knee', 0), ('right_knee', 0))]
-)  # fmt: skip
+_HINGES = (('left_elbow', 1), ('right_elbow', 1), ('left_knee', 0), ('right_knee', 0))
+_BENDS = np.array([3 * BODY_JOINTS.index(name) + axis for name, axis in _HINGES])
 _WRONG_WAY = np.array([1.0, -1.0, -1.0, -1.0], np.float32)
 
 
@@ -86,20 +80,14 @@ PRIOR = Prior()
 
 @struct.dataclass
 class Fit:
-    """Fitted bodies.
+    """Fitted bodies; rotations are axis-angle."""
 
-    global_orient, body_pose: axis-angle; the orientation is in the crop's camera.
-    camera: weak-perspective (s, tx, ty) of the crop.
-    keypoints3d: metres, axes of the camera, no translation.
-    keypoints2d: projected, fractions of the crop's side from its centre.
-    """
-
-    global_orient: Float[Array, 'B 3']
+    global_orient: Float[Array, 'B 3']  # in the crop's camera
     body_pose: Float[Array, 'B 23 3']
     betas: Float[Array, 'B 10']
-    camera: Float[Array, 'B 3']
-    keypoints3d: Float[Array, 'B 44 3']
-    keypoints2d: Float[Array, 'B 44 2']
+    camera: Float[Array, 'B 3']  # weak-perspective (s, tx, ty) of the crop
+    keypoints3d: Float[Array, 'B 44 3']  # metres, axes of the camera, no translation
+    keypoints2d: Float[Array, 'B 44 2']  # projected, fractions of the crop's side from its centre
 
     @property
     def transl(self) -> Float[Array, 'B 3']:
@@ -177,14 +165,9 @@ def _fit_one(body, target, confidence, first_orient, prior):
     x = _Unknowns.split(x)
     params = _params(x, first_orient)
     points = keypoint_body.keypoints(body, params)
-    return Fit(
-        global_orient=rotations.matrix_to_axis_angle(params.global_orient),
-        body_pose=jnp.concatenate([x.pose.reshape(-1, 3), jnp.zeros((2, 3))]),
-        betas=x.betas,
-        camera=x.camera,
-        keypoints3d=points,
-        keypoints2d=_project(points, x.camera),
-    )
+    orient = rotations.matrix_to_axis_angle(params.global_orient)
+    pose = jnp.concatenate([x.pose.reshape(-1, 3), jnp.zeros((2, 3))])
+    return Fit(orient, pose, x.betas, x.camera, points, _project(points, x.camera))
 
 
 @partial(jax.jit, static_argnames='prior')
@@ -196,11 +179,8 @@ def fit_bodies(
 ) -> Fit:
     """Fits bodies to 2D keypoints under the wrong camera; see the module's text.
 
-    Args:
-      body: from `keypoint_body.reduce_body`.
-      keypoints2d: fractions of the crop's side from its centre, and confidence.
-      global_orient: axis-angle of the start.
-      prior: weights and steps of the fit.
+    Keypoints are fractions of the crop's side from its centre, and confidence. `global_orient` is
+    the start's, axis-angle.
     """
     first = rotations.axis_angle_to_matrix(global_orient)
     return jax.vmap(lambda k, o: _fit_one(body, k[:, :2], k[:, 2], o, prior))(keypoints2d, first)
@@ -210,27 +190,19 @@ def fit_bodies(
 def label_errors(
     fit: Fit, keypoints2d: Float[Array, 'B 44 3'], truth: Mapping[str, Array]
 ) -> dict[str, Float[Array, 'B ...']]:
-    """Errors of fitted labels.
+    """Errors of fits to keypoints; `truth` has a record's global_orient, body_pose, keypoints3d.
 
-    Args:
-      fit: from `fit_bodies`.
-      keypoints2d: the keypoints that it was given.
-      truth: the true global_orient (B, 3), body_pose (B, 23, 3), keypoints3d (B, 44, 4).
-
-    Returns:
-      'mpjpe_mm', 'pa_mpjpe_mm' (B,): of the 14 joints of LSP, centred on the pelvis keypoint;
-      'angle_deg' (B, 24): between rotations; 'l1_2d' (B,): mean |dx| + |dy| in crop units.
+    'mpjpe_mm', 'pa_mpjpe_mm' (B,): of the 14 joints of LSP, centred on the pelvis keypoint;
+    'angle_deg' (B, 24): between rotations; 'l1_2d' (B,): mean |dx| + |dy| in crop units.
     """
     points, points_gt = (
         k[..., metrics.LSP14, :3] - k[..., PELVIS, None, :3]
         for k in (fit.keypoints3d, truth['keypoints3d'])
     )
+    true_pose = truth['global_orient'], truth['body_pose']
     pose, pose_gt = (
         rotations.axis_angle_to_matrix(jnp.concatenate([orient[:, None], body], axis=1))
-        for orient, body in (
-            (fit.global_orient, fit.body_pose),
-            (truth['global_orient'], truth['body_pose']),
-        )
+        for orient, body in ((fit.global_orient, fit.body_pose), true_pose)
     )
     offset = jnp.abs(fit.keypoints2d - keypoints2d[..., :2])
     return {
@@ -249,12 +221,10 @@ def mean_errors(errors: Sequence[Mapping[str, np.ndarray]]) -> dict:
 
 def describe_fit(errors: Mapping) -> str:
     """Lines of text with the errors of `mean_errors`."""
-    angles = [
-        f'{name} {angle:.0f}' for name, angle in zip(JOINTS, errors['angle_deg'], strict=True)
-    ]
+    angles = [f'{name} {a:.0f}' for name, a in zip(JOINTS, errors['angle_deg'], strict=True)]
+    mpjpe, pa_mpjpe = errors['mpjpe_mm'], errors['pa_mpjpe_mm']
     return (
-        f'  3D: MPJPE {errors["mpjpe_mm"]:.1f} mm, PA-MPJPE {errors["pa_mpjpe_mm"]:.1f} mm '
-        '(14 joints)\n'
+        f'  3D: MPJPE {mpjpe:.1f} mm, PA-MPJPE {pa_mpjpe:.1f} mm (14 joints)\n'
         f'  2D: L1 {errors["l1_2d"]:.4f} of the crop, under the camera of the fit\n'
         f'  angles, degrees: {", ".join(angles)}'
     )

@@ -20,18 +20,12 @@ MAX_BETA = 2.5
 
 
 class Views(NamedTuple):
-    """Range of the cameras of a split.
+    """Range of the cameras of a split."""
 
-    distance: (nearest, farthest) metres from camera to pelvis, uniform in the logarithm.
-    pitch: (lowest, highest) degrees by which the camera looks down, uniform.
-    roll: standard deviation, degrees.
-    fill: (least, most) share of the image's height, or width, that the person fills.
-    """
-
-    distance: tuple[float, float]
-    pitch: tuple[float, float]
-    roll: float = 4.0
-    fill: tuple[float, float] = (0.45, 0.9)
+    distance: tuple[float, float]  # metres from camera to pelvis, uniform in the logarithm
+    pitch: tuple[float, float]  # degrees by which the camera looks down, uniform
+    roll: float = 4.0  # standard deviation, degrees
+    fill: tuple[float, float] = (0.45, 0.9)  # share of the image's height, or width
 
 
 EVERYWHERE = Views(distance=(1.2, 8.0), pitch=(-10.0, 30.0))
@@ -40,25 +34,18 @@ CLOSE = Views(distance=(1.2, 3.0), pitch=(10.0, 35.0))
 
 
 class View(NamedTuple):
-    """One camera.
+    """One camera."""
 
-    rotation: from the z-up world to the camera. distance: metres. fill: share of the image.
-    offset: in [-1, 1], place of the person's outline within the free width and height.
-    """
-
-    rotation: Float[np.ndarray, '3 3']
-    distance: float
-    fill: float
-    offset: Float[np.ndarray, '2']
+    rotation: Float[np.ndarray, '3 3']  # from the z-up world to the camera
+    distance: float  # metres
+    fill: float  # share of the image
+    offset: Float[np.ndarray, '2']  # -1 to 1: the outline's place in the free width and height
 
 
 class Placement(NamedTuple):
-    """A body before a camera.
+    """A body before a camera, in px."""
 
-    transl: metres, camera frame, added to the body's points. All else in px.
-    """
-
-    transl: Float[np.ndarray, '3']
+    transl: Float[np.ndarray, '3']  # metres, camera frame, added to the body's points
     focal_length: float
     principal_point: Float[np.ndarray, '2']
     box_center: Float[np.ndarray, '2']
@@ -67,15 +54,10 @@ class Placement(NamedTuple):
 
 def sample_view(rng: Generator, views: Views) -> View:
     """Draws a random camera, which sees the person from any side."""
-    yaw = rng.uniform(-np.pi, np.pi)
-    pitch = np.deg2rad(rng.uniform(*views.pitch))
-    roll = np.deg2rad(views.roll) * rng.normal()
-    rotation = (
-        Rotation.from_rotvec([0, 0, roll])
-        * Rotation.from_rotvec([pitch, 0, 0])
-        * _LEVEL
-        * Rotation.from_rotvec([0, 0, yaw])
-    )
+    turn = Rotation.from_rotvec([0, 0, rng.uniform(-np.pi, np.pi)])
+    pitch = Rotation.from_rotvec([np.deg2rad(rng.uniform(*views.pitch)), 0, 0])
+    roll = Rotation.from_rotvec([0, 0, np.deg2rad(views.roll) * rng.normal()])
+    rotation = roll * pitch * _LEVEL * turn
     distance = np.exp(rng.uniform(*np.log(views.distance)))
     return View(rotation.as_matrix(), distance, rng.uniform(*views.fill), rng.uniform(-1, 1, 2))
 
@@ -97,17 +79,11 @@ def place_body(
     view: View,
     image_size: tuple[int, int],
 ) -> Placement:
-    """Sets a body before the camera and chooses the focal length that frames it.
+    """Sets a body (metres, the camera's axes) before the camera; chooses the focal length.
 
     The pelvis gets the view's depth, or more if a limb would touch the camera. The outline gets the
-    view's share of the image and place in it; at the widest angle, up to the whole image. The box
-    holds every vertex.
-
-    Args:
-      vertices: metres, the camera's axes.
-      pelvis: of the same body.
-      view: the camera.
-      image_size: (width, height) px.
+    view's share of the image, (width, height) px, and place in it; at the widest angle, up to the
+    whole image. The box holds every vertex.
     """
     size = np.asarray(image_size, float)
     transl = np.array([0.0, 0.0, view.distance]) - pelvis
@@ -122,13 +98,8 @@ def place_body(
     transl[:2] += 0.9 * view.offset * room / focal * nearest
     low, high = _extent(vertices + transl)
     principal_point = (size - 1) / 2
-    return Placement(
-        transl=transl,
-        focal_length=focal,
-        principal_point=principal_point,
-        box_center=focal * (low + high) / 2 + principal_point,
-        box_size=_BOX_MARGIN * focal * (high - low),
-    )
+    center = focal * (low + high) / 2 + principal_point
+    return Placement(transl, focal, principal_point, center, _BOX_MARGIN * focal * (high - low))
 
 
 def _off_centre(points):

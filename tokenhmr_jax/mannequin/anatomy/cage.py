@@ -15,15 +15,12 @@ from tokenhmr_jax.mannequin.anatomy import form, rings
 
 
 class QuadMesh(NamedTuple):
-    """Quads, counter-clockwise seen from outside.
+    """Quads, counter-clockwise seen from outside."""
 
-    points: metres. parts: indices into `form.PARTS`. names: vertex indices of landmarks.
-    """
-
-    points: Float[np.ndarray, 'N 3']
+    points: Float[np.ndarray, 'N 3']  # metres
     quads: Int[np.ndarray, 'Q 4']
-    parts: Int[np.ndarray, ' N']
-    names: dict[str, int]
+    parts: Int[np.ndarray, ' N']  # indices into `form.PARTS`
+    names: dict[str, int]  # vertex indices of landmarks
 
 
 class Cage:
@@ -97,12 +94,10 @@ def _torso(cage):
     even = np.arange(14) * 180.0 / 13.0
     apart = np.concatenate([np.linspace(0.0, 56.0, 7), np.linspace(124.0, 180.0, 7)])
     widen = np.clip((np.arange(len(TORSO_ROWS)) - ARM_ROW + 4) / 3, 0.0, 1.0)  # room for the arm
-    rows = [cage.loop(rings.crotch_row(even), 'torso')]
-    rows += [
-        cage.loop(form.TORSO.ring(y, even + w * (apart - even)), 'torso')
-        for y, w in zip(TORSO_ROWS, widen, strict=True)
-    ]
-    rows.append(cage.loop(rings.shoulder_row(), 'torso'))
+    turns = even + widen[:, None] * (apart - even)
+    middle = [form.TORSO.ring(y, turn) for y, turn in zip(TORSO_ROWS, turns, strict=True)]
+    points = [rings.crotch_row(even), *middle, rings.shoulder_row()]
+    rows = [cage.loop(row, 'torso') for row in points]
     for r, (lower, upper) in enumerate(itertools.pairwise(rows)):
         hole = (6,) if ARM_ROW <= r < ARM_ROW + 4 else ()
         cage.strip(upper, lower, closed=False, skip=hole)
@@ -178,17 +173,23 @@ def _hand(cage, wrist):
         cage.cap(cage.tube(root, rings.digit_rings(finger), finger), f'left_{finger}')
 
 
+def quad_edges(
+    quads: Int[np.ndarray, 'Q 4'],
+) -> tuple[Int[np.ndarray, 'E 2'], Int[np.ndarray, 'Q 4'], Int[np.ndarray, ' E']]:
+    """Unique edges, the edge that starts at each corner, and the number of an edge's quads."""
+    sides = np.stack([quads, np.roll(quads, -1, axis=1)], axis=2).reshape(-1, 2)
+    edges, index, uses = np.unique(
+        np.sort(sides, axis=1), axis=0, return_inverse=True, return_counts=True
+    )
+    return edges, index.reshape(-1, 4), uses
+
+
 def subdivide(cage: Cage) -> QuadMesh:
     """One Catmull-Clark step of the half cage; the border (x = 0) is smoothed along itself."""
     points, quads = np.array(cage.points), np.array(cage.quads)
     n = len(points)
-    directed = np.stack([quads, np.roll(quads, -1, axis=1)], axis=2).reshape(-1, 2)
-    edges, edge_of, uses = np.unique(
-        np.sort(directed, axis=1), axis=0, return_inverse=True, return_counts=True
-    )
-    edge_of = edge_of.reshape(-1, 4)
-    centres = points[quads].mean(axis=1)
-    middles = points[edges].mean(axis=1)
+    edges, edge_of, uses = quad_edges(quads)
+    centres, middles = points[quads].mean(axis=1), points[edges].mean(axis=1)
     wing = np.zeros_like(middles)
     np.add.at(wing, edge_of, centres[:, None])
     border = uses == 1
@@ -217,20 +218,14 @@ def subdivide(cage: Cage) -> QuadMesh:
 
 
 def mirror_index(half: QuadMesh) -> tuple[Int[np.ndarray, ' V'], Int[np.ndarray, ' V']]:
-    """Indices that mirror the half body into the whole one.
+    """The half body's vertex that each vertex of the whole is or mirrors, and its mirror image.
 
-    Returns:
-        source: the half body's vertex that each vertex is or mirrors; the half's own come first.
-        partner: each vertex's mirror image; a vertex on the border is its own.
+    The half's own vertices come first; one on the border is its own mirror image.
     """
     n = len(half.points)
-    sides = np.sort(np.stack([half.quads, np.roll(half.quads, -1, 1)], 2).reshape(-1, 2), axis=1)
-    edges, uses = np.unique(sides, axis=0, return_counts=True)
-    middle = np.zeros(n, bool)
-    middle[edges[uses == 1]] = True
-    off = np.flatnonzero(~middle)
+    edges, _, uses = quad_edges(half.quads)
+    off = np.setdiff1d(np.arange(n), edges[uses == 1])
     source = np.concatenate([np.arange(n), off])
     partner = np.arange(len(source))
-    partner[off] = n + np.arange(len(off))
-    partner[n:] = off
+    partner[off], partner[n:] = n + np.arange(len(off)), off
     return source, partner

@@ -55,8 +55,8 @@ def _smoothstep(x):
 def skinning_weights(skin: Skin) -> Float[np.ndarray, 'V 24']:
     """Skinning weights: rows sum to 1, at most four entries are not zero.
 
-    A vertex follows a joint as far as it follows the joint's parent and lies beyond the joint's
-    passage. A joint's weight is the part that its children do not take over.
+    A vertex follows a joint as far as it follows the parent and lies beyond the joint's passage.
+    A joint's weight is the part that its children do not take over.
     """
     v, position = skin.vertices, rest_joints()
     follow = np.zeros((len(v), 24))
@@ -79,8 +79,7 @@ def skinning_weights(skin: Skin) -> Float[np.ndarray, 'V 24']:
     mean = neighbour_mean(skin.quads, len(v))
     for _ in range(3):
         weights = 0.5 * weights + 0.5 * (mean @ weights)
-    fourth = np.sort(weights, axis=1)[:, -4, None]
-    fifth = np.sort(weights, axis=1)[:, -5, None]
+    fifth, fourth = np.split(np.sort(weights, axis=1)[:, -5:-3], 2, axis=1)
     weights = np.where(weights >= np.maximum(fourth, 1e-3), weights - fifth, 0.0)
     return weights / weights.sum(axis=1, keepdims=True)
 
@@ -106,10 +105,9 @@ def pose_correctives(
 ) -> Float[np.ndarray, 'V 3 207']:
     """Vertex offsets, linear in (R - I) of joints 1 to 23, that keep bent limbs round.
 
-    Linear blending moves a vertex of weight w along the chord between its rest and its rotated
-    place, into the limb. It should move along the arc: by the rotation's w-th power about the
-    joint. The offset between the two is a matrix, which depends on w and R alone, times the
-    vertex's place from the joint. Least squares over rotations makes it linear in R - I.
+    Linear blending moves a vertex of weight w along a chord, into the limb. It should move along
+    the arc: by the rotation's w-th power about the joint. The difference is a matrix of w and R
+    times the vertex's place from the joint. Least squares over rotations makes it linear in R - I.
     """
     position = rest_joints()
     follow = weights.copy()

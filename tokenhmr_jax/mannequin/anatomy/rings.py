@@ -44,10 +44,7 @@ def tilted_ring(
 
 
 def foot_ring(z: float) -> Float[np.ndarray, '12 3']:
-    """A ring of the foot: the upper row from inside to outside, then the sole's row back.
-
-    Towards the toes, its columns meet the gaps between them.
-    """
+    """A ring of the foot: upper row outwards, sole back; at the toes, columns meet their gaps."""
     even = np.array([-62.0, -40.0, -14.0, 14.0, 40.0, 62.0])
     gaps = np.array([-70.0, -23.0, 1.0, 22.0, 43.0, 68.0])
     across = even + np.clip(z / 0.1, 0.0, 1.0) * (gaps - even)
@@ -78,9 +75,7 @@ def shoulder_row() -> Float[np.ndarray, '14 3']:
     back = np.array([-0.088, -0.087, -0.084, -0.079, -0.071, -0.064, -0.058])
     low = np.array([1.402, 1.404, 1.408, 1.414, 1.420, 1.422, 1.424])
     high = np.array([1.435, 1.435, 1.434, 1.431, 1.426, 1.424, 1.424])
-    return np.concatenate(
-        [np.stack([x, low, front], axis=1), np.stack([x, high, back], axis=1)[::-1]]
-    )
+    return np.concatenate([np.stack([x, low, front], 1), np.stack([x, high, back], 1)[::-1]])
 
 
 def heel_ring(turn: Float[np.ndarray, ' K']) -> Float[np.ndarray, 'K 3']:

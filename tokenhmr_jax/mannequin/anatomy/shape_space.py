@@ -11,17 +11,13 @@ from tokenhmr_jax.drawing.render import vertex_normals
 from tokenhmr_jax.mannequin.anatomy import rig
 
 
-def _both(name):
-    return (f'left_{name}', f'right_{name}')
-
-
 def _stretches(*items):
     """{joint: (x, y, z)} from (names, stretch) pairs; a bare name stands for both sides."""
     return {
         full: stretch
         for names, stretch in items
         for name in names
-        for full in ((name,) if name in JOINTS else _both(name))
+        for full in ((name,) if name in JOINTS else (f'left_{name}', f'right_{name}'))
     }
 
 
@@ -65,8 +61,7 @@ def bone_growth(
     """Linear stretch about each joint, and the joints' own displacement, metres."""
     scale = np.array([stretch.get(name, (0.0, 0.0, 0.0)) for name in JOINTS])
     moved = np.zeros((24, 3))
-    for j in range(1, 24):
-        parent = PARENTS[j]
+    for j, parent in enumerate(PARENTS[1:], start=1):
         moved[j] = moved[parent] + scale[parent] * (joints[j] - joints[parent])
     return scale, moved
 
@@ -137,8 +132,8 @@ def fit_regressor(
 ) -> Float[np.ndarray, 'K V']:
     """Fits rows of non-negative weights, summing to 1, that place K points among the vertices.
 
-    A row reproduces its target at rest and, as well as possible, the target's change per unit of
-    beta, with the most even weights on the nearest `count` vertices.
+    A row reproduces its target at rest and, as well as possible, its change per unit of beta, with
+    the most even weights on the nearest `count` vertices.
     """
     rows = np.zeros((len(targets), len(vertices)))
     for row, target, change in zip(rows, targets, changes, strict=True):

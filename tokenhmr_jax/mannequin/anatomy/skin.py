@@ -15,17 +15,13 @@ LONGEST_MOVE = 0.01  # metres per projection: no vertex jumps to another limb
 
 
 class Skin(NamedTuple):
-    """The surface of the whole body.
+    """The surface of the whole body."""
 
-    vertices: metres, y from the floor. parts: indices into `form.PARTS`. names: vertex indices of
-    landmarks. partner: each vertex's mirror image.
-    """
-
-    vertices: Float[np.ndarray, 'V 3']
+    vertices: Float[np.ndarray, 'V 3']  # metres, y from the floor
     quads: Int[np.ndarray, 'Q 4']
-    parts: Int[np.ndarray, ' V']
-    names: dict[str, int]
-    partner: Int[np.ndarray, ' V']
+    parts: Int[np.ndarray, ' V']  # indices into `form.PARTS`
+    names: dict[str, int]  # vertex indices of landmarks
+    partner: Int[np.ndarray, ' V']  # each vertex's mirror image
 
 
 def build_skin() -> Skin:
@@ -37,9 +33,8 @@ def build_skin() -> Skin:
     other = partner[:count][half.quads[:, [0, 3, 2, 1]]]  # the same diagonals as on the left
     quads = np.concatenate([half.quads, other])
     points = _fit(half, source, quads, middle)
-    names = dict(half.names)
-    for name in half.names:
-        names[name.replace('left', 'right')] = int(partner[half.names[name]])
+    right = {name.replace('left', 'right'): int(partner[i]) for name, i in half.names.items()}
+    names = half.names | right
     return Skin(_whole(points, source), quads, half.parts[source], names, partner)
 
 
@@ -49,17 +44,11 @@ def _whole(points, source):
     return vertices
 
 
-def quad_edges(quads: Int[np.ndarray, 'Q 4']) -> Int[np.ndarray, 'E 2']:
-    """Unique edges, sorted."""
-    sides = np.stack([quads, np.roll(quads, -1, axis=1)], axis=2).reshape(-1, 2)
-    return np.unique(np.sort(sides, axis=1), axis=0)
-
-
 def neighbour_mean(
     quads: Int[np.ndarray, 'Q 4'], count: int, lengths: Float[np.ndarray, ' E'] | None = None
 ) -> sp.spmatrix:
     """The matrix (V, V) that averages a vertex's neighbours, weighted by 1 / `lengths`."""
-    i, j = quad_edges(quads).T
+    i, j = cage.quad_edges(quads)[0].T
     weight = np.ones(len(i)) if lengths is None else 1.0 / lengths
     matrix = sp.csr_matrix((np.r_[weight, weight], (np.r_[i, j], np.r_[j, i])), (count, count))
     return sp.diags(1.0 / np.asarray(matrix.sum(axis=1)).ravel()) @ matrix
@@ -72,7 +61,7 @@ def _fit(half, source, quads, middle):
     """
     points, count = half.points.copy(), len(half.points)
     start = _whole(points, source)
-    i, j = quad_edges(quads).T
+    i, j = cage.quad_edges(quads)[0].T
     mean = neighbour_mean(quads, len(source), np.linalg.norm(start[i] - start[j], axis=1))[:count]
     plain = neighbour_mean(quads, len(source))[:count]
     blend = np.array([form.BLEND[name] for name in form.PARTS])[half.parts]
@@ -111,11 +100,5 @@ def _unit(vectors):
 
 def _value_and_gradient(points, parts, blend):
     value = form.signed_distance(points, parts, blend)
-    gradient = np.stack(
-        [
-            (form.signed_distance(points + STEP * axis, parts, blend) - value) / STEP
-            for axis in np.eye(3)
-        ],
-        axis=1,
-    )
-    return value, gradient
+    moved = [form.signed_distance(points + STEP * axis, parts, blend) for axis in np.eye(3)]
+    return value, (np.stack(moved, axis=1) - value[:, None]) / STEP

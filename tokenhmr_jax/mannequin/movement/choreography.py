@@ -10,20 +10,12 @@ import numpy as np
 from jaxtyping import Float, Num
 from numpy.random import Generator
 
-from tokenhmr_jax.mannequin.movement.kinematics import (
-    BothSides,
-    Figure,
-    rotated,
-    rotation_about_y,
-    sinc,
-    to_matrix,
-    turn_along,
-)
+from tokenhmr_jax.mannequin.movement import kinematics
+from tokenhmr_jax.mannequin.movement.kinematics import PAIR, BothSides, Figure, rotated, turn_along
 
 LEG = 0.81  # hip to ankle, metres
 ANKLE_HEIGHT = 0.085
 HIP_DROP = 0.055  # of the hips below the pelvis joint
-PAIR = np.array([[1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]])  # left, right
 
 Times = Float[np.ndarray, ' N']
 Numbers = int | float | Num[np.ndarray, '...']
@@ -118,10 +110,7 @@ def torso_and_head(
     twist: Numbers = 0.0,
     level: float = 0.5,
 ) -> None:
-    """Bends the spine (totals in radians) and lets the head look around.
-
-    level: share of the bend that the head undoes to keep looking ahead.
-    """
+    """Bends the spine (totals, radians); the head looks around, undoing a share `level` of it."""
     total = xyz(flex, twist, -np.asarray(side)) + np.zeros((len(t), 3))
     noise = wander(rng, t, (5, 3), 0.05) + rng.normal(0, 0.04, (5, 3))
     share = np.array([0.4, 0.35, 0.25])[:, None]
@@ -150,13 +139,12 @@ def shoulders_to_world(
     gravity: Float[np.ndarray, 'N 2'],
     floor: float | None = None,
 ) -> tuple[BothSides, BothSides]:
-    """Takes wrists and poles from the shoulders' frame to the world.
+    """Takes wrists and poles from the shoulders' frame to the world, above a floor's height.
 
-    The shoulders' frame is the chest's or, where gravity is 1, upright with the chest's heading.
-    Above a floor (a height) the wrists stay, and the elbows point away from it.
+    The frame is the chest's or, where gravity is 1, upright with the chest's heading.
     """
     chest, _ = figure.chest()
-    upright = rotation_about_y(np.arctan2(chest[:, 0, 2], chest[:, 2, 2]))
+    upright = kinematics.rotation_about_y(np.arctan2(chest[:, 0, 2], chest[:, 2, 2]))
     weight = gravity[..., None]
     goals, poles = (
         rotated(upright[:, None], v) * weight + rotated(chest[:, None], v) * (1 - weight)
@@ -165,7 +153,7 @@ def shoulders_to_world(
     goals = goals + figure.shoulders()[1]
     if floor is not None:
         goals[..., 1] = np.maximum(goals[..., 1], floor + 0.06)
-        poles[..., 1] = np.maximum(poles[..., 1], 0.0)
+        poles[..., 1] = np.maximum(poles[..., 1], 0.0)  # elbows point away from the floor
     return goals, poles
 
 
@@ -183,8 +171,7 @@ def keep_off_chest(goals: BothSides) -> BothSides:
 def _to_path(goal, pole, gravity):
     """A posture as coordinates whose interpolation keeps the wrist away from its shoulder.
 
-    Distance of the wrist; the swing (y, z) from the T-pose to its direction; the elbow's angle
-    about that direction (0 is back); gravity.
+    The wrist's distance, swing (y, z) from the T-pose, elbow's angle about it (0: back), gravity.
     """
     distance = np.linalg.norm(goal)
     x, y, z = np.array(goal) / distance
@@ -194,24 +181,18 @@ def _to_path(goal, pole, gravity):
 
 
 def _from_path(path):
-    """Left-hand goals and poles (N, 2, 3) of paths (N, 2, 5); see `_to_path`."""
+    """Left-hand goals and poles (N, 2, 3) of paths (N, 2, 5) of `_to_path`."""
     distance, y, z, swivel = np.moveaxis(path[..., :4], -1, 0)
     angle = np.hypot(y, z)
-    direction = xyz(np.cos(angle), z * sinc(angle), -y * sinc(angle))
+    sinc = kinematics.sinc(angle)
+    direction = xyz(np.cos(angle), z * sinc, -y * sinc)
     poles = turn_along(xyz(1.0, 0, 0), direction, xyz(0, np.sin(swivel), -np.cos(swivel)))
     return distance[..., None] * direction, poles
 
 
-def pose_arms(
-    rng: Generator,
-    t: Times,
-    figure: Figure,
-    names: Sequence[str],
-    weights: Sequence[float] | None = None,
-    **options,
-) -> None:
-    """Poses arms that move among the named postures; see `arm_goals`."""
-    figure.place_wrists(*arm_goals(rng, t, figure, names, weights, **options))
+def pose_arms(rng: Generator, t: Times, figure: Figure, *args, **options) -> None:
+    """Poses arms that move among the named postures; arguments as of `arm_goals`."""
+    figure.place_wrists(*arm_goals(rng, t, figure, *args, **options))
 
 
 def arm_goals(
@@ -226,8 +207,7 @@ def arm_goals(
 ) -> tuple[BothSides, BothSides]:
     """Wrists and poles, in the world, of arms that move among the named postures.
 
-    The arms move alike or each by itself; a share `free` of their goals is drawn freely. `floor`:
-    see `shoulders_to_world`. Also poses collars and wrists.
+    They move alike or not; a share `free` of their goals is drawn freely. Also poses the collars.
     """
     table = np.array([_to_path(*ARM_POSTURES[name]) for name in names])
     alike = rng.random() < 0.4
@@ -237,9 +217,8 @@ def arm_goals(
         picks[:, 1] = picks[:, 0] if alike else picks[:, 1]
         rows = table[picks] + rng.normal(0, 1, (count, 2, 5)) * (0.03, 0.15, 0.15, 0.3, 0)
         loose = rng.random((count, 2)) < free
-        rows[loose] = rng.uniform(
-            (0.2, -1.9, -1.3, -1.2, 0), (0.52, 0.3, 1.3, 0.3, 0), (loose.sum(), 5)
-        )
+        low, high = (0.2, -1.9, -1.3, -1.2, 0), (0.52, 0.3, 1.3, 0.3, 0)
+        rows[loose] = rng.uniform(low, high, (loose.sum(), 5))
         return rows.reshape(count, 10)
 
     path = random_path(rng, t, draw, pause).reshape(-1, 2, 5)
@@ -259,12 +238,9 @@ def place_legs(
     yaw: Float[np.ndarray, 'N 2'],
     pitch: Float[np.ndarray, 'N 2'],
 ) -> None:
-    """Brings ankles to positions, knees along poles, both in the world.
-
-    The feet turn outwards by yaw and stand on tiptoe by pitch, on the heels if negative.
-    """
-    tilt = to_matrix(xyz(pitch, 0, 0))
-    figure.place_legs(ankles, poles, rotation_about_y(yaw * (1, -1)) @ tilt)
+    """Brings ankles to positions, knees along poles; feet turn out by yaw, on tiptoe by pitch."""
+    feet = kinematics.rotation_about_y(yaw * (1, -1)) @ kinematics.to_matrix(xyz(pitch, 0, 0))
+    figure.place_legs(ankles, poles, feet)
     toes = wander(rng, t, (2,), 0.05) + rng.normal(0, 0.05, 2)
     figure.bend('foot', xyz(toes - 0.7 * np.maximum(pitch, 0), 0, 0))
 
@@ -277,14 +253,10 @@ def knee_poles(
 
 
 def stance(
-    rng: Generator,
-    t: Times,
-    width: tuple[float, float],
-    stagger: float = 0.08,
-    turnout: float = 0.3,
+    rng: Generator, t: Times, width: tuple[float, float], stagger: float = 0.08, splay: float = 0.3
 ) -> tuple[BothSides, Float[np.ndarray, 'N 2']]:
     """A stance that stays: ankles on the ground, and outward yaw of the feet."""
     x, z = rng.uniform(*width) / 2, rng.normal(0, stagger)
     ankles = np.array([[x, ANKLE_HEIGHT, z], [-x, ANKLE_HEIGHT, -z]])
-    yaw = np.clip(rng.normal(turnout, 0.2, 2), -0.2, 0.9)
+    yaw = np.clip(rng.normal(splay, 0.2, 2), -0.2, 0.9)
     return np.tile(ankles, (len(t), 1, 1)), np.tile(yaw, (len(t), 1))

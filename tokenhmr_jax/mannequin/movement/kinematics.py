@@ -1,10 +1,9 @@
 """A posed stick figure with human joint limits and two-bone inverse kinematics, in NumPy.
 
-Frame: SMPL's (metres, y up, the body faces +z, its left is +x, T-pose at rest). N is the number of
-frames. A joint's rotation is a *swing* of its bone after a *twist* about the bone's rest axis,
-R = swing * twist. Both are one vector of three angles (radians): the component along the bone's
-axis is the twist, the two others are the swing's rotation vector. Pairs of limbs are (N, 2, ...),
-left first. Angles of a right joint are those of the mirrored left joint.
+Frame: SMPL's (metres, y up, facing +z, left is +x, T-pose at rest). N counts frames. A joint's
+rotation is a *swing* of its bone after a *twist* about the bone's rest axis: R = swing * twist.
+Both are one vector of three angles (radians): the component along the bone's axis is the twist, the
+two others are the swing's rotation vector. A right joint's angles are those of its mirror image.
 """
 
 from collections.abc import Sequence
@@ -47,7 +46,7 @@ _LIMITS = {
     'wrist': ((-25, 25), (-20, 28), (-65, 65)),
 }
 MIRROR = np.array([1.0, -1.0, -1.0])  # of rotation vectors, across the plane x = 0
-_SIDES = np.array([[1.0], [-1.0]])  # of x, left and right
+PAIR = np.array([[1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]])  # of vectors, left and right
 
 # Radius of the body around each of the 24 joints (metres); keeps it above the ground.
 FLESH = np.array([
@@ -65,19 +64,13 @@ BothSides = Float[np.ndarray, 'N 2 3']  # wrists, ankles or poles, left first
 _ARM = ('collar', 'shoulder', 'elbow', 'wrist')
 
 
-def _part(name):
-    return name.removeprefix('left_').removeprefix('right_')
-
-
-def _is_right(joint):
-    return skeleton.JOINTS[joint].startswith('right_')
-
-
-OFFSETS = np.array([_OFFSETS[_part(name)] for name in skeleton.JOINTS])  # (24, 3) metres
-OFFSETS[[_is_right(joint) for joint in range(24)], 0] *= -1
+_PARTS = [name.removeprefix('left_').removeprefix('right_') for name in skeleton.JOINTS]
+_IS_RIGHT = np.array([name.startswith('right_') for name in skeleton.JOINTS])
+OFFSETS = np.array([_OFFSETS[part] for part in _PARTS])  # (24, 3) metres
+OFFSETS[_IS_RIGHT, 0] *= -1
 # (22, 3, 2) radians: lowest and highest angle of each joint about x, y, z; right joints as left.
-LIMITS = np.radians([((0, 0),) * 3] + [_LIMITS[_part(name)] for name in skeleton.BODY_JOINTS])
-_SIGN = np.array([MIRROR if _is_right(joint) else np.ones(3) for joint in range(22)])
+LIMITS = np.radians([((0, 0),) * 3] + [_LIMITS[part] for part in _PARTS[1:22]])
+_SIGN = np.where(_IS_RIGHT[:22, None], MIRROR, 1.0)
 UPPER_ARM, FOREARM, THIGH, SHANK = (np.linalg.norm(OFFSETS[joint]) for joint in (18, 20, 4, 7))
 
 
@@ -136,21 +129,16 @@ def matrix_to_vector(matrix: Float[np.ndarray, 'N 3 3']) -> Float[np.ndarray, 'N
 
 
 def to_swing_twist(rotation: Float[np.ndarray, '*N 3 3'], axis: int) -> Float[np.ndarray, '*N 3']:
-    """Matrices to swing and twist angles; see the module's text.
-
-    The swing is the shortest rotation that takes the bone from rest to its place.
-    """
+    """Matrices to angles of the bone's shortest swing from rest and its twist; see the module."""
     p, q = (axis + 1) % 3, (axis + 2) % 3
     bone, other = rotation[..., :, axis], rotation[..., :, p]
     sine = np.hypot(bone[..., p], bone[..., q])
     scale = np.arctan2(sine, bone[..., axis]) / np.maximum(sine, 1e-9)
     shift = other[..., axis] / np.maximum(1 + bone[..., axis], 1e-9)
     angles = np.empty(bone.shape)
-    angles[..., p] = -bone[..., q] * scale
-    angles[..., q] = bone[..., p] * scale
-    angles[..., axis] = np.arctan2(
-        other[..., q] - shift * bone[..., q], other[..., p] - shift * bone[..., p]
-    )
+    angles[..., p], angles[..., q] = -bone[..., q] * scale, bone[..., p] * scale
+    twisted = other - shift[..., None] * bone
+    angles[..., axis] = np.arctan2(twisted[..., q], twisted[..., p])
     return angles
 
 
@@ -178,9 +166,8 @@ def limit_ratio(
     """
     limits = LIMITS[list(joints)]
     ratio = angles / np.where(angles < 0, -limits[..., 0], limits[..., 1])
-    return np.hypot(ratio[..., (axis + 1) % 3], ratio[..., (axis + 2) % 3]), np.abs(
-        ratio[..., axis]
-    )
+    swing = np.hypot(ratio[..., (axis + 1) % 3], ratio[..., (axis + 2) % 3])
+    return swing, np.abs(ratio[..., axis])
 
 
 def limit_angles(
@@ -209,10 +196,7 @@ def turn_along(
     direction: Float[np.ndarray, '... 3'],
     vector: Float[np.ndarray, '... 3'],
 ) -> Float[np.ndarray, '... 3']:
-    """Turns `vector` by the shortest rotation from `rest` to `direction`, both of length 1.
-
-    An elbow or knee so keeps its side of a limb that points anywhere but opposite to `rest`.
-    """
+    """Turns `vector` by the shortest rotation from `rest` to `direction`, both of length 1."""
     total = rest + direction
     shift = np.sum(total * vector, -1, keepdims=True)
     shift = shift / np.maximum(1 + np.sum(rest * direction, -1, keepdims=True), 1e-6)
@@ -224,33 +208,24 @@ def two_bone(
 ) -> tuple[Float[np.ndarray, '*N 3'], Float[np.ndarray, '*N 3'], float | Float[np.ndarray, '*N']]:
     """Places a hinge between two bones so that their end meets a goal (law of cosines).
 
-    Args:
-      goal: from the first joint to the goal. Near full length and beyond, the limb points at it
-        and its end stays a little short.
-      pole: the direction in which the hinge (elbow, knee) points.
-      upper, lower: lengths of the bones.
-
-    Returns:
-      The upper bone's direction, the direction perpendicular to it in which the hinge points, and
-      the hinge's bend in radians, 0 for a straight limb.
+    The goal is seen from the first joint; near full length and beyond, the limb's end stays a
+    little short of it. The hinge (elbow, knee) points along `pole`. Returns the upper bone's
+    direction, the hinge's perpendicular to it, and its bend in radians, 0 for a straight limb.
     """
     distance = np.linalg.norm(goal, axis=-1)
     along = goal / np.maximum(distance, 1e-9)[..., None]
     distance = np.maximum(_within_reach(distance, upper + lower), abs(upper - lower) + 0.02)
     across = unit(pole - np.sum(pole * along, -1, keepdims=True) * along)
     cosine = (upper**2 + distance**2 - lower**2) / (2 * upper * distance)
-    sine = np.sqrt(np.maximum(1 - cosine**2, 0))[..., None]
-    cosine = cosine[..., None]
+    sine, cosine = np.sqrt(np.maximum(1 - cosine**2, 0))[..., None], cosine[..., None]
     inner = (upper**2 + lower**2 - distance**2) / (2 * upper * lower)
     bend = np.pi - np.arccos(np.clip(inner, -1, 1))
     return along * cosine + across * sine, across * cosine - along * sine, bend
 
 
 def _within_reach(distance, length):
-    """Shortens distances beyond 0.97 of the limb's length towards 0.9985 of it.
-
-    Else the hinge would snap straight: its angle has an infinite slope at full length.
-    """
+    """Shortens distances beyond 0.97 of the limb's length towards 0.9985 of it."""
+    # Else the hinge would snap straight: its angle has an infinite slope at full length.
     start, room = 0.97 * length, 0.0285 * length
     beyond = np.maximum(distance - start, 0)
     return np.minimum(distance, start) + room * (1 - np.exp(-beyond / room))
@@ -268,14 +243,11 @@ def rotated(
 class Figure:
     """N frames of a stick figure, posed group by group from the root outwards.
 
-    Attributes:
-      root: orientation of the pelvis in the world.
-      pelvis: its position.
+    `root` and `pelvis` are the orientation and position of the pelvis in the world.
     """
 
     def __init__(self, root: Float[np.ndarray, 'N 3 3'], pelvis: Float[np.ndarray, 'N 3']):
-        self.root = root
-        self.pelvis = pelvis
+        self.root, self.pelvis = root, pelvis
         self._quaternion = np.zeros((len(root), 21, 4)) + np.array([1.0, 0, 0, 0])
 
     def bend(self, group: str, angles: Float[np.ndarray, 'N J 3']) -> None:
@@ -299,9 +271,8 @@ class Figure:
     def chest(self) -> tuple[Float[np.ndarray, 'N 3 3'], Float[np.ndarray, 'N 3']]:
         """Orientation and position of spine3 in the world."""
         rotation, position = self.root, self.pelvis
-        for joint, local in zip(
-            GROUPS['spine'], np.moveaxis(self.local('spine'), 1, 0), strict=True
-        ):
+        spine = np.moveaxis(self.local('spine'), 1, 0)
+        for joint, local in zip(GROUPS['spine'], spine, strict=True):
             position = position + rotation @ OFFSETS[joint]
             rotation = rotation @ local
         return rotation, position
@@ -314,13 +285,9 @@ class Figure:
         return rotation, collar + rotated(rotation, OFFSETS[[16, 17]])
 
     def place_wrists(self, goals: BothSides, poles: BothSides) -> None:
-        """Brings the wrists to goals, elbows along poles, both in the world.
-
-        Set the collars first.
-        """
+        """Brings wrists to goals, elbows along poles, both in the world; set the collars first."""
         rotation, shoulder = self.shoulders()
-        mirror = np.concatenate([_SIDES, np.ones((2, 2))], -1)
-        goals, poles = (rotated(rotation, v, back=True) * mirror for v in (goals - shoulder, poles))
+        goals, poles = (rotated(rotation, v, back=True) * PAIR for v in (goals - shoulder, poles))
         bone, hinge, bend = two_bone(goals, poles, UPPER_ARM, FOREARM)
         self.turn('shoulder', np.stack([bone, np.cross(bone, hinge), -hinge], -1))
         self.bend('elbow', bend[..., None] * np.array([0, -1.0, 0]))
@@ -333,16 +300,14 @@ class Figure:
         The joints' limits come first.
         """
         root = self.root[:, None]
-        mirror = np.concatenate([_SIDES, np.ones((2, 2))], -1)
         hip = self.pelvis[:, None] + OFFSETS[[1, 2]] @ np.swapaxes(self.root, -1, -2)
-        goals, poles = (rotated(root, v, back=True) * mirror for v in (ankles - hip, poles))
+        goals, poles = (rotated(root, v, back=True) * PAIR for v in (ankles - hip, poles))
         bone, hinge, bend = two_bone(goals, poles, THIGH, SHANK)
         self.turn('hip', np.stack([np.cross(hinge, bone), -bone, hinge], -1))
         self.bend('knee', bend[..., None] * np.array([1.0, 0, 0]))
         shank = root @ self.local('hip') @ self.local('knee')
         ankle = np.swapaxes(shank, -1, -2) @ feet
-        flip = np.where(_SIDES[..., None] > 0, 1, np.outer(MIRROR, MIRROR))
-        self.turn('ankle', ankle * flip)
+        self.turn('ankle', ankle * [np.ones((3, 3)), np.outer(MIRROR, MIRROR)])
 
     def body_pose(self) -> Float[np.ndarray, 'N 21 3']:
         """Rotation vectors of joints 1 to 21."""

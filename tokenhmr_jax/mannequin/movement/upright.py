@@ -108,7 +108,7 @@ def kicking(rng: Generator, t: Times) -> Clip:
 
 def stretching(rng: Generator, t: Times) -> Clip:
     """Large slow poses, as in gymnastics: wide stances, one leg raised, the trunk bent."""
-    ankles, yaw = stance(rng, t, (0.15, 1.1), stagger=0.2, turnout=0.5)
+    ankles, yaw = stance(rng, t, (0.15, 1.1), stagger=0.2, splay=0.5)
     bend = random_path(rng, t, lambda k: rng.normal(0, 1, (k, 3)) * (0.45, 0.35, 0.4), 2.5)
     bend += xyz(0.25, 0, 0)
     hinge = np.clip(bend[:, 0], -0.3, 1.2)
