@@ -15,7 +15,7 @@ from etils import epath
 from tokenhmr_jax import cli
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.drawing import draw
-from tokenhmr_jax.drawing.tables import format_number, markdown_table
+from tokenhmr_jax.drawing.markdown import format_number, markdown_table
 from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.tasks import Task, make_task
 from tokenhmr_jax.training import sharding

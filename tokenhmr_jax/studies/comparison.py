@@ -11,7 +11,7 @@ import pandas as pd
 from tokenhmr_jax import cli
 from tokenhmr_jax.config import settings_of_result
 from tokenhmr_jax.drawing import report_plots
-from tokenhmr_jax.drawing.tables import format_number, markdown_table
+from tokenhmr_jax.drawing.markdown import format_number, markdown_table
 from tokenhmr_jax.studies import extras
 from tokenhmr_jax.training import history
 from tokenhmr_jax.training.history import Run

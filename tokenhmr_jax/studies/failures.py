@@ -25,7 +25,7 @@ from tokenhmr_jax import cli
 from tokenhmr_jax.body import rotations, skeleton
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.drawing import draw
-from tokenhmr_jax.drawing.tables import format_number, markdown_table
+from tokenhmr_jax.drawing.markdown import format_number, markdown_table
 from tokenhmr_jax.tasks import regressor_report
 from tokenhmr_jax.tasks.regressor import true_params
 from tokenhmr_jax.training.trained_run import Trained, open_run

@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 from tokenhmr_jax import cli
 from tokenhmr_jax.body import rotations
 from tokenhmr_jax.data import pipeline
-from tokenhmr_jax.drawing.tables import format_number, markdown_table
+from tokenhmr_jax.drawing.markdown import format_number, markdown_table
 from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.readers import amass
 from tokenhmr_jax.studies import extras
