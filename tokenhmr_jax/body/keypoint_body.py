@@ -1,35 +1,35 @@
-"""A body model reduced to what its 44 keypoints need: the same keypoints at a fiftieth of the cost.
+"""A body model reduced to its 44 keypoints: the same keypoints at a fiftieth of the cost.
 
-A keypoint off the skin is a weighted sum of vertices, and a vertex a weighted sum of what each
-joint does to its rest place. Summed per joint first, many vertices become one *carrier* that
-follows this joint alone. This is linear algebra, not an approximation.
+A keypoint is a weighted sum of vertices, and a posed vertex a weighted sum over joints. Summed per
+joint first, many vertices become one *carrier*, which follows this joint alone. This is linear
+algebra, not an approximation.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Float
 
 from tokenhmr_jax.body import skeleton, smpl
-from tokenhmr_jax.types import SmplParams
+from tokenhmr_jax.types import Array, SmplParams
 
 _NEGLIGIBLE = 1e-6  # share of a keypoint that a joint carries
 
 
 @struct.dataclass
 class KeypointBody:
-    """A body whose P vertices are carriers, and mix (44, 24 + P), from joints and carriers."""
+    """A body whose vertices are carriers, and its keypoints as mixtures of joints and carriers."""
 
     body: smpl.BodyModel
-    mix: jax.Array
+    mix: Float[Array, '44 joints+carriers']
 
 
 def reduce_body(body: smpl.BodyModel) -> KeypointBody:
     """The reduced body.
 
-    Raises:
-      ValueError: the model has no regressor for the 19 extra keypoints, or one whose negative
-        weights cancel out.
+    Raises ValueError if the model has no regressor for the 19 extra keypoints, or one whose
+    negative weights cancel out.
     """
     if body.extra_regressor is None:
         raise ValueError(
@@ -48,7 +48,7 @@ def reduce_body(body: smpl.BodyModel) -> KeypointBody:
         raise ValueError('the regressor of the extra keypoints has negative weights that cancel')
     keypoint, joint = np.nonzero(size > _NEGLIGIBLE)
     mass = share[keypoint, joint]
-    # (P, V): which vertices a carrier stands for
+    # Carriers from vertices.
     gather = rows[keypoint] * weights.T[joint] / mass[:, None]
     mix = np.zeros((44, skeleton.NUM_JOINTS + len(mass)))
     on_joint = np.flatnonzero(source < skeleton.NUM_JOINTS)
@@ -66,15 +66,14 @@ def reduce_body(body: smpl.BodyModel) -> KeypointBody:
     return KeypointBody(reduced, jnp.asarray(mix, jnp.float32))
 
 
-def _gather(planar, gather) -> jax.Array:
-    """The carriers' columns of a planar array: (3, V) to (3, P), (N, 3 V) to (N, 3 P)."""
-    columns = np.asarray(planar, np.float64).reshape(-1, gather.shape[1])
-    columns = columns @ gather.T
+def _gather(planar, gather):
+    """The carriers' columns of an array whose last axis holds vertices, or their x, y and z."""
+    columns = np.asarray(planar, np.float64).reshape(-1, gather.shape[1]) @ gather.T
     return jnp.asarray(columns.reshape(planar.shape[0], -1), jnp.float32)
 
 
-def keypoints(reduced: KeypointBody, params: SmplParams) -> jax.Array:
-    """The 44 keypoints (..., 44, 3), metres, as `smpl.keypoints` of `smpl.forward` gives them."""
+def keypoints(reduced: KeypointBody, params: SmplParams) -> Float[Array, '*B 44 3']:
+    """The 44 keypoints, metres, as `smpl.keypoints` of `smpl.forward` gives them."""
     output = smpl.forward(reduced.body, params)
     points = jnp.concatenate([output.joints, output.vertices], axis=-2)
     return jnp.einsum('kp,...pc->...kc', reduced.mix, points, precision=jax.lax.Precision.HIGHEST)

@@ -4,17 +4,19 @@ Loper et al., "SMPL: A Skinned Multi-Person Linear Model", SIGGRAPH Asia 2015.
 """
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Float, Int
 
 from tokenhmr_jax.body import rotations, skeleton
-from tokenhmr_jax.types import BodyOutput, SmplParams
+from tokenhmr_jax.types import Array, BodyOutput, SmplParams
 
-# On TPUs and GPUs a float32 matmul is done in bfloat16 or TF32 unless told otherwise: up to
-# centimetres of error on a body.
+# By default TPUs and GPUs multiply in bfloat16 or TF32: up to centimetres of error on a body.
 _EXACT = jax.lax.Precision.HIGHEST
 
 REQUIRED = ('v_template', 'shapedirs', 'posedirs', 'J_regressor', 'weights', 'kintree_table', 'f')
@@ -23,35 +25,34 @@ OPTIONAL = ('joint_regressor_extra', 'hands_meanl', 'hands_meanr')
 
 @struct.dataclass
 class BodyModel:
-    """A body model's arrays, float32. V vertices, J joints, S shape directions, F triangles.
+    """The arrays of a body model. V vertices, J joints, S shape directions, F triangles.
 
-    Coordinates are planar (all x, then all y, then all z): vertices fill the last axis, which is
-    what vector units and the TPU's 128 lanes want. The two linear maps of the mesh are plain
-    matrices, (S, 3 V) and (P, 3 V), so that they and their gradients are one matrix product each.
+    Coordinates are planar (all x, then all y, then all z): vertices fill the last axis, as vector
+    units and the TPU's 128 lanes want. Each linear map of the mesh is a plain matrix, so that it
+    and its gradient are one matrix product.
 
-    template: (3, V) rest mesh, metres.
-    shape_dirs: (S, 3 V) metres per unit of beta.
-    pose_dirs: ((J - 1) * 9, 3 V) correctives, linear in R - I of joints 1..J-1 (row-major).
-    weights: (V, J) skinning weights, summing to 1 over joints.
-    joint_template: (J, 3) rest joints of the mean shape.
-    joint_dirs: (S, J, 3) how they move with the betas.
-    joint_regressor: (J, V) from rest vertices to joints.
-    extra_regressor: (19, V) from posed vertices to the keypoints `skeleton.EXTRA`, or None.
-    hand_mean: (30, 3) axis-angle mean of the hand joints (SMPL-H), or None.
-    faces: (F, 3) int32 vertex indices.
+    template: rest mesh, metres.
+    shape_dirs: metres per unit of beta.
+    pose_dirs: correctives, linear in R - I of joints 1 to J-1 (row-major).
+    weights: skinning weights, summing to 1 over joints.
+    joint_template: rest joints of the mean shape.
+    joint_dirs: their motion per unit of beta.
+    joint_regressor: from rest vertices to joints.
+    extra_regressor: from posed vertices to the keypoints `skeleton.EXTRA`, or None.
+    hand_mean: axis-angle mean of SMPL-H's hand joints, or None.
     parents: parent of each joint, -1 for the root.
     """
 
-    template: jax.Array
-    shape_dirs: jax.Array
-    pose_dirs: jax.Array
-    weights: jax.Array
-    joint_template: jax.Array
-    joint_dirs: jax.Array
-    joint_regressor: jax.Array
-    extra_regressor: jax.Array | None
-    hand_mean: jax.Array | None
-    faces: jax.Array
+    template: Float[Array, '3 V']
+    shape_dirs: Float[Array, 'S 3*V']
+    pose_dirs: Float[Array, '9*(J-1) 3*V']
+    weights: Float[Array, 'V J']
+    joint_template: Float[Array, 'J 3']
+    joint_dirs: Float[Array, 'S J 3']
+    joint_regressor: Float[Array, 'J V']
+    extra_regressor: Float[Array, '19 V'] | None
+    hand_mean: Float[Array, '30 3'] | None
+    faces: Int[Array, 'F 3']
     parents: tuple[int, ...] = struct.field(pytree_node=False)
 
     @property
@@ -60,15 +61,10 @@ class BodyModel:
 
 
 def forward(body: BodyModel, params: SmplParams) -> BodyOutput:
-    """Shape, pose and skin bodies (SMPL, equations 6 to 10).
+    """Shapes, poses and skins bodies (SMPL, equations 6 to 10), in the frame of `global_orient`.
 
-    Args:
-      body: the model.
-      params: `body_pose` may stop early: the joints after it keep their rest rotation, and cost
-        almost nothing. `betas` may have fewer entries than the model.
-
-    Returns:
-      vertices (..., V, 3) and joints (..., J, 3), metres, in the frame of `params.global_orient`.
+    `params.body_pose` may stop early: the joints after it keep their rest rotation, and cost
+    almost nothing. `params.betas` may have fewer entries than the model.
     """
     lead = params.global_orient.shape[:-2]
     pose = jnp.concatenate([params.global_orient[..., None, :, :], params.body_pose], axis=-3)
@@ -101,26 +97,22 @@ def forward(body: BodyModel, params: SmplParams) -> BodyOutput:
     )
 
 
-def pose_body(body: BodyModel, body_pose: jax.Array) -> BodyOutput:
-    """Bodies of mean shape with the root at rest, from rotations (B, P, 3, 3) of joints 1 to P."""
+def pose_body(body: BodyModel, body_pose: Float[Array, 'B P 3 3']) -> BodyOutput:
+    """Bodies of mean shape with the root at rest, from the rotations of joints 1 to P."""
     root = jnp.broadcast_to(jnp.eye(3), (len(body_pose), 3, 3))
     return forward(body, SmplParams(global_orient=root, body_pose=body_pose))
 
 
 def trim(body: BodyModel, posed: int) -> BodyModel:
-    """The same body for poses that stop after `posed` joints, the root included.
+    """The body without the correctives of the joints after the first `posed`, root included.
 
-    The correctives that such poses never use are dropped; slicing them in every step would copy
-    all the others.
+    Slicing them in every step would copy all the others.
     """
     return body.replace(pose_dirs=body.pose_dirs[: 9 * (posed - 1)])
 
 
 def thin(body: BodyModel, stride: int) -> BodyModel:
-    """The same body with every `stride`-th vertex: points to measure distances at.
-
-    It has no faces, and no regressors from vertices.
-    """
+    """The body with every `stride`-th vertex, without faces and regressors from vertices."""
     if stride == 1:
         return body
 
@@ -138,8 +130,10 @@ def thin(body: BodyModel, stride: int) -> BodyModel:
     )
 
 
-def _merge_resting(weights: jax.Array, parents: tuple[int, ...], posed: int) -> jax.Array:
-    """Skinning weights (V, J) as (V, posed): a joint at rest moves exactly as its parent does."""
+def _merge_resting(
+    weights: Float[Array, 'V J'], parents: tuple[int, ...], posed: int
+) -> Float[Array, 'V {posed}']:
+    """Skinning weights of the posed joints: a joint at rest moves exactly as its parent does."""
     if posed == len(parents):
         return weights
     mover = np.zeros((len(parents), posed), np.float32)
@@ -152,18 +146,12 @@ def _merge_resting(weights: jax.Array, parents: tuple[int, ...], posed: int) -> 
 
 
 def kinematic_chain(
-    pose: jax.Array, joints: jax.Array, parents: tuple[int, ...]
-) -> tuple[jax.Array, jax.Array]:
-    """Forward kinematics.
+    pose: Float[Array, 'B J 3 3'], joints: Float[Array, 'B J 3'], parents: tuple[int, ...]
+) -> tuple[Float[Array, 'B J 3 3'], Float[Array, 'B J 3']]:
+    """Forward kinematics: rotations and positions in the frame of the root's rotation.
 
-    Args:
-      pose: (B, J, 3, 3) rotation of each joint relative to its parent.
-      joints: (B, J, 3) rest joints, metres.
-      parents: parent of each joint; a parent stands before its children.
-
-    Returns:
-      (B, J, 3, 3) rotations and (B, J, 3) positions in the frame that the root's rotation
-      (`global_orient`) is given in, the root joint in its place at rest.
+    pose: rotation of each joint relative to its parent.
+    joints: rest joints, metres. The root stays in its place.
     """
     rotation, position = {}, {}
     for level in _levels(parents):
@@ -184,15 +172,21 @@ def kinematic_chain(
 
 
 def _levels(parents: tuple[int, ...]) -> list[list[int]]:
-    """Joints grouped by their depth in the tree: a group needs only the groups before it."""
+    """Joints grouped by their depth in the tree. A parent stands before its children."""
     depth = []
     for parent in parents:
         depth.append(0 if parent < 0 else depth[parent] + 1)
     return [[j for j, d in enumerate(depth) if d == level] for level in range(max(depth) + 1)]
 
 
-def _skin(weights, rotation, posed_joints, joints, vertices):
-    """Linear blend skinning: (V, J), (B, J, 3, 3), (B, J, 3), (B, J, 3), (B, 3, V) -> (B, V, 3)."""
+def _skin(
+    weights: Float[Array, 'V J'],
+    rotation: Float[Array, 'B J 3 3'],
+    posed_joints: Float[Array, 'B J 3'],
+    joints: Float[Array, 'B J 3'],
+    vertices: Float[Array, '#B 3 V'],
+) -> Float[Array, 'B V 3']:
+    """Linear blend skinning."""
     offset = posed_joints - rotations.rotate(rotation, joints)
     transform = jnp.concatenate([rotation, offset[..., None]], axis=-1)
     # One plain matrix product: as a batched one, its gradient takes four times as long on CPUs.
@@ -204,11 +198,10 @@ def _skin(weights, rotation, posed_joints, joints, vertices):
     return jnp.swapaxes(posed, 1, 2)
 
 
-def keypoints(body: BodyModel, output: BodyOutput) -> jax.Array:
-    """The 44 keypoints `skeleton.KEYPOINTS` of posed SMPL bodies, (..., 44, 3), metres.
+def keypoints(body: BodyModel, output: BodyOutput) -> Float[Array, '*B 44 3']:
+    """The 44 keypoints `skeleton.KEYPOINTS` of posed bodies, metres.
 
-    Raises:
-      ValueError: if the model has no regressor for the 19 extra keypoints.
+    Raises ValueError if the model has no regressor for the 19 extra keypoints.
     """
     if body.extra_regressor is None:
         raise ValueError(
@@ -221,16 +214,11 @@ def keypoints(body: BodyModel, output: BodyOutput) -> jax.Array:
     return jnp.concatenate([joints[..., skeleton.OPENPOSE_SOURCE, :], extra], axis=-2)
 
 
-def body_from_arrays(arrays: dict[str, np.ndarray], name: str = 'body model') -> BodyModel:
-    """Build a BodyModel from arrays under SMPL's own key names.
+def body_from_arrays(arrays: Mapping[str, Any], name: str = 'body model') -> BodyModel:
+    """Builds a BodyModel from arrays under SMPL's keys, `REQUIRED` and `OPTIONAL`.
 
-    Args:
-      arrays: `v_template`, `shapedirs`, `posedirs`, `J_regressor` (dense or scipy sparse),
-        `weights`, `kintree_table`, `f`; optionally `joint_regressor_extra`, `hands_meanl/r`.
-      name: what to call it in errors.
-
-    Raises:
-      ValueError: naming the missing key, or the array whose shape or values are not a body's.
+    Regressors may be scipy sparse. `name` is the model's in errors.
+    Raises ValueError naming the missing key, or the array whose shape or values are not a body's.
     """
     missing = [key for key in REQUIRED if key not in arrays]
     if missing:
@@ -263,40 +251,41 @@ def body_from_arrays(arrays: dict[str, np.ndarray], name: str = 'body model') ->
         )
     hand_mean = None
     if 'hands_meanl' in arrays:
-        hands = [
-            np.asarray(arrays[k], np.float32).reshape(-1, 3) for k in ('hands_meanl', 'hands_meanr')
-        ]
-        hand_mean = jnp.asarray(np.concatenate(hands))
+        hands = [np.reshape(arrays[key], (-1, 3)) for key in ('hands_meanl', 'hands_meanr')]
+        hand_mean = _float32(np.concatenate(hands))
     return _assemble(plain, parents, hand_mean)
+
+
+def _float32(array) -> jax.Array:
+    return jnp.asarray(np.ascontiguousarray(array), jnp.float32)
 
 
 def _assemble(plain, parents, hand_mean) -> BodyModel:
     regressor = plain['J_regressor'].astype(np.float64)
     template, shape_dirs = plain['v_template'], plain['shapedirs']
     extra = plain.get('joint_regressor_extra')
-    array = lambda a: jnp.asarray(np.ascontiguousarray(a), jnp.float32)  # noqa: E731
     return BodyModel(
-        template=array(template.T),
-        shape_dirs=array(_planar(shape_dirs)),
-        pose_dirs=array(_planar(plain['posedirs'])),
-        weights=array(plain['weights']),
-        joint_template=array(regressor @ template),
-        joint_dirs=array(np.einsum('jv,vcs->sjc', regressor, shape_dirs)),
-        joint_regressor=array(regressor),
-        extra_regressor=None if extra is None else array(extra),
+        template=_float32(template.T),
+        shape_dirs=_float32(_planar(shape_dirs)),
+        pose_dirs=_float32(_planar(plain['posedirs'])),
+        weights=_float32(plain['weights']),
+        joint_template=_float32(regressor @ template),
+        joint_dirs=_float32(np.einsum('jv,vcs->sjc', regressor, shape_dirs)),
+        joint_regressor=_float32(regressor),
+        extra_regressor=None if extra is None else _float32(extra),
         hand_mean=hand_mean,
         faces=jnp.asarray(plain['f'].astype(np.int32)),
         parents=parents,
     )
 
 
-def _planar(directions: np.ndarray) -> np.ndarray:
-    """(V, 3, N) to (N, 3 V): all x, then all y, then all z."""
+def _planar(directions: Float[np.ndarray, 'V 3 N']) -> Float[np.ndarray, 'N 3*V']:
+    """All x, then all y, then all z."""
     return np.transpose(directions, (2, 1, 0)).reshape(directions.shape[-1], -1)
 
 
 def dense(value) -> np.ndarray:
-    """A plain array of one that may be scipy sparse."""
+    """A plain array from one that may be scipy sparse."""
     return value.toarray() if hasattr(value, 'toarray') else np.asarray(value)
 
 
@@ -309,7 +298,7 @@ def _parents(kintree_table: np.ndarray, name: str) -> tuple[int, ...]:
 
 
 def topology(body: BodyModel) -> dict:
-    """What must agree for results to be comparable: counts, kinematic tree, triangles' digest."""
+    """Topology of a body model: vertex count, kinematic tree, digest of the triangles."""
     faces = np.asarray(body.faces, np.int32)
     return {
         'num_vertices': int(body.template.shape[-1]),
