@@ -165,6 +165,12 @@ def test_how_a_run_was_computed_makes_no_row_of_its_own(make_run):
     assert row.settings == {}
 
 
+def test_an_empty_group_of_settings_is_a_setting(make_run):
+    folders = [make_run(f'{i}', {}, mixture=mixture) for i, mixture in enumerate(({}, 1))]
+    rows = comparison.group_runs([history.read_run(folder) for folder in folders])
+    assert [row.settings for row in rows] == [{'mixture': {}}, {'mixture': 1}]
+
+
 def test_rows_are_named_after_folders_of_their_own(make_run):
     flat = [make_run(f'run{i}', {}, seed=i % 2, tals={'enabled': i > 1}) for i in range(4)]
     assert [row.name for row in comparison.group_runs(list(map(history.read_run, flat)))] == [

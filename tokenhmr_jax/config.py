@@ -148,7 +148,8 @@ def settings_of_result(tree: dict) -> dict[str, Any]:
 
 
 def _flat(tree: dict) -> dict[str, Any]:
-    return traverse_util.flatten_dict(tree, sep='.', keep_empty_nodes=True)
+    flat = traverse_util.flatten_dict(tree, sep='.', keep_empty_nodes=True)
+    return {name: {} if v is traverse_util.empty_node else v for name, v in flat.items()}
 
 
 def _decides(name: str) -> Decides:
