@@ -18,6 +18,8 @@ from conftest import ROOT, quickstart_config
 
 from tokenhmr_jax.convert import convert_weights
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def runs(files, configs, tmp_path_factory) -> pathlib.Path:

@@ -25,6 +25,7 @@ def checkpoint(small_parts, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_the_commands(checkpoint, tmp_path):
     """From a checkpoint and a picture to a page."""
     Image.fromarray(picture(60, 80)).save(tmp_path / 'a.png')
@@ -38,6 +39,7 @@ def test_the_commands(checkpoint, tmp_path):
     assert (tmp_path / 'r/view.html').stat().st_size > 100_000
 
 
+@pytest.mark.slow
 def test_an_interrupted_prediction_leaves_whole_files(checkpoint, tmp_path):
     """Ctrl-C between the first frames and the last: one line, and the same command goes on."""
     pictures, out = tmp_path / 'pictures', tmp_path / 'r'

@@ -25,6 +25,8 @@ from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.readers import prepare
 
+pytestmark = pytest.mark.slow
+
 MIXTURE = {'bedlam/train': 0.5, 'pseudo_gt/mpii/train': 0.25, 'pseudo_gt/aic/train': 0.25}
 SETTINGS = REGRESSOR_SIZES | {
     'num_steps': 4,

@@ -20,6 +20,7 @@ from tokenhmr_jax.types import TrainState
 LONG = {'num_steps': 240, 'checkpoint_every': 1, 'eval.every': 120} if FULL else {}
 
 
+@pytest.mark.slow
 @pytest.mark.fault(1, 'SIGKILL during a save')
 def test_killed_as_it_saves_a_run_ends_bit_identical(prepared, trained, tmp_path, record_property):
     """At random moments after a save has begun, against the run that never stopped.

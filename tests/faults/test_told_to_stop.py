@@ -42,6 +42,7 @@ def evaluated(workdir) -> list[int]:
     return [line['step'] for line in read_metrics(workdir) if 'eval/mpjpe_mm' in line]
 
 
+@pytest.mark.slow
 @pytest.mark.fault(2, 'SIGTERM, or Ctrl-C, to one process')
 @pytest.mark.parametrize(
     ('part', 'number'),
@@ -79,6 +80,7 @@ def unbroken_pair(prepared, tmp_path_factory):
     return folder / 'run'
 
 
+@pytest.mark.slow
 @pytest.mark.fault(3, 'SIGTERM to one of two processes')
 @pytest.mark.parametrize('told', [0, 1] if FULL else [1])
 def test_told_to_stop_one_of_two_stops_both_at_the_same_step(

@@ -119,6 +119,7 @@ def test_weights_on_other_devices_give_the_same_outputs(converted, model, tmp_pa
     assert len(back.params['head']['betas']['bias'].sharding.device_set) == 1
 
 
+@pytest.mark.slow
 def test_converted_weights_are_evaluated(converted, tmp_path, capsys, model):
     """Without the data that they were trained on, which few have."""
     rng = np.random.default_rng(4)

@@ -212,6 +212,7 @@ def tars(tmp_path, rng):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('number', 'processes'), [(signal.SIGKILL, 1), (signal.SIGINT, 2)])
 def test_an_ended_preparation_goes_on(tars, number, processes):
     """Ended after its first shard, by force or by Ctrl-C, the command goes on to the same data."""

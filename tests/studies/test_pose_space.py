@@ -40,6 +40,7 @@ def run(trained):
     return open_run(str(trained), 'last', sharding.make_mesh(jax.devices()[:1]))
 
 
+@pytest.mark.slow
 def test_a_report_of_poses_in_and_out_of_distribution(run, prepared, tmp_path, rng):
     """Poses of a motion file are far from the training's."""
     far = np.pad(rng.normal(0, 1.5, (30, 63)), ((0, 0), (3, 90)))

@@ -12,6 +12,7 @@ from tokenhmr_jax.inference import results
 from tokenhmr_jax.studies import stablehlo
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('batch', [None, 2])
 def test_an_exported_model_needs_no_model_code(small_model, tmp_path, batch):
     """Its loader runs without this package, and gives what the model gives."""

@@ -255,6 +255,7 @@ def children(pid: int) -> list[int]:
     return list(map(int, pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text().split()))
 
 
+@pytest.mark.slow
 def test_killed_at_a_random_moment_a_sweep_ends_with_the_same_table(sweep):
     """A run that fails does not stop the others."""
     printed = command(*sweep('with_a_bad_one'), expect=1)

@@ -197,6 +197,7 @@ def test_failures_are_counted_and_drawn(run, images):
     assert picture.std() > 10
 
 
+@pytest.mark.slow
 def test_thresholds_of_angles_are_the_mean_errors_of_predictions(run, images, tmp_path):
     """Against SciPy's angles, for the labels as the records hold them."""
     loaded = open_run(str(run), 'last', sharding.make_mesh(jax.devices()[:1]))
@@ -223,6 +224,7 @@ def test_thresholds_of_angles_need_a_regressor(trained, images, tmp_path):
         main([*arguments, f'--checkpoint={trained}'])
 
 
+@pytest.mark.slow
 @pytest.mark.fault(10, 'a batch that is not finite')
 def test_batches_that_are_not_finite_are_named_and_stop_the_run(trained, tmp_path):
     """Labels that overflow, in every batch: what is saved has not changed."""

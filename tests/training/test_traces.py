@@ -3,7 +3,7 @@
 import chex
 import jax
 import numpy as np
-from conftest import quickstart_config, tiny_config
+from conftest import SMALL_REGRESSOR, quickstart_config, tiny_config
 
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.inference.model import Model
@@ -67,7 +67,8 @@ def test_evaluation_traces_its_metrics_once(prepared):
 
 def test_prediction_traces_its_network_once():
     """For images of any size, boxes and focal lengths, as long as their number is the same."""
-    config = quickstart_config('regressor', {'model.head': 'direct', 'tokenizer.checkpoint': ''})
+    settings = {'model.head': 'direct', 'tokenizer.checkpoint': ''}
+    config = quickstart_config('regressor', SMALL_REGRESSOR | settings)
     task = TracedOnce(make_task(config), 'bodies')
     params, state = jax.jit(task.init)(jax.random.key(0))
     model = Model('random weights', config, task, params, state, load_body(config))
