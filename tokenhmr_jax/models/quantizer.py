@@ -1,33 +1,34 @@
 """The pose tokenizer's codebook: nearest code, straight-through gradient, EMA with re-seeding.
 
 van den Oord et al., "Neural Discrete Representation Learning", NeurIPS 2017, appendix A.1 (EMA);
-re-seeding of dead codes as in Jukebox (Dhariwal et al., 2020). State goes in and comes out. All
-sums run over the *global* batch: under `jit` with the batch sharded over a mesh, the compiler
-inserts the collectives, so one device and many give the same codebook.
+re-seeding of dead codes as in Jukebox (Dhariwal et al., 2020). All sums run over the *global*
+batch: under `jit` the compiler inserts the collectives, so one device and many agree.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Bool, Float, Int, Int32
+
+from tokenhmr_jax.types import Array
 
 _EXACT = jax.lax.Precision.HIGHEST
 
 
 @struct.dataclass
 class Codebook:
-    """K codes of C numbers, and the running statistics that move them.
+    """The codes, and the running statistics that move them.
 
-    codes: (K, C).
-    ema_sum: (K, C) decayed sum of the latents assigned to each code.
-    ema_count: (K,) decayed number of them.
-    initialized: () bool, false until the first batch has filled the codes.
+    ema_sum: decayed sum of the latents assigned to each code.
+    ema_count: decayed number of them.
+    initialized: false until the first batch has filled the codes.
     """
 
-    codes: jax.Array
-    ema_sum: jax.Array
-    ema_count: jax.Array
-    initialized: jax.Array
+    codes: Float[Array, 'K C']
+    ema_sum: Float[Array, 'K C']
+    ema_count: Float[Array, ' K']
+    initialized: Bool[Array, '']
 
 
 def empty_codebook(num_codes: int, code_dim: int) -> Codebook:
@@ -40,19 +41,19 @@ def empty_codebook(num_codes: int, code_dim: int) -> Codebook:
     )
 
 
-def nearest_codes(codes: jax.Array, latents: jax.Array) -> jax.Array:
-    """Index (...,) int32 of the code (K, C) nearest to each latent (..., C) in squared L2."""
+def nearest_codes(codes: Float[Array, 'K C'], latents: Float[Array, '*B C']) -> Int32[Array, '*B']:
+    """The index of the code nearest to each latent, in L2."""
     # |z|^2 is the same for every code: leaving it out saves work and rounding.
     score = jnp.einsum('...c,kc->...k', latents, codes, precision=_EXACT)
     return jnp.argmax(score - 0.5 * jnp.sum(codes * codes, axis=-1), axis=-1)
 
 
-def quantize(codes: jax.Array, latents: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Replace latents (..., C) by their nearest codes (K, C).
+def quantize(
+    codes: Float[Array, 'K C'], latents: Float[Array, '*B C']
+) -> tuple[Float[Array, '*B C'], Int32[Array, '*B'], Float[Array, '']]:
+    """The nearest codes, the tokens, and the commitment loss, the mean of (z - sg(code))^2.
 
-    Returns:
-      the codes (..., C), through which the gradient passes straight to the latents; the tokens
-      (...,) int32; and the commitment loss (), the mean of (z - sg(code))^2.
+    The gradient passes straight through the codes to the latents.
     """
     tokens = nearest_codes(codes, latents)
     chosen = jax.lax.stop_gradient(codes[tokens])
@@ -60,18 +61,13 @@ def quantize(codes: jax.Array, latents: jax.Array) -> tuple[jax.Array, jax.Array
     return latents + jax.lax.stop_gradient(chosen - latents), tokens, commitment
 
 
-def pick_seeds(latents: jax.Array, num_codes: int, rng: jax.Array, seeding: str) -> jax.Array:
-    """Latents (N, C) of a batch that may serve as codes, (K, C).
+def pick_seeds(
+    latents: Float[Array, 'N C'], num_codes: int, rng: jax.Array, seeding: str
+) -> Float[Array, '{num_codes} C']:
+    """Latents of a batch that may serve as codes, repeated with a little noise if too few.
 
-    Args:
-      latents: of the whole batch; repeated with a little noise where there are fewer than K.
-      num_codes: K.
-      rng: drives the choice and the noise.
-      seeding: 'spread', a random one from each K-th of the batch; or 'first', the batch's first
-        K as in the release: with 160 tokens a pose and 2048 codes these come from 13 poses.
-
-    Raises:
-      ValueError: if `seeding` is neither.
+    seeding: 'spread', a random one from each K-th of the batch; or 'first', the first K as in the
+      release: with 160 tokens a pose, 2048 codes come from 13 poses. Else raises ValueError.
     """
     choice_rng, noise_rng = jax.random.split(rng)
     count, dim = latents.shape
@@ -89,32 +85,27 @@ def pick_seeds(latents: jax.Array, num_codes: int, rng: jax.Array, seeding: str)
     return latents[chosen]
 
 
-def initialize_codebook(codebook: Codebook, seeds: jax.Array) -> Codebook:
-    """Fill an uninitialised codebook with seeds (K, C) of its first batch; else leave it."""
+def initialize_codebook(codebook: Codebook, seeds: Float[Array, 'K C']) -> Codebook:
+    """Fills an uninitialised codebook with seeds of its first batch."""
     fresh = Codebook(seeds, seeds, jnp.ones_like(codebook.ema_count), jnp.ones((), bool))
     return jax.tree.map(lambda a, b: jnp.where(codebook.initialized, a, b), codebook, fresh)
 
 
 def update_codebook(
     codebook: Codebook,
-    latents: jax.Array,
-    tokens: jax.Array,
-    seeds: jax.Array,
+    latents: Float[Array, 'N C'],
+    tokens: Int[Array, ' N'],
+    seeds: Float[Array, 'K C'],
     *,
-    decay: float,
+    decay: float | Float[Array, ''],
     reset_on_reseed: bool,
 ) -> Codebook:
-    """Move the codes to the decayed mean of their latents; re-seed codes that few latents use.
+    """Moves the codes to the decayed mean of their latents; re-seeds codes that few latents use.
 
-    Args:
-      codebook: the state before.
-      latents: (N, C) of the whole batch.
-      tokens: (N,) the code of each.
-      seeds: (K, C) what a code becomes whose decayed count is below 1.
-      decay: of the running statistics, 0.99 in the paper.
-      reset_on_reseed: whether a re-seeded code restarts with the count and sum of one latent. In
-        the release it keeps its old statistics, and is re-seeded at every step until its decayed
-        count recovers.
+    seeds: the new codes where the decayed count is below 1.
+    decay: of the running statistics, 0.99 in the paper.
+    reset_on_reseed: whether a re-seeded code restarts with the count and sum of one latent. In the
+      release it keeps its old statistics, and is re-seeded until its decayed count recovers.
     """
     num_codes = codebook.codes.shape[0]
     # A one-hot product sums in a fixed order on every backend, where a scatter-add need not, and
@@ -132,12 +123,12 @@ def update_codebook(
     return Codebook(codes, ema_sum, ema_count, codebook.initialized)
 
 
-def code_counts(tokens: jax.Array, num_codes: int) -> jax.Array:
-    """How many of the tokens (...,) fall on each code, (K,) float32."""
+def code_counts(tokens: Int[Array, '*B'], num_codes: int) -> Float[Array, ' {num_codes}']:
+    """The number of tokens of each code."""
     return jnp.zeros((num_codes,)).at[tokens.reshape(-1)].add(1.0)
 
 
-def perplexity(counts: jax.Array) -> jax.Array:
-    """exp of the entropy of the codes' use (K,) counts: the number of codes in effective use."""
+def perplexity(counts: Float[Array, ' K']) -> Float[Array, '']:
+    """The number of codes in effective use: exp of the entropy of their counts."""
     p = counts / jnp.sum(counts)
     return jnp.exp(-jnp.sum(p * jnp.log(p + 1e-7)))
