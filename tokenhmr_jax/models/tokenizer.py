@@ -1,17 +1,19 @@
 """The pose tokenizer: a VQ-VAE over one body pose (TokenHMR, section 3.2 and supplement 1).
 
-Sequences are channels last, (B, time, channels): the 21 body joints in order are the time axis.
+The 21 body joints in order are the time axis.
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Float, Int
 
 from tokenhmr_jax.body import rotations, skeleton
+from tokenhmr_jax.types import Array
 
 
-def nearest_indices(source: int, target: int) -> np.ndarray:
+def nearest_indices(source: int, target: int) -> Int[np.ndarray, ' {target}']:
     """Source index floor(i * source / target) of each of `target` samples.
 
     `jax.image.resize` samples at half pixels instead and differs for most sizes.
@@ -19,8 +21,8 @@ def nearest_indices(source: int, target: int) -> np.ndarray:
     return np.arange(target) * source // target
 
 
-def resize_nearest(x: jax.Array, target: int) -> jax.Array:
-    """Nearest resizing of (B, T, C) along time to (B, target, C)."""
+def resize_nearest(x: Float[Array, 'B time C'], target: int) -> Float[Array, 'B {target} C']:
+    """Nearest resizing along time."""
     return x[:, nearest_indices(x.shape[1], target)]
 
 
@@ -43,16 +45,10 @@ def _downsampled_sizes(size_mul: int, size_div: int) -> list[int]:
     return sizes[::-1].tolist()
 
 
-def _conv(features: int, size: int, name: str, dilation: int = 1, dtype=jnp.float32) -> nn.Conv:
-    padding = dilation * (size // 2)
-    return nn.Conv(
-        features,
-        (size,),
-        padding=[(padding, padding)],
-        kernel_dilation=dilation,
-        name=name,
-        dtype=dtype,
-    )
+def _conv(features, size, name, dilation=1, dtype=jnp.float32) -> nn.Conv:
+    padding = [(dilation * (size // 2),) * 2]
+    options = {'kernel_dilation': dilation, 'name': name, 'dtype': dtype}
+    return nn.Conv(features, (size,), padding=padding, **options)
 
 
 class ResidualStack(nn.Module):
@@ -61,10 +57,10 @@ class ResidualStack(nn.Module):
     width: int
     depth: int
     dilation_rate: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, 'B time C']) -> Float[Array, 'B time C']:
         for i, power in enumerate(reversed(range(self.depth))):
             dilation = self.dilation_rate**power
             y = _conv(self.width, 3, f'dilated{i}', dilation, self.dtype)(nn.relu(x))
@@ -73,47 +69,44 @@ class ResidualStack(nn.Module):
 
 
 class Encoder(nn.Module):
-    """6D rotations (B, 21, 6) to latents (B, tokens, code_dim)."""
+    """6D rotations to latents."""
 
     width: int
     code_dim: int
     size_mul: int
     depth: int
     dilation_rate: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, rotation_6d: jax.Array) -> jax.Array:
+    def __call__(self, rotation_6d: Float[Array, 'B 21 6']) -> Float[Array, 'B T C']:
         x = nn.relu(_conv(self.width, 3, 'conv_in', dtype=self.dtype)(rotation_6d))
         for i, size in enumerate(_upsampled_sizes(self.size_mul)):
             x = nn.relu(_conv(self.width, 3, f'up{i}', dtype=self.dtype)(resize_nearest(x, size)))
-        x = nn.Conv(
-            self.width, (4,), strides=(2,), padding=[(1, 1)], name='down', dtype=self.dtype
-        )(x)
-        x = ResidualStack(self.width, self.depth, self.dilation_rate, self.dtype, name='residual')(
-            x
-        )
+        options = {'strides': (2,), 'padding': [(1, 1)], 'dtype': self.dtype}
+        x = nn.Conv(self.width, (4,), name='down', **options)(x)
+        residual = self.depth, self.dilation_rate, self.dtype
+        x = ResidualStack(self.width, *residual, name='residual')(x)
         return _conv(self.code_dim, 3, 'conv_out', dtype=self.dtype)(x).astype(jnp.float32)
 
 
 class Decoder(nn.Module):
-    """Codes (B, tokens, code_dim) to 6D rotations (B, 21, 6)."""
+    """Codes to 6D rotations."""
 
     width: int
     size_mul: int
     size_div: int
     depth: int
     dilation_rate: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, codes: jax.Array) -> jax.Array:
+    def __call__(self, codes: Float[Array, 'B T C']) -> Float[Array, 'B 21 6']:
         x = nn.relu(_conv(self.width, 3, 'conv_in', dtype=self.dtype)(codes))
         for i, size in enumerate(_downsampled_sizes(self.size_mul, self.size_div)):
             x = nn.relu(_conv(self.width, 3, f'down{i}', dtype=self.dtype)(resize_nearest(x, size)))
-        x = ResidualStack(self.width, self.depth, self.dilation_rate, self.dtype, name='residual')(
-            x
-        )
+        residual = self.depth, self.dilation_rate, self.dtype
+        x = ResidualStack(self.width, *residual, name='residual')(x)
         x = _conv(self.width, 3, 'conv_mid', dtype=self.dtype)(x)
         return _conv(6, 3, 'conv_out', dtype=self.dtype)(x).astype(jnp.float32)
 
@@ -127,24 +120,21 @@ class Tokenizer(nn.Module):
     size_div: int
     depth: int
     dilation_rate: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self):
-        self.encoder = Encoder(
-            self.width, self.code_dim, self.size_mul, self.depth, self.dilation_rate, self.dtype
-        )
-        self.decoder = Decoder(
-            self.width, self.size_mul, self.size_div, self.depth, self.dilation_rate, self.dtype
-        )
+        residual = self.depth, self.dilation_rate, self.dtype
+        self.encoder = Encoder(self.width, self.code_dim, self.size_mul, *residual)
+        self.decoder = Decoder(self.width, self.size_mul, self.size_div, *residual)
 
-    def __call__(self, body_pose: jax.Array) -> jax.Array:
-        """Without quantisation; it exists to create both halves' parameters."""
+    def __call__(self, body_pose: Float[Array, 'B 21 3 3']) -> Float[Array, 'B 21 6']:
+        """Without quantisation, to create the parameters of both halves."""
         return self.decode(self.encode(body_pose))
 
-    def encode(self, body_pose: jax.Array) -> jax.Array:
-        """Rotations (B, 21, 3, 3) to latents (B, tokens, code_dim)."""
+    def encode(self, body_pose: Float[Array, 'B 21 3 3']) -> Float[Array, 'B T C']:
+        """Rotations to latents."""
         return self.encoder(rotations.matrix_to_rotation_6d(body_pose))
 
-    def decode(self, codes: jax.Array) -> jax.Array:
-        """Codes (B, tokens, code_dim) to 6D rotations (B, 21, 6), first two rows."""
+    def decode(self, codes: Float[Array, 'B T C']) -> Float[Array, 'B 21 6']:
+        """Codes to 6D rotations, first two rows."""
         return self.decoder(codes)
