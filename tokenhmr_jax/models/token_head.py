@@ -1,18 +1,20 @@
-"""From image features to what a body is made of: residual tokens, or the pose itself.
+"""The heads of the regressor: from image features to residual tokens, or to the pose itself.
 
-One query reads the features through a transformer decoder (HMR2.0, Goel et al., ICCV 2023). From
-its numbers, `TokenHead` reads the logits of tokens that a frozen decoder turns into a pose
-(TokenHMR, section 3.3), `DirectHead` the pose in 6D. Both predict offsets from a mean body: the
-tokens of `TokenHead` are *residual* tokens, not the pose tokens that the tokenizer's encoder gives
-to the same pose.
+One query reads the features through a transformer decoder (HMR2.0, Goel et al., ICCV 2023).
+`TokenHead` reads from it the logits of tokens for a frozen decoder (TokenHMR, section 3.3),
+`DirectHead` the pose in 6D. Both predict offsets from a mean body: the tokens are *residual*
+tokens, not the pose tokens that the tokenizer's encoder gives to the same pose.
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import DTypeLike
+from jaxtyping import Float
 
 from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.types import Array
 
 # So small that training starts at the mean body.
 _SMALL = nn.initializers.variance_scaling(1e-4, 'fan_avg', 'uniform')
@@ -22,39 +24,39 @@ _SMALL = nn.initializers.variance_scaling(1e-4, 'fan_avg', 'uniform')
 class TokenReadout:
     """Offsets from the mean body, float32.
 
-    logits: (B, T, K) of each residual token's code.
-    global_orient: (B, 6).
-    hands: (B, 12) of the two hand joints, left first.
-    betas: (B, 10).
-    camera: (B, 3) weak-perspective (s, tx, ty).
+    logits: of the codes of each residual token.
+    global_orient, hands: 6D, the left hand first.
+    camera: weak-perspective (s, tx, ty).
     """
 
-    logits: jax.Array
-    global_orient: jax.Array
-    hands: jax.Array
-    betas: jax.Array
-    camera: jax.Array
+    logits: Float[Array, 'B T K']
+    global_orient: Float[Array, 'B 6']
+    hands: Float[Array, 'B 12']
+    betas: Float[Array, 'B 10']
+    camera: Float[Array, 'B 3']
 
 
 @struct.dataclass
 class DirectReadout:
-    """Offsets from the mean body, float32: pose (B, 144) of 24 joints, betas (B, 10), camera."""
+    """Offsets from the mean body, float32. pose: 6D of 24 joints."""
 
-    pose: jax.Array
-    betas: jax.Array
-    camera: jax.Array
+    pose: Float[Array, 'B 144']
+    betas: Float[Array, 'B 10']
+    camera: Float[Array, 'B 3']
 
 
 class DecoderLayer(nn.Module):
-    """Pre-norm self-attention, cross-attention to the features, and MLP, of queries (B, Q, W)."""
+    """Pre-norm self-attention of queries, cross-attention to the features, and MLP."""
 
     heads: int
     head_dim: int
     mlp_dim: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: jax.Array, features: jax.Array) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, 'B Q width'], features: Float[Array, 'B T C']
+    ) -> Float[Array, 'B Q width']:
         width, inner = x.shape[-1], self.heads * self.head_dim
         y = _norm('self_norm', self.dtype)(x)
         qkv = _dense(3 * inner, 'self_qkv', self.dtype, use_bias=False)(y)
@@ -70,57 +72,54 @@ class DecoderLayer(nn.Module):
         y = _dense(self.mlp_dim, 'mlp_in', self.dtype)(_norm('mlp_norm', self.dtype)(x))
         return x + _dense(width, 'mlp_out', self.dtype)(nn.gelu(y, approximate=False))
 
-    def _attend(self, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    def _attend(self, q, k, v):
         split = lambda x: x.reshape(*x.shape[:-1], self.heads, self.head_dim)  # noqa: E731
         return jax.nn.dot_product_attention(split(q), split(k), split(v)).reshape(q.shape)
 
 
 class QueryDecoder(nn.Module):
-    """What one learned query reads from features (B, N, C): (B, width)."""
+    """One learned query that reads the features."""
 
     width: int
     depth: int
     heads: int
     head_dim: int
     mlp_dim: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, features: jax.Array) -> jax.Array:
-        # The query's input is zero, so only the embedding's bias acts; its kernel stands for the
-        # original's, whose input may be something else.
+    def __call__(self, features: Float[Array, 'B T C']) -> Float[Array, 'B width']:
+        # The query's input is zero, so only the embedding's bias acts. The original has the kernel.
         x = _dense(self.width, 'embed', self.dtype)(jnp.zeros((len(features), 1, 1)))
         position = self.param('position', nn.initializers.normal(1.0), (1, self.width))
         x = x + position.astype(x.dtype)
         for i in range(self.depth):
-            layer = DecoderLayer(
-                self.heads, self.head_dim, self.mlp_dim, self.dtype, name=f'layer{i}'
-            )
-            x = layer(x, features)
+            sizes = self.heads, self.head_dim, self.mlp_dim
+            x = DecoderLayer(*sizes, self.dtype, name=f'layer{i}')(x, features)
         return x[:, 0]
 
 
 class MixerLayer(nn.Module):
-    """Mixing (B, T, W) across tokens, then across channels (MLP-Mixer, Tolstikhin et al., 2021)."""
+    """Mixing across tokens, then across channels (MLP-Mixer, Tolstikhin et al., 2021)."""
 
     token_dim: int
     channel_dim: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, 'B T width']) -> Float[Array, 'B T width']:
         y = jnp.swapaxes(_norm('token_norm', self.dtype)(x), 1, 2)
         x = x + jnp.swapaxes(self._mlp(y, self.token_dim, 'token'), 1, 2)
         y = _norm('channel_norm', self.dtype)(x)
         return x + self._mlp(y, self.channel_dim, 'channel')
 
-    def _mlp(self, x: jax.Array, hidden: int, name: str) -> jax.Array:
+    def _mlp(self, x, hidden: int, name: str):
         y = nn.gelu(_dense(hidden, f'{name}_in', self.dtype)(x), approximate=False)
         return _dense(x.shape[-1], f'{name}_out', self.dtype)(y)
 
 
 class TokenMixer(nn.Module):
-    """A body's numbers (B, C) as logits (B, num_tokens, num_codes), float32, of its tokens."""
+    """A body's features to the logits of its tokens, float32."""
 
     num_tokens: int
     num_codes: int
@@ -128,10 +127,10 @@ class TokenMixer(nn.Module):
     depth: int = 4
     token_dim: int = 64
     channel_dim: int = 256
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, 'B C']) -> Float[Array, 'B T K']:
         x = _dense(self.num_tokens * self.width, 'spread', self.dtype)(x)
         # One normalisation over all tokens together.
         x = nn.relu(_norm('spread_norm', self.dtype)(x))
@@ -143,13 +142,13 @@ class TokenMixer(nn.Module):
 
 
 class TokenHead(nn.Module):
-    """Features (B, N, C) to residual tokens, and to what the tokens do not hold."""
+    """Features to residual tokens, orientation, hands, betas and camera."""
 
     decoder: QueryDecoder
     mixer: TokenMixer
 
     @nn.compact
-    def __call__(self, features: jax.Array) -> TokenReadout:
+    def __call__(self, features: Float[Array, 'B T C']) -> TokenReadout:
         x = self.decoder(features)
         return TokenReadout(
             logits=self.mixer(x),
@@ -161,12 +160,12 @@ class TokenHead(nn.Module):
 
 
 class DirectHead(nn.Module):
-    """Features (B, N, C) to the pose itself, in 6D: HMR2.0's head."""
+    """Features to the pose in 6D, betas and camera: HMR2.0's head."""
 
     decoder: QueryDecoder
 
     @nn.compact
-    def __call__(self, features: jax.Array) -> DirectReadout:
+    def __call__(self, features: Float[Array, 'B T C']) -> DirectReadout:
         x = self.decoder(features)
         return DirectReadout(
             pose=_read_out(6 * skeleton.NUM_JOINTS, 'pose')(x),
@@ -175,20 +174,16 @@ class DirectHead(nn.Module):
         )
 
 
-def _dense(features: int, name: str, dtype: jnp.dtype, use_bias: bool = True) -> nn.Dense:
+def _dense(features: int, name: str, dtype: DTypeLike, use_bias: bool = True) -> nn.Dense:
     return nn.Dense(features, use_bias=use_bias, dtype=dtype, name=name)
 
 
-def _norm(name: str, dtype: jnp.dtype) -> nn.LayerNorm:
+def _norm(name: str, dtype: DTypeLike) -> nn.LayerNorm:
     return nn.LayerNorm(epsilon=1e-5, dtype=dtype, name=name)
 
 
 def _read_out(features: int, name: str) -> nn.Dense:
-    """What leaves the network does so in float32: bfloat16 holds a rotation to half a degree."""
-    return nn.Dense(
-        features,
-        dtype=jnp.float32,
-        precision=jax.lax.Precision.HIGHEST,  # or accelerators round what goes into the product
-        kernel_init=_SMALL,
-        name=name,
-    )
+    """A layer in float32: bfloat16 holds a rotation to half a degree."""
+    exact = jax.lax.Precision.HIGHEST  # or accelerators round what goes into the product
+    options = {'dtype': jnp.float32, 'precision': exact, 'kernel_init': _SMALL}
+    return nn.Dense(features, name=name, **options)
