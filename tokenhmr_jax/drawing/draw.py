@@ -28,11 +28,7 @@ BONES = tuple(tuple(skeleton.KEYPOINTS.index(f'OP {name}') for name in bone) for
 
 
 def write_image(path: epath.PathLike, image: UInt8[np.ndarray, 'H W 3']) -> None:
-    """Writes a picture in the format of its name's suffix.
-
-    Raises:
-      OSError: it cannot be written whole.
-    """
+    """Writes a picture in its suffix's format; raises OSError if it cannot be written whole."""
     path = epath.Path(path)
     path.write_bytes(cv2.imencode(path.suffix, image[..., ::-1])[1].tobytes())
 
@@ -40,10 +36,7 @@ def write_image(path: epath.PathLike, image: UInt8[np.ndarray, 'H W 3']) -> None
 def draw_keypoints(
     image: UInt8[np.ndarray, 'H W 3'], points: Float[Array, '44 3']
 ) -> UInt8[np.ndarray, 'H W 3']:
-    """The image with the 44 keypoints as dots and the OpenPose skeleton between them.
-
-    `points` are px and confidence; points of confidence 0 are left out.
-    """
+    """The image with keypoints (px, confidence > 0) as dots and the OpenPose skeleton between."""
     image = np.array(image)
     thickness = max(round(max(image.shape) / 256), 1)
     seen = points[:, 2] > 0
@@ -62,18 +55,9 @@ def draw_mesh(
     intrinsics: render.ArrayLike,
     opacity: float = 0.7,
 ) -> UInt8[np.ndarray, 'H W 3']:
-    """The image with a body over it.
-
-    Args:
-      image: the picture.
-      vertices: metres, in the frame of the image's camera.
-      faces: counter-clockwise seen from outside.
-      intrinsics: (3, 3) or (fx, fy, cx, cy), px of the image.
-      opacity: of the body.
-    """
-    drawn, _ = render.render(
-        vertices, faces, intrinsics, image.shape[:2], MESH, background=image, supersample=2
-    )
+    """The image with a body over it; `vertices` and `intrinsics` as `render.render` takes them."""
+    size = image.shape[:2]
+    drawn, _ = render.render(vertices, faces, intrinsics, size, MESH, image, supersample=2)
     return cv2.addWeighted(image, 1 - opacity, drawn, opacity, 0)
 
 

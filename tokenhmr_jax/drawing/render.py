@@ -56,6 +56,10 @@ def render(
 ) -> tuple[UInt8[np.ndarray, 'H W 3'], Float[np.ndarray, 'H W']]:
     """Draws a triangle mesh with smooth (per-pixel, Lambertian) shading.
 
+    Returns the RGB image and the depth: z of the nearest sample in the pixel, inf where empty.
+    Raises ValueError for wrong shapes, vertices that are not finite, and faces that point outside
+    them.
+
     Args:
         vertices: (V, 3) metres, camera frame.
         faces: (F, 3) vertex indices, counter-clockwise seen from outside; back faces are culled.
@@ -63,16 +67,8 @@ def render(
         image_size: (height, width).
         colors: (3,) or (V, 3) RGB in [0, 1].
         background: drawn over; black without.
-        lights: directional lights, beside `ambient` light on every surface.
         supersample: samples per pixel along each axis (antialiasing).
         near: surfaces at z < near (metres) are clipped away.
-
-    Returns:
-        The RGB image, and the depth float32: z of the nearest sample in the pixel, inf where empty.
-
-    Raises:
-        ValueError: an argument has the wrong shape, vertices are not finite, or faces point
-            outside them.
     """
     vertices, faces, colors = _check_mesh(vertices, faces, colors)
     fx, fy, cx, cy = _focal_and_centre(intrinsics)
@@ -137,24 +133,14 @@ def vertex_normals(
 ) -> Float[np.ndarray, 'V 3']:
     """Unit normals: the area-weighted mean of the normals of a vertex's faces."""
     a, b, c = (np.take(vertices, faces[:, i], axis=0) for i in range(3))
-    face_normals = _cross(b - a, c - a)
-    corner = faces.ravel()
-    normals = np.stack(
-        [np.bincount(corner, np.repeat(face_normals[:, i], 3), len(vertices)) for i in range(3)],
-        axis=1,
-    )
+    columns = _cross(b - a, c - a).T.repeat(3, axis=1)
+    normals = np.stack([np.bincount(faces.ravel(), x, len(vertices)) for x in columns], axis=1)
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
 
 
 def _cross(u, v):  # several times faster than np.cross on (N, 3)
-    return np.stack(
-        [
-            u[:, 1] * v[:, 2] - u[:, 2] * v[:, 1],
-            u[:, 2] * v[:, 0] - u[:, 0] * v[:, 2],
-            u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0],
-        ],
-        axis=1,
-    )
+    (a, b, c), (x, y, z) = u.T, v.T
+    return np.stack([b * z - c * y, c * x - a * z, a * y - b * x], axis=1)
 
 
 def clip_near(
@@ -163,10 +149,7 @@ def clip_near(
     faces: Int[np.ndarray, 'F 3'],
     near: float,
 ) -> tuple[Float[np.ndarray, '_ 3'], Float[np.ndarray, '_ A'], Int[np.ndarray, '_ 3']]:
-    """Cuts triangles at z = near; returns vertices, attributes and faces in front of it.
-
-    A triangle with one corner in front keeps its tip, one with two keeps a quad (two triangles).
-    """
+    """Cuts triangles at z = near; a tip or a quad (two triangles) remains of each in front."""
     front = vertices[:, 2] >= near
     if front.all():
         return vertices, attributes, faces
@@ -199,17 +182,10 @@ def rasterize(
 ) -> tuple[
     Int[np.ndarray, ' P'], Int[np.ndarray, ' P'], Float[np.ndarray, 'P 3'], Float[np.ndarray, ' P']
 ]:
-    """Finds the nearest triangle at each pixel centre.
+    """Finds the nearest triangle at each pixel centre, of those counter-clockwise in the image.
 
-    Args:
-        points: pixels.
-        inverse_z: 1 / metres, positive.
-        faces: drawn if counter-clockwise seen from the camera.
-        image_size: (height, width).
-
-    Returns:
-        Of the P covered pixels: flat index, face index, perspective-correct barycentric
-        coordinates, and z in metres.
+    Points are px; image_size is (height, width). Returns the P covered pixels' flat index, face
+    index, perspective-correct barycentric coordinates, and z in metres.
     """
     height, width = image_size
     setup, low, extent, index = _triangle_setup(points, inverse_z, faces, image_size)
@@ -282,12 +258,9 @@ def _shade(attributes, corners, bary, lights, ambient):
 def look_at(
     eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 1.0, 0.0)
 ) -> tuple[Float[np.ndarray, '3 3'], Float[np.ndarray, '3']]:
-    """World-to-camera rotation and translation of an OpenCV camera.
+    """World-to-camera rotation and translation of an OpenCV camera with `target` in its centre.
 
-    The camera at `eye` sees `target` in its centre, and `up` points up the image.
-
-    Raises:
-        ValueError: eye and target coincide, or up is along the line of sight.
+    Raises ValueError where `eye` and `target` coincide, and where `up` is along the line of sight.
     """
     forward = np.asarray(target, float) - np.asarray(eye, float)
     right = np.cross(forward, np.asarray(up, float))
@@ -307,10 +280,9 @@ def render_view(
     focus: ArrayLike | None = None,
     **options,
 ) -> UInt8[np.ndarray, 'H W 3']:
-    """A picture of a body in a y-up frame, filling the image.
+    """A picture of a body in a y-up frame; `view` is in `VIEWS` or a direction to the camera.
 
-    `view` is a name in `VIEWS` or a direction from body to camera. `focus` (N, 3) holds the framed
-    points, by default the vertices. Other options go to `render`.
+    `focus` (N, 3) fills the image, by default the vertices. Other options go to `render`.
     """
     if isinstance(view, str) and view not in VIEWS:
         raise ValueError(f'view {view!r} is not one of {sorted(VIEWS)}')

@@ -47,10 +47,9 @@ def plot_curves(rows: Sequence[str], curves: pd.DataFrame) -> Figure:
 
 
 def plot_errors(rows: Sequence[str], values: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """Error in 3D against error in 2D.
+    """Error in 3D against error in 2D: small dots are runs, a thin line is the mean in training.
 
-    Small dots are runs; a large dot with bars is a row's mean and standard deviation; a thin line
-    is the mean in training. Runs whose errors are not finite are left out.
+    A large dot with bars is a row's mean and standard deviation. Errors not finite are left out.
     """
     figure = Figure((1.7 * _WIDTH, 1.7 * _HEIGHT), layout='constrained')
     axis, ends = figure.subplots(), []

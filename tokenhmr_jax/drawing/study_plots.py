@@ -41,13 +41,9 @@ def plot_pose_space(
     degrees: Sequence[float],
     noise: Mapping[str, Mapping[str, Sequence[float]]],
 ) -> Figure:
-    """Poses and reconstructions in one embedding, and errors of poses with noise.
+    """Places of poses and reconstructions by name, and errors (mm) of poses with noise.
 
-    Args:
-      places: places of poses and of their reconstructions, by name.
-      titles: by name.
-      degrees: standard deviations of the noise.
-      noise: errors, mm, at each of `degrees`, by name and kind of error.
+    `noise` has the errors at each standard deviation in `degrees`, by name and kind of error.
     """
     count = len(places) + 1
     lines = -(-count // _COLUMNS)
@@ -76,6 +72,5 @@ def _plot_noise(axis: Axes, degrees: Sequence[float], noise: Mapping[str, Mappin
     for i, (name, errors) in enumerate(noise.items()):
         for (kind, values), style in zip(errors.items(), (':', '-', '--'), strict=True):
             axis.plot(degrees, values, style, color=f'C{i}', label=f'{name}, {kind}')
-    axis.set(xlabel='noise on each joint, degrees', ylabel='MPJPE, mm')
-    axis.set_title('poses with noise')
+    axis.set(xlabel='noise on each joint, degrees', ylabel='MPJPE, mm', title='poses with noise')
     axis.legend(fontsize=7)
