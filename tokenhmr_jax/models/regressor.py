@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from flax import struct
+from jaxtyping import Float, Num
 
 from tokenhmr_jax.body import rotations, skeleton
-from tokenhmr_jax.models.token_head import DirectHead, TokenHead, TokenReadout
+from tokenhmr_jax.models.token_head import DirectHead, TokenHead
 from tokenhmr_jax.models.tokenizer import Tokenizer
 from tokenhmr_jax.models.vit import ViT
-from tokenhmr_jax.types import SmplParams
+from tokenhmr_jax.types import Array, SmplParams
 
 # ImageNet's mean and standard deviation of RGB in [0, 1].
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -22,35 +23,34 @@ _STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 @struct.dataclass
 class FrozenWeights:
-    """What the regressor reads and training never changes.
+    """Weights of the regressor that training never changes.
 
-    mean_pose: (24, 6) that predicted poses are offsets from, in the regressor's 6D convention.
-    mean_betas: (10,).
-    mean_camera: (3,) weak-perspective (s, tx, ty).
-    tokenizer: stage 1 parameters, {'encoder', 'decoder'}; None for a direct head. Only the decoder
-      is read here; the encoder is kept so that a checkpoint holds stage 1 whole.
-    codes: (K, C) stage 1 codebook; None for a direct head.
+    mean_pose: 6D rotations in the regressor's convention; predicted poses are offsets from it.
+    mean_camera: weak-perspective (s, tx, ty).
+    tokenizer: stage 1 parameters, {'encoder', 'decoder'}. Only the decoder is read here; with the
+      encoder a checkpoint holds stage 1 whole. None for a direct head.
+    codes: stage 1 codebook; None for a direct head.
     """
 
-    mean_pose: jax.Array
-    mean_betas: jax.Array
-    mean_camera: jax.Array
+    mean_pose: Float[Array, '24 6']
+    mean_betas: Float[Array, '10']
+    mean_camera: Float[Array, '3']
     tokenizer: dict | None = None
-    codes: jax.Array | None = None
+    codes: Float[Array, 'K C'] | None = None
 
 
 @struct.dataclass
 class Prediction:
     """Bodies as the network sees them.
 
-    params: global_orient (B, 3, 3) in the crop's camera, body_pose (B, 23, 3, 3), betas (B, 10).
-    camera: (B, 3) weak-perspective (s, tx, ty) of the crop.
-    token_probs: (B, T, K) of the residual tokens, or None for a direct head.
+    params: 24 rotations and betas; global_orient in the crop's camera.
+    camera: weak-perspective (s, tx, ty) of the crop.
+    token_probs: of the residual tokens; None for a direct head.
     """
 
     params: SmplParams
-    camera: jax.Array
-    token_probs: jax.Array | None
+    camera: Float[Array, 'B 3']
+    token_probs: Float[Array, 'B T K'] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +61,7 @@ class Regressor:
     head: features to offsets from the mean body.
     tokenizer: stage 1's network, whose frozen decoder reads the tokens; None for a direct head.
     rotation_6d: 'rows', TokenHMR's convention, or 'columns', HMR2.0's.
-
-    Raises:
-      ValueError: if these do not go together.
+    Raises ValueError if these do not go together.
     """
 
     backbone: ViT
@@ -86,8 +84,8 @@ class Regressor:
                 f'expected one of {conventions}'
             )
 
-    def init(self, rng: jax.Array, image: jax.Array) -> dict:
-        """Fresh parameters, {'backbone', 'head'}, for images (B, S, S, 3)."""
+    def init(self, rng: jax.Array, image: Num[Array, 'B S S 3']) -> dict:
+        """Fresh parameters, {'backbone', 'head'}."""
         backbone_rng, head_rng = jax.random.split(rng)
         features, backbone = self.backbone.init_with_output(backbone_rng, pixels(image))
         head = self.head.init(head_rng, features)
@@ -97,39 +95,36 @@ class Regressor:
         self,
         params: dict,
         frozen: FrozenWeights,
-        image: jax.Array,
+        image: Num[Array, 'B S S 3'],
         train_rng: jax.Array | None = None,
     ) -> Prediction:
-        """The bodies in images (B, S, S, 3), RGB, uint8 or float of 0 to 255.
+        """The bodies in RGB images, uint8 or float of 0 to 255.
 
-        Args:
-          params: of `init`.
-          frozen: gets no gradient.
-          train_rng: drives stochastic depth; None, outside training, for none.
+        `frozen` gets no gradient. `train_rng` drives stochastic depth; None outside training.
         """
         frozen = jax.lax.stop_gradient(frozen)
-        features = self._features(params, pixels(image), train_rng)
-        readout = self.head.apply({'params': params['head']}, features)
-        token_probs = None
-        if isinstance(readout, TokenReadout):
-            token_probs = jax.nn.softmax(readout.logits)
-            body = self._decode(frozen, token_probs)
-            offset = jnp.concatenate([readout.global_orient, body, readout.hands], axis=-1)
+        features = self._features(params['backbone'], pixels(image), train_rng)
+        offset = self.head.apply({'params': params['head']}, features)
+        if self.tokenizer is None:
+            token_probs, pose = None, offset.pose
         else:
-            offset = readout.pose
-        pose = frozen.mean_pose + offset.reshape(-1, skeleton.NUM_JOINTS, 6)
+            token_probs = jax.nn.softmax(offset.logits)
+            body = self._decode(frozen, token_probs)
+            pose = jnp.concatenate([offset.global_orient, body, offset.hands], axis=-1)
+        pose = frozen.mean_pose + pose.reshape(-1, skeleton.NUM_JOINTS, 6)
         rotation = rotations.rotation_6d_to_matrix(pose, self.rotation_6d)
-        betas = frozen.mean_betas + readout.betas
-        camera = frozen.mean_camera + readout.camera
+        betas = frozen.mean_betas + offset.betas
+        camera = frozen.mean_camera + offset.camera
         return Prediction(SmplParams(rotation[:, 0], rotation[:, 1:], betas), camera, token_probs)
 
-    def _features(self, params: dict, image: jax.Array, rng: jax.Array | None) -> jax.Array:
+    def _features(self, params, image, rng) -> Float[Array, 'B T width']:
         rngs = None if rng is None else {'drop_path': rng}
-        variables = {'params': params['backbone']}
-        return self.backbone.apply(variables, image, train=rng is not None, rngs=rngs)
+        return self.backbone.apply({'params': params}, image, train=rng is not None, rngs=rngs)
 
-    def _decode(self, frozen: FrozenWeights, token_probs: jax.Array) -> jax.Array:
-        """Expected codes (B, T, C) of the tokens, decoded to 21 joints' offsets (B, 126)."""
+    def _decode(
+        self, frozen: FrozenWeights, token_probs: Float[Array, 'B T K']
+    ) -> Float[Array, 'B 126']:
+        """The offsets of 21 joints: the tokens' expected codes through the tokenizer's decoder."""
         exact = jax.lax.Precision.HIGHEST
         codes = jnp.einsum('btk,kc->btc', token_probs, frozen.codes, precision=exact)
         variables = {'params': {'decoder': frozen.tokenizer['decoder']}}
@@ -139,37 +134,29 @@ class Regressor:
         return body.reshape(len(body), -1)
 
 
-def pixels(image: jax.Array) -> jax.Array:
-    """What the backbone sees of square images (B, S, S, 3), values 0 to 255: (B, S, 3S/4, 3).
+def pixels(image: Num[Array, 'B H W C']) -> Float[Array, 'B H 3*H//4 3']:
+    """The backbone's input: the middle three quarters of the columns, normalised.
 
-    The middle three quarters of the columns, normalised by ImageNet's mean and deviation.
-
-    Raises:
-      ValueError: if the images are not square, of a side that 8 divides.
+    Raises ValueError unless the images (RGB, 0 to 255) are square, with a side that 8 divides.
     """
     _, height, width, channels = image.shape
     if height != width or width % 8 or channels != 3:
         raise ValueError(
             f'images of shape {image.shape}: expected (B, S, S, 3) with S a multiple of 8'
         )
-    middle = image[:, :, width // 8 : width - width // 8]
-    return normalize(middle)
+    return normalize(image[:, :, width // 8 : width - width // 8])
 
 
-def normalize(image: jax.Array) -> jax.Array:
-    """Images (..., 3), RGB of 0 to 255, by ImageNet's mean and deviation, float32."""
+def normalize(image: Num[Array, '*B 3']) -> Float[Array, '*B 3']:
+    """RGB of 0 to 255 by ImageNet's mean and deviation, float32."""
     return (image.astype(jnp.float32) / 255 - _MEAN) / _STD
 
 
 def load_mean(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Mean parameters of `smpl_mean_params.npz`, as fields of `FrozenWeights`.
 
-    The pose's numbers are taken as they are, in whatever 6D convention, as the original does: they
-    are only what the network's output is an offset from.
-
-    Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if it is not readable, or its arrays are not a mean body's.
+    The pose is taken as it is, in whatever 6D convention, as the original does.
+    Raises FileNotFoundError without the file, ValueError if it does not hold a mean body.
     """
     path = epath.Path(path)
     if not path.is_file():
@@ -191,16 +178,12 @@ def load_mean(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def upright_mean() -> dict[str, np.ndarray]:
-    """Mean parameters where no published ones are given, as fields of `FrozenWeights`.
+    """Mean parameters without a published file, as fields of `FrozenWeights`.
 
     SMPL's rest pose, upright and facing the camera: half a turn about x takes SMPL's axes (y up)
     to the camera's (y down). The scale lets a person of 1.8 m fill four fifths of the crop.
     """
     pose = np.tile(np.float32([1, 0, 0, 0, 1, 0]), (skeleton.NUM_JOINTS, 1))
-    # diag(1, -1, -1): the same by rows and by columns.
-    pose[0] = [1, 0, 0, 0, -1, 0]
-    return {
-        'mean_pose': pose,
-        'mean_betas': np.zeros(10, np.float32),
-        'mean_camera': np.float32([0.9, 0, 0]),
-    }
+    pose[0] = [1, 0, 0, 0, -1, 0]  # diag(1, -1, -1): the same by rows and by columns
+    camera = np.float32([0.9, 0, 0])
+    return {'mean_pose': pose, 'mean_betas': np.zeros(10, np.float32), 'mean_camera': camera}
