@@ -35,9 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ),
         meshes=flags.words('meshes', list(default.meshes), f'Of images, among {meshes.FORMATS}.'),
         overlays=flags.boolean('overlays', default.overlays, 'Draw the bodies over the pictures.'),
-        all_probs=flags.boolean(
-            'all_probs', default.all_probs, 'Write the probabilities of all codes.'
-        ),
+        all_probs=flags.boolean('all_probs', default.all_probs, "Write all codes' probabilities."),
         smoothing=flags.choice(
             'smoothing', default.smoothing, list(smoothing.FILTERS), 'Of the tracks of videos.'
         ),

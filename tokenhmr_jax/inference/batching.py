@@ -1,4 +1,4 @@
-"""Batches of persons across frames, all of one size: the network is compiled once."""
+"""Batches of persons across frames, of few sizes: each size is compiled once."""
 
 import collections
 import dataclasses
@@ -45,15 +45,11 @@ def predict_batches(model: Model, jobs: Iterable[FrameJob], batch_size: int) -> 
         if waiting and len(open_jobs) > 2 * batch_size:
             _run(model, list(waiting))
             waiting.clear()
-        while open_jobs and _done(open_jobs[0]):
+        while open_jobs and len(open_jobs[0].persons) == len(open_jobs[0].boxes.boxes):
             yield open_jobs.popleft()
     if waiting:
         _run(model, list(waiting))
     yield from open_jobs
-
-
-def _done(job: FrameJob) -> bool:
-    return len(job.persons) == len(job.boxes.boxes)
 
 
 def _run(model: Model, persons: list[tuple[FrameJob, int]]) -> None:

@@ -6,7 +6,6 @@ A *finder* is a function of a `sources.Frame` that returns its `Boxes`.
 import csv
 import importlib.util
 import json
-import os
 import pathlib
 from collections.abc import Callable, Collection
 from typing import NamedTuple
@@ -45,15 +44,12 @@ def make_boxes(
 def make_finder(
     name: str, source: Images | Video, weights: str | None = None
 ) -> tuple[Finder, str]:
-    """A finder, and a line that describes it.
+    """A finder and its description. Raises as `check_boxes`, `Listed` and `torchvision_detector`.
 
     Args:
-      name: 'detect', 'image' for the whole image, or a file as of `read_boxes`.
+      name: 'detect', 'image' for the whole image, or a file of boxes.
       source: the frames to which a file's names belong.
-      weights: file of the detector's weights; by default torchvision's download.
-
-    Raises:
-      FileNotFoundError, ImportError, ValueError: as in `check_boxes`, and for an unreadable file.
+      weights: of `torchvision_detector`.
     """
     check_boxes(name)
     if name == 'image':
@@ -64,12 +60,10 @@ def make_finder(
 
 
 def check_boxes(name: str) -> None:
-    """Raises an error if `make_finder` cannot serve a name.
+    """Checks a name for `make_finder`.
 
-    Raises:
-      FileNotFoundError: for a missing file.
-      ImportError: for 'detect' without torchvision.
-      ValueError: for another kind of file.
+    Raises FileNotFoundError for a missing file, ImportError for 'detect' without torchvision, and
+    ValueError for another kind of file.
     """
     if name == 'detect' and not importlib.util.find_spec('torchvision'):
         raise ImportError(
@@ -79,23 +73,20 @@ def check_boxes(name: str) -> None:
     if name in ('detect', 'image'):
         return
     if pathlib.PurePath(name).suffix not in _READERS:
-        raise ValueError(
-            f"--boxes={name}: expected 'detect', 'image', or a file {', '.join(_READERS)}"
-        )
+        kinds = ', '.join(_READERS)
+        raise ValueError(f"--boxes={name}: expected 'detect', 'image', or a file {kinds}")
     if not pathlib.Path(name).is_file():
         raise FileNotFoundError(f'{name}: no such file of boxes')
 
 
 class Listed:
-    """The boxes of a file of `read_boxes`, by the frames of a source.
+    """The boxes of a file, by the frames of a source.
 
-    Raises:
-      ValueError: for a name that fits several frames, or two names of one frame.
+    Raises as `read_boxes`, and ValueError for a name of several frames, or two names of one frame.
     """
 
-    def __init__(self, path: str | os.PathLike, source: Images | Video):
-        self._boxes: dict[str, Boxes] = {}
-        self._nowhere = 0
+    def __init__(self, path: str, source: Images | Video):
+        self._boxes, self._nowhere = {}, 0
         for name, found in read_boxes(path).items():
             frames = source.called(name)
             if len(frames) > 1:
@@ -128,12 +119,8 @@ def whole_image(frame: Frame) -> Boxes:
 def torchvision_detector(weights: str | None = None) -> Finder:
     """torchvision's Faster R-CNN (BSD), trained on COCO.
 
-    Args:
-      weights: file of its state dict; by default torchvision's download.
-
-    Raises:
-      FileNotFoundError: for a missing file.
-      ValueError: for a file of something else.
+    `weights` is a file of its state dict; by default torchvision downloads it. Raises
+    FileNotFoundError for a missing file, ValueError for a file of something else.
     """
     import torch
     from torchvision.models import detection
@@ -176,11 +163,8 @@ def read_boxes(path: str) -> dict[str, Boxes]:
 
     An image is named by its file's name, with or without suffix and folders, or by the number that
     is its file's name (COCO); a frame of a video by its number, from 0. All boxes have track ids,
-    or none has.
-
-    Raises:
-      FileNotFoundError: for a missing file.
-      ValueError: for a file of another kind, or of wrong content.
+    or none has. Raises FileNotFoundError for a missing file, ValueError for another kind of file or
+    wrong content.
     """
     check_boxes(path)
     place = pathlib.Path(path)
@@ -202,9 +186,7 @@ def read_boxes(path: str) -> dict[str, Boxes]:
 
 
 def _check_areas(boxes: np.ndarray, names: list[str], path: str) -> None:
-    right, bottom = boxes[:, 2:].T
-    good = (right > boxes[:, 0]) & (bottom > boxes[:, 1])
-    good &= np.isfinite(boxes).all(axis=1)
+    good = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     if not good.all():
         first = int(np.argmin(good))
         raise ValueError(

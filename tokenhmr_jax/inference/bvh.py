@@ -21,11 +21,8 @@ def bvh_animation(
 ) -> str:
     """The text of a file.
 
-    Args:
-      joints: of the rest pose, metres, y up.
-      rotations: of each joint relative to its parent; the root's into the y-up world.
-      root: position of the root joint, metres, in that world.
-      fps: frames per second.
+    `joints` is the rest pose and `root` the path of the root joint, metres, in a y-up world.
+    `rotations` are relative to the joint's parent, the root's into the world.
     """
     order: list[int] = []
     lines = ['HIERARCHY', *_joint(joints, 0, 0, order)]

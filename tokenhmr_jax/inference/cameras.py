@@ -17,10 +17,7 @@ class Camera(NamedTuple):
 def frame_camera(frame: Frame, focal_length: float | None, fov: float | None) -> Camera:
     """The camera that the user gives, else that of EXIF, else TokenHMR's default.
 
-    Args:
-      frame: with its image.
-      focal_length: pixels.
-      fov: field of view across the image's width, degrees.
+    `focal_length` is in pixels; `fov` is the field of view across the image's width, degrees.
     """
     height, width = frame.image.shape[:2]
     if focal_length is not None:
@@ -34,7 +31,7 @@ def frame_camera(frame: Frame, focal_length: float | None, fov: float | None) ->
 
 
 def check_camera(focal_length: float | None, fov: float | None) -> None:
-    """Raises ValueError for two values, or one that no camera has. Units as in `frame_camera`."""
+    """Raises ValueError for two values, or an impossible one. Units as in `frame_camera`."""
     if focal_length is not None and fov is not None:
         raise ValueError(f'focal_length={focal_length} and fov={fov}: expected one of them')
     if focal_length is not None and not 0 < focal_length < math.inf:

@@ -45,9 +45,8 @@ class _Writer:
             low, high = array.min(axis=0), array.max(axis=0)
             accessor |= {'min': np.ravel(low).tolist(), 'max': np.ravel(high).tolist()}
         self.accessors.append(accessor)
-        padded = data + b'\0' * (-len(data) % 4)
-        self._chunks.append(padded)
-        self._size += len(padded)
+        self._chunks.append(data + b'\0' * (-len(data) % 4))
+        self._size += len(self._chunks[-1])
         return len(self.accessors) - 1
 
     def glb(self, document: dict) -> bytes:
@@ -81,14 +80,13 @@ def skinned_animation(
 ) -> bytes:
     """The file of a body at rest, bound to SMPL's skeleton, and its motion.
 
-    The joints move as SMPL's do. The skin lacks SMPL's pose correctives, for which glTF has no
-    words, and each vertex follows its four heaviest joints.
+    The joints move as SMPL's do. The skin lacks SMPL's pose correctives, which glTF cannot express,
+    and each vertex follows its four heaviest joints.
 
     Args:
-      vertices: of the rest pose, metres, y up.
+      vertices, joints: of the rest pose, metres, y up.
       faces: counter-clockwise seen from outside.
       weights: of skinning.
-      joints: of the rest pose, metres, y up.
       rotations: of each joint relative to its parent; the root's into glTF's axes.
       root: position of the root joint, metres, glTF's axes.
       times: seconds, from 0.
@@ -98,37 +96,22 @@ def skinned_animation(
     share = np.take_along_axis(weights, strongest, axis=1)
     share = share / share.sum(axis=1, keepdims=True)
     strongest = np.where(share > 0, strongest, 0)
-    influences = {
+    attributes = {
         'JOINTS_0': writer.add(strongest.astype('<u2'), _VERTICES),
         'WEIGHTS_0': writer.add(share.astype('<f4'), _VERTICES),
+        'POSITION': writer.add(vertices.astype('<f4'), _VERTICES, bounds=True),
     }
-    primitive = _primitive(writer, vertices, faces, influences)
+    indices = writer.add(np.ravel(faces).astype('<u4'), _INDICES)
     binds = np.tile(np.eye(4, dtype='<f4'), (len(joints), 1, 1))
     binds[:, 3, :3] = -joints  # glTF's matrices are stored by columns
-    nodes = [*_skeleton(joints), {'name': 'body', 'mesh': 0, 'skin': 0}]
-    skin = {
-        'joints': list(range(len(joints))),
-        'skeleton': 0,
-        'inverseBindMatrices': writer.add(binds),
-    }
+    bones = list(range(len(joints)))
     return writer.glb({
         'scenes': [{'nodes': [0, len(joints)]}],
-        'nodes': nodes,
-        'meshes': [{'primitives': [primitive]}],
-        'skins': [skin],
+        'nodes': [*_skeleton(joints), {'name': 'body', 'mesh': 0, 'skin': 0}],
+        'meshes': [{'primitives': [{'attributes': attributes, 'indices': indices, 'material': 0}]}],
+        'skins': [{'joints': bones, 'skeleton': 0, 'inverseBindMatrices': writer.add(binds)}],
         'animations': [_motion(writer, rotations, root, times)],
     })  # fmt: skip
-
-
-def _primitive(writer, vertices, faces, attributes) -> dict:
-    return {
-        'attributes': {
-            'POSITION': writer.add(vertices.astype('<f4'), _VERTICES, bounds=True),
-            **attributes,
-        },
-        'indices': writer.add(np.ravel(faces).astype('<u4'), _INDICES),
-        'material': 0,
-    }
 
 
 def _skeleton(joints) -> list[dict]:
@@ -147,17 +130,14 @@ def _motion(writer, rotations, root, times) -> dict:
     quaternions = quaternions.reshape(*rotations.shape[:2], 4)
     # Viewers interpolate along the short way only where signs agree.
     turned = np.sum(quaternions[1:] * quaternions[:-1], axis=-1) < 0
-    sign = np.where(np.cumsum(turned, axis=0) % 2, -1.0, 1.0)
-    quaternions[1:] *= sign[..., None]
-    clock = writer.add(np.asarray(times).astype('<f4'), bounds=True)
+    quaternions[1:] *= np.where(np.cumsum(turned, axis=0) % 2, -1.0, 1.0)[..., None]
+    clock = writer.add(times.astype('<f4'), bounds=True)
     outputs = [writer.add(root.astype('<f4'))]
     outputs += [writer.add(quaternions[:, j].astype('<f4')) for j in range(rotations.shape[1])]
-    targets = [(0, 'translation'), *((j, 'rotation') for j in range(rotations.shape[1]))]
+    targets = [{'node': 0, 'path': 'translation'}]
+    targets += [{'node': j, 'path': 'rotation'} for j in range(rotations.shape[1])]
     return {
         'name': 'motion',
         'samplers': [{'input': clock, 'output': out, 'interpolation': 'LINEAR'} for out in outputs],
-        'channels': [
-            {'sampler': i, 'target': {'node': node, 'path': path}}
-            for i, (node, path) in enumerate(targets)
-        ],
+        'channels': [{'sampler': i, 'target': target} for i, target in enumerate(targets)],
     }

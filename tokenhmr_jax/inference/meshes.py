@@ -18,10 +18,8 @@ def write_mesh(
 ) -> None:
     """Writes a mesh in the format of the path's suffix.
 
-    Args:
-      path: NAME.obj, .ply or .glb.
-      vertices: metres, in the camera's axes (y down, z forward).
-      faces: counter-clockwise seen from outside.
+    Vertices are metres in the camera's axes (y down, z forward); faces are counter-clockwise seen
+    from outside.
     """
     suffix = pathlib.PurePath(path).suffix
     # Unprocessed: vertices keep their number and order.

@@ -20,35 +20,22 @@ from tokenhmr_jax.types import ImagePrediction, RegressorOutput
 def load(path: str, step: str = 'best') -> 'Model':
     """The regressor of a run, or of converted weights, on the first device.
 
-    Args:
-      path: the workdir, local or gs://...
-      step: 'best', 'last', or its number.
-
-    Raises:
-      FileNotFoundError: for a missing checkpoint or body model.
-      ValueError: for a checkpoint of another kind, a missing step or setting, or a body model
-        other than the one of training.
+    `path` is the workdir, local or gs://...; `step` is 'best', 'last', or its number. Raises
+    FileNotFoundError for a missing checkpoint or body model, and ValueError for a checkpoint of
+    another kind, a missing step or setting, or a body model other than the one of training.
     """
     run = open_run(path, step, kind='regressor')
     return Model(run.name, run.config, run.task, run.params, run.state, run.body)
 
 
 def load_tokenizer(path: str, step: str = 'best') -> PoseTokenizer:
-    """The pose tokenizer of a run, or of converted weights, on the first device.
-
-    Arguments and errors as in `load`.
-    """
+    """The pose tokenizer of a run. Arguments and errors as in `load`."""
     run = open_run(path, step, kind='tokenizer')
     return PoseTokenizer(run.task.model, run.params, run.state.codes, run.body)
 
 
 class Model:
-    """A trained regressor and its body model.
-
-    name: the checkpoint's.
-    config: of its training.
-    params, state: its weights.
-    """
+    """A trained regressor: name of its checkpoint, config, weights and body model."""
 
     def __init__(
         self,
@@ -76,26 +63,21 @@ class Model:
     ) -> ImagePrediction:
         """The bodies of the persons in boxes. Each number of boxes is compiled once.
 
+        Raises ValueError for another shape or type, or a box without area.
+
         Args:
           images: (H, W, 3) uint8, RGB; one of all boxes, or one per box.
           boxes: (N, 4) pixels: left, top, right, bottom.
           focal_length: of the image's camera in pixels, one or N; by default TokenHMR's, 19.5
             times the image's larger side.
-
-        Raises:
-          ValueError: for another shape or type, or a box without area.
         """
         boxes = _check_boxes(boxes)
         images = _one_per_box(images, len(boxes))
         center, side = self._squares(boxes)
         size = self.config.data.crop_size
-        picture = np.stack(
-            [
-                crops.warp(image, crops.crop_matrix(c, s, size), size)
-                for image, c, s in zip(images, center, side, strict=True)
-            ]
-        )
-        output = self.predict_crops(picture)
+        squares = zip(images, center, side, strict=True)
+        cut = [crops.warp(image, crops.crop_matrix(c, s, size), size) for image, c, s in squares]
+        output = self.predict_crops(np.stack(cut))
         image_size = np.array([image.shape[1::-1] for image in images], np.float32)
         if focal_length is None:
             focal_length = camera.full_focal_length(image_size)
@@ -119,11 +101,7 @@ class Model:
         )
 
     def predict_crops(self, images: UInt8[np.ndarray, 'B H W 3']) -> RegressorOutput:
-        """The bodies in square crops, RGB, of the config's crop size.
-
-        Raises:
-          ValueError: for crops of another size.
-        """
+        """The bodies in square RGB crops. Raises ValueError for a size other than the config's."""
         size = self.config.data.crop_size
         if images.shape[1:] != (size, size, 3):
             raise ValueError(f'crops of shape {images.shape}: expected (B, {size}, {size}, 3)')
@@ -158,7 +136,6 @@ def _one_per_box(images, count: int) -> list[np.ndarray]:
         raise ValueError(f'{len(images)} images for {count} boxes: expected one, or one per box')
     for image in images:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
-            raise ValueError(
-                f'an image of {image.dtype} {image.shape}: expected uint8 (H, W, 3), RGB'
-            )
+            found = f'an image of {image.dtype} {image.shape}'
+            raise ValueError(f'{found}: expected uint8 (H, W, 3), RGB')
     return list(images)

@@ -28,10 +28,9 @@ def overlay_sheet(
     principal_point: Float[np.ndarray, ' 2'],
     around: Float[np.ndarray, 'M 3'] | None = None,
 ) -> UInt8[np.ndarray, 'h w 3']:
-    """The picture with the bodies; on its right they are seen from their left side and from above.
+    """The RGB picture with the bodies; beside it the bodies from their left side and from above.
 
     Args:
-      image: RGB.
       vertices: metres, in the image's camera; N may be 0.
       faces: counter-clockwise seen from outside.
       track_ids: of the N bodies; they choose the colours.
@@ -50,9 +49,8 @@ def overlay_sheet(
         # The renderer's origin is the first pixel's centre.
         x, y = scale * principal_point - 0.5
         focal = scale * focal_length
-        drawn, _ = render.render(
-            points, faces, (focal, focal, x, y), image.shape[:2], colors, background=image
-        )
+        lens = (focal, focal, x, y)
+        drawn, _ = render.render(points, faces, lens, image.shape[:2], colors, background=image)
         image = cv2.addWeighted(image, 1 - _OPACITY, drawn, _OPACITY, 0)
         upright = points @ gltf.TO_Y_UP
         middle = upright if around is None else around @ gltf.TO_Y_UP

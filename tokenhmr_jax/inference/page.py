@@ -21,7 +21,7 @@ _MOST_FRAMES, _MOST_PEOPLE = 1000, 300  # the page must still open
 
 
 def write_page(result: str | os.PathLike) -> pathlib.Path:
-    """Writes view.html into a result's folder; returns its path. Errors as of `page`."""
+    """Writes view.html into a result's folder; returns its path. Raises as `page`."""
     text, path = page(result), pathlib.Path(result).resolve() / 'view.html'
     with cli.whole_file(path) as partial:
         partial.write_text(text)
@@ -32,9 +32,8 @@ def write_page(result: str | os.PathLike) -> pathlib.Path:
 def page(result: str | os.PathLike) -> str:
     """The HTML of a result: pictures with bodies, bodies in 3D, a timeline, switches of persons.
 
-    Raises:
-      FileNotFoundError: for a folder without a result, its overlays or its GLB files.
-      ValueError: for a result.json of something else.
+    Raises FileNotFoundError for a folder without a result, overlays or GLB files, and ValueError
+    for a result.json of something else.
     """
     folder = pathlib.Path(result)
     if not (folder / 'result.json').exists():

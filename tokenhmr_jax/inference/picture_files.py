@@ -24,11 +24,8 @@ class Picture(NamedTuple):
 def read_picture(path: str | os.PathLike) -> Picture:
     """Reads a picture of 8 or 16 bits, in grey, palette or colours, turned upright by EXIF.
 
-    Transparent pixels are laid over white.
-
-    Raises:
-      FileNotFoundError: for a missing file.
-      ValueError: for a truncated file, or one that is not a picture.
+    Transparent pixels are laid over white. Raises FileNotFoundError for a missing file, ValueError
+    for a truncated file, or one that is not a picture.
     """
     if not pathlib.Path(path).is_file():
         raise FileNotFoundError(f'{path}: no such file; expected a picture')

@@ -40,11 +40,7 @@ class PoseTokenizer:
         self._pose_body = jax.jit(smpl.pose_body)
 
     def encode(self, body_pose: ArrayLike) -> PoseTokens:
-        """The pose tokens of rotation matrices (N, 21, 3, 3).
-
-        Raises:
-          ValueError: for another shape.
-        """
+        """The tokens of rotation matrices (N, 21, 3, 3). Raises ValueError for another shape."""
         shape = (skeleton.NUM_BODY_JOINTS, 3, 3)
         if np.ndim(body_pose) != 4 or np.shape(body_pose)[1:] != shape:
             raise ValueError(
@@ -54,24 +50,17 @@ class PoseTokenizer:
         return PoseTokens(np.asarray(self._encode(self.params, self.codes, jnp.asarray(body_pose))))
 
     def decode(self, tokens: Any) -> Float[np.ndarray, 'N 21 3 3']:
-        """The poses of `PoseTokens`.
-
-        Raises:
-          ValueError: for anything but pose tokens of this codebook.
-        """
+        """The poses of tokens. Raises ValueError for any but `PoseTokens` of this codebook."""
         return np.asarray(self._decode(self.params, self._codes_of(tokens)))
 
     def swap(self, tokens: PoseTokens, position: int, code: int) -> PoseTokens:
         """The tokens with `code` at `position` of each pose.
 
-        Raises:
-          ValueError: as in `decode`, or for a position or code out of range.
+        Raises ValueError as in `decode`, and for a position or code out of range.
         """
         indices = np.array(self._check(tokens))
-        for name, value, size in (
-            ('position', position, indices.shape[1]),
-            ('code', code, len(self.codes)),
-        ):
+        ranges = {'position': (position, indices.shape[1]), 'code': (code, len(self.codes))}
+        for name, (value, size) in ranges.items():
             if not 0 <= value < size:
                 raise ValueError(f'{name}={value}: expected 0 to {size - 1}')
         indices[:, position] = code
@@ -82,8 +71,7 @@ class PoseTokenizer:
     ) -> Float[np.ndarray, '{steps} N 21 3 3']:
         """Poses decoded along the straight line between the codes of two.
 
-        Raises:
-          ValueError: as in `decode`, or for different numbers of poses.
+        Raises ValueError as in `decode`, and for different numbers of poses.
         """
         first, last = self._codes_of(start), self._codes_of(end)
         if first.shape != last.shape:
@@ -98,8 +86,7 @@ class PoseTokenizer:
     ) -> tuple[Int[np.ndarray, ' M'], Float[np.ndarray, ' M']]:
         """Indices of the `count` codes nearest to one, and their distances to it.
 
-        Raises:
-          ValueError: for a code out of range, or more codes than there are.
+        Raises ValueError for a code out of range, or a count of more codes than there are.
         """
         total = len(self.codes)
         if not 0 <= code < total or not 0 < count < total:
@@ -130,7 +117,6 @@ class PoseTokenizer:
         if indices.ndim != 2 or indices.shape[1] != width:
             raise ValueError(f'tokens of shape {indices.shape}: expected (N, {width})')
         if indices.size and (indices.min() < 0 or indices.max() >= total):
-            raise ValueError(
-                f'tokens {indices.min()} to {indices.max()}: expected 0 to {total - 1}'
-            )
+            found = f'{indices.min()} to {indices.max()}'
+            raise ValueError(f'tokens {found}: expected 0 to {total - 1}')
         return indices

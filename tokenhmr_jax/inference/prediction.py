@@ -5,7 +5,7 @@ import contextlib
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent import futures
 from typing import NamedTuple
 
@@ -15,19 +15,11 @@ import tqdm
 from tokenhmr_jax import cli
 from tokenhmr_jax.config import config_differences
 from tokenhmr_jax.drawing import draw
-from tokenhmr_jax.inference import (
-    batching,
-    boxes,
-    cameras,
-    meshes,
-    overlays,
-    results,
-    smoothing,
-    sources,
-    tracks,
-    video,
-)
+from tokenhmr_jax.inference import boxes, cameras, meshes, overlays, results, smoothing, sources
+from tokenhmr_jax.inference.batching import FrameJob, predict_batches
 from tokenhmr_jax.inference.model import Model, load
+from tokenhmr_jax.inference.tracks import Tracker
+from tokenhmr_jax.inference.video import finish_video
 
 _WAITING_WRITES = 8
 
@@ -46,11 +38,7 @@ class PredictSettings(NamedTuple):
     smoothing: str = 'zero_lag'
 
     def check(self) -> None:
-        """Raises an error for settings that cannot be served.
-
-        Raises:
-          FileNotFoundError, ImportError, ValueError: also as in `boxes.check_boxes`.
-        """
+        """Raises ValueError for settings that cannot be served; also as `boxes.check_boxes`."""
         boxes.check_boxes(self.boxes)
         cameras.check_camera(self.focal_length, self.fov)
         if self.batch_size < 1 or self.batch_size & (self.batch_size - 1):
@@ -71,28 +59,19 @@ def predict_with_checkpoint(
     """
     settings.check()
     sources.open_source(path)
-    _report(predict(load(checkpoint, step), path, out, settings), out)
+    with cli.large_arrays_given_back():
+        model = load(checkpoint, step)
+    _report(predict(model, path, out, settings), out)
 
 
 def predict(
     model: Model, path: str | os.PathLike, out: str | os.PathLike, settings: PredictSettings
 ) -> dict:
-    """Predicts on all frames of a source, and writes the result.
+    """Predicts on an image, folder, glob or video; returns the content of its result.json.
 
-    Unreadable frames are reported, and the others written.
-
-    Args:
-      model: of `tokenhmr_jax.load`.
-      path: image, folder, glob or video.
-      out: folder of the result; one begun with the same arguments is continued.
-      settings: of the prediction.
-
-    Returns:
-      the content of result.json.
-
-    Raises:
-      FileNotFoundError, ImportError, ValueError: for a wrong source or setting, or an `out` that
-        holds another result.
+    Unreadable frames are reported, and the others written. A result begun in `out` with the same
+    arguments is continued. Raises FileNotFoundError, ImportError or ValueError for a wrong source
+    or setting, or an `out` that holds another result.
     """
     settings.check()
     source, folder, start = sources.open_source(path), pathlib.Path(out), time.perf_counter()
@@ -103,11 +82,13 @@ def predict(
     _begin(folder, request)
     clock, failed = Clock(), {}
     persons, cameras_used = _predict_frames(model, source, find, folder, settings, clock, failed)
+    done = {path.stem for path in results.frame_paths(folder)}
+    listed = isinstance(find, boxes.Listed)
     summary = {
         'request': request,
-        'frames': len(results.frame_paths(folder)),
+        'frames': len(done),
         'persons_in_this_run': persons,
-        'boxes_of_no_frame': _unused(find, folder, failed),
+        'boxes_of_no_frame': find.unused(done | failed.keys()) if listed else 0,
         'failed': failed,
         'cameras': cameras_used,
         'fps': source.fps,
@@ -115,7 +96,7 @@ def predict(
     if source.fps:
         with clock('tracks'):
             smooth = settings.smoothing != 'none'
-            summary['tracks'] = video.finish_video(source, folder, model, smooth, settings.overlays)
+            summary['tracks'] = finish_video(source, folder, model, smooth, settings.overlays)
     summary['seconds'] = {'all': time.perf_counter() - start} | dict(clock.seconds)
     results.write_json(folder / 'result.json', summary)
     return summary
@@ -149,9 +130,7 @@ def _begin(folder: pathlib.Path, request: dict) -> None:
     """Makes the result's folders; refuses a folder of another request."""
     place = folder / 'result.json'
     if place.exists():
-        there = results.read_json(place)['request']
-        changed = config_differences(there, request)
-        if changed:
+        if changed := config_differences(results.read_json(place)['request'], request):
             raise ValueError(f'{folder} holds another result: {"; ".join(changed)}')
     elif folder.exists() and any(folder.iterdir()):
         raise ValueError(f'{folder} is not empty, and holds no result: expected another --out')
@@ -167,13 +146,11 @@ def _predict_frames(model, source, find, folder, settings, clock, failed) -> tup
     Decoding and finding, the network, and writing run beside each other.
     """
     persons, cameras_used, writes = 0, collections.Counter(), collections.deque()
-    with (
-        futures.ThreadPoolExecutor(2) as pool,
-        tqdm.tqdm(total=len(source), unit='frame', disable=None) as bar,
-    ):
+    bar = tqdm.tqdm(total=len(source), unit='frame', disable=None)
+    with futures.ThreadPoolExecutor(2) as pool, bar:
         jobs = _jobs(source, find, folder, settings, clock, bar, failed)
         jobs = clock.timed(sources.ahead(jobs), 'wait')
-        jobs = batching.predict_batches(model, jobs, settings.batch_size)
+        jobs = predict_batches(model, jobs, settings.batch_size)
         for job in clock.timed(jobs, 'network'):
             cameras_used[job.camera.source] += 1
             persons += len(job.persons)
@@ -187,20 +164,17 @@ def _predict_frames(model, source, find, folder, settings, clock, failed) -> tup
     return persons, dict(cameras_used)
 
 
-def _jobs(source, find, folder, settings, clock, bar, failed) -> Iterator[batching.FrameJob]:
+def _jobs(source, find, folder, settings, clock, bar, failed) -> Iterator[FrameJob]:
     """The frames that remain, with their persons found and tracked."""
     path_of = lambda name: folder / 'frames' / f'{name}.npz'  # noqa: E731
-    tracker = tracks.Tracker()
+    tracker = Tracker()
     for frame in clock.timed(source.frames(lambda name: path_of(name).exists()), 'decode'):
-        if frame.error:
-            failed[frame.name] = frame.error
-            bar.write(f'left out: {frame.error}')
-            bar.update()
-            continue
         if frame.image is None:
             bar.update()
-            # The tracker must have seen all frames before the next one.
-            if source.fps:
+            if frame.error:
+                failed[frame.name] = frame.error
+                bar.write(f'left out: {frame.error}')
+            elif source.fps:  # the tracker must have seen all frames before the next one
                 tracker.update(results.read_arrays(path_of(frame.name))['boxes'])
             continue
         with clock('detect'):
@@ -209,14 +183,7 @@ def _jobs(source, find, folder, settings, clock, bar, failed) -> Iterator[batchi
             ids = tracker.update(found.boxes) if source.fps else np.arange(len(found.boxes))
             found = found._replace(track_ids=ids.astype(np.int32))
         camera = cameras.frame_camera(frame, settings.focal_length, settings.fov)
-        yield batching.FrameJob(frame, found, camera)
-
-
-def _unused(find: Callable, folder: pathlib.Path, failed: dict) -> int:
-    """The number of a file's boxes that belong to no frame, written or failed."""
-    if not isinstance(find, boxes.Listed):
-        return 0
-    return find.unused({path.stem for path in results.frame_paths(folder)} | failed.keys())
+        yield FrameJob(frame, found, camera)
 
 
 def _write(job, folder, model, settings, fps, clock) -> None:
@@ -238,18 +205,15 @@ def _write(job, folder, model, settings, fps, clock) -> None:
 
 def _draw_frame(job, prediction, folder, model, settings) -> None:
     """Writes meshes and overlay of an image."""
-    frame, ids = job.frame, job.boxes.track_ids
-    vertices = np.zeros((0, 0, 3))
-    principal_point = np.array(frame.image.shape[1::-1]) / 2
+    frame, ids, vertices = job.frame, job.boxes.track_ids, np.zeros((0, 0, 3))
     if prediction is not None:
         vertices = prediction.vertices + prediction.translation[:, None]
     for row, body in enumerate(vertices):
         for suffix in settings.meshes:
             meshes.write_mesh(folder / 'meshes' / f'{frame.name}_{row}.{suffix}', body, model.faces)
     if settings.overlays:
-        sheet = overlays.overlay_sheet(
-            frame.image, vertices, model.faces, ids, job.camera.focal_length, principal_point
-        )
+        focal, middle = job.camera.focal_length, np.array(frame.image.shape[1::-1]) / 2
+        sheet = overlays.overlay_sheet(frame.image, vertices, model.faces, ids, focal, middle)
         with cli.whole_file(folder / 'overlays' / f'{frame.name}.jpg') as partial:
             draw.write_image(partial, sheet)
 
@@ -262,11 +226,11 @@ def _report(summary: dict, out: str) -> None:
     if summary['boxes_of_no_frame']:
         print(f'boxes without an image or frame: {summary["boxes_of_no_frame"]}')
     for track_id, track in summary.get('tracks', {}).items():
-        before, after = track['acceleration_before'], track['acceleration_after']
-        jitter = (
-            '' if before is None else f', acceleration {before:.0f} mm/s^2, smoothed {after:.0f}'
-        )
-        print(f'track {track_id}: {track["frames"]} frames{jitter}')
+        line = f'track {track_id}: {track["frames"]} frames'
+        if track['acceleration_before'] is not None:
+            line += f', acceleration {track["acceleration_before"]:.0f} mm/s^2'
+            line += f', smoothed {track["acceleration_after"]:.0f}'
+        print(line)
     seconds = summary['seconds']
     shares = ', '.join(f'{k} {v:.1f} s' for k, v in seconds.items() if k != 'all')
     print(

@@ -71,22 +71,15 @@ _ARRAYS = (
     'joints', 'keypoints3d', 'keypoints2d', 'crop_camera', 'crop_translation', 'crop_center',
     'crop_side', 'translation', 'focal_length', 'principal_point',
 )  # fmt: skip
+_PARAMS = ('global_orient', 'body_pose', 'betas')
 # Fields of a person in a frame that a track keeps.
-TRACKED = (
-    'boxes', 'scores', 'global_orient', 'body_pose', 'betas', 'translation', 'focal_length',
-    'principal_point',
-)  # fmt: skip
+TRACKED = ('boxes', 'scores', *_PARAMS, 'translation', 'focal_length', 'principal_point')
 
 
 def person_arrays(prediction: ImagePrediction, all_probs: bool = False) -> dict[str, np.ndarray]:
     """The arrays of N persons, by the schema's names."""
-    params = prediction.params
     arrays = {name: np.asarray(getattr(prediction, name)) for name in _ARRAYS}
-    arrays |= {
-        'global_orient': np.asarray(params.global_orient),
-        'body_pose': np.asarray(params.body_pose),
-        'betas': np.asarray(params.betas),
-    }
+    arrays |= {name: np.asarray(getattr(prediction.params, name)) for name in _PARAMS}
     probs = prediction.residual_token_probs
     if probs is not None:
         arrays['residual_tokens'] = probs.argmax(-1).astype(np.int32)
@@ -115,11 +108,7 @@ def write_json(path: str | os.PathLike, content: dict) -> None:
 
 
 def read_json(path: str | os.PathLike) -> dict:
-    """The content of result.json.
-
-    Raises:
-      ValueError: for a file of something else.
-    """
+    """The content of result.json. Raises ValueError for a file of something else."""
     try:
         content = json.loads(pathlib.Path(path).read_text())
     except ValueError:
@@ -142,7 +131,7 @@ def read_tracks(folder: str | os.PathLike) -> dict[int, dict[str, np.ndarray]]:
         frame = read_arrays(path)
         for row, track in enumerate(frame['track_ids']):
             person = {name: frame[name][row] for name in TRACKED}
-            person |= {name: frame[name] for name in ('index', 'time')}
+            person |= {'index': frame['index'], 'time': frame['time']}
             rows.setdefault(int(track), []).append(person)
     return {
         track: {name: np.stack([p[name] for p in persons]) for name in persons[0]}

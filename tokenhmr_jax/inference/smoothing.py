@@ -21,14 +21,9 @@ def zero_lag(
 ) -> tuple[Float[np.ndarray, 'T J 3 3'], Float[np.ndarray, 'T D']]:
     """Rotations and vectors, smoothed offline by a parabola through time at each frame.
 
-    Frames are weighted by a Gaussian. The window looks as far ahead as back: nothing lags, and
-    motion at constant acceleration stays as it is, up to the track's ends. Frames may be missing.
-
-    Args:
-      times: seconds, increasing.
-      rotations: of J joints.
-      vectors: smoothed component by component.
-      width: standard deviation of the Gaussian, seconds.
+    Frames are weighted by a Gaussian of standard deviation `width`, seconds. The window looks as
+    far ahead as back: nothing lags, and motion at constant acceleration stays as it is, up to the
+    track's ends. `times` are seconds, increasing. Frames may be missing.
     """
     turned, moved = np.array(rotations), np.array(vectors)
     for i, now in enumerate(times):
@@ -59,12 +54,11 @@ def smooth_track(track: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     seen = np.stack([x / z, y / z, np.log(z)], axis=1)
     pose, seen = zero_lag(track['time'], pose, seen)
     z = np.exp(seen[:, 2:])
-    betas = np.broadcast_to(np.median(track['betas'], axis=0), track['betas'].shape)
     changed = {
         'global_orient': pose[:, 0],
         'body_pose': pose[:, 1:],
         'translation': np.concatenate([seen[:, :2] * z, z], axis=1),
-        'betas': betas,
+        'betas': np.broadcast_to(np.median(track['betas'], axis=0), track['betas'].shape),
     }
     return dict(track) | {name: value.astype(np.float32) for name, value in changed.items()}
 
@@ -76,13 +70,8 @@ def acceleration_error(
 ) -> float | None:
     """Mean acceleration of joints in mm/s^2, or of their error against the truth.
 
-    Without a truth it measures jitter: motion itself adds little at the frame rate. It is taken
-    over all three frames in a row; None if there are none.
-
-    Args:
-      joints: metres.
-      times: seconds.
-      truth: metres.
+    Positions are metres, times seconds. Without a truth it measures jitter: motion itself adds
+    little at the frame rate. It is taken over all three frames in a row; None if there are none.
     """
     error = joints if truth is None else joints - truth
     if len(times) < 3:

@@ -19,10 +19,8 @@ _END = object()
 
 
 class Frame(NamedTuple):
-    """One image of a source.
+    """One image of a source, and the name of its files in a result.
 
-    name: of its files in a result.
-    index: its position in the source.
     image: RGB; None if it was skipped, or cannot be read: then `error` says why.
     focal_length: of the file's EXIF data, pixels, or None.
     """
@@ -35,18 +33,15 @@ class Frame(NamedTuple):
 
 
 class Images:
-    """Picture files, in the order of their names. Unreadable files are frames with an error.
+    """Picture files, in the order given. Unreadable files are frames with an error.
 
-    Raises:
-      ValueError: for files that no name tells apart.
+    Raises ValueError for files that no name tells apart.
     """
 
     fps = None
 
     def __init__(self, paths: list[pathlib.Path]):
-        self._paths = paths
-        self._names = _names(paths)
-        self._known: dict[str, list[int]] = {}
+        self._paths, self._names, self._known = paths, _names(paths), {}
         for i, path in enumerate(paths):
             for spelling in {path.name, path.stem, _number(path.stem)}:
                 self._known.setdefault(spelling, []).append(i)
@@ -76,18 +71,13 @@ class Images:
         wanted = pathlib.PurePath(name)
         for spelling in _spellings(wanted.name):
             found = self._known.get(spelling, ())
-            found = [i for i in found if _lies_in(self._paths[i], wanted.parent)]
-            if found:
+            if found := [i for i in found if _lies_in(self._paths[i], wanted.parent)]:
                 return [self._names[i] for i in found]
         return []
 
 
 class Video:
-    """The frames of a video, `fps` per second.
-
-    Raises:
-      ValueError: for a file that cannot be opened.
-    """
+    """The frames of a video, `fps` per second. Raises ValueError for a file of something else."""
 
     def __init__(self, path: str | os.PathLike):
         self._path = path
@@ -141,10 +131,8 @@ def _names(paths: list[pathlib.Path]) -> list[str]:
         counts = collections.Counter(names)
         if len(counts) == len(names):
             return names
-        names = [
-            name if counts[name] == 1 else '_'.join(part[-depth:])
-            for name, part in zip(names, parts, strict=True)
-        ]
+        pairs = zip(names, parts, strict=True)
+        names = [n if counts[n] == 1 else '_'.join(part[-depth:]) for n, part in pairs]
     [(name, count)] = collections.Counter(names).most_common(1)
     if count > 1:
         raise ValueError(f'{count} pictures would be called {name}: expected different names')
@@ -171,22 +159,16 @@ def _lies_in(path: pathlib.Path, folder: pathlib.PurePath) -> bool:
 def open_source(path: str | os.PathLike) -> Images | Video:
     """Opens an image, a folder of images, a glob of images, or a video.
 
-    Raises:
-      FileNotFoundError: for a path, folder or glob without images.
-      ValueError: for a video that cannot be opened.
+    Raises FileNotFoundError if there are no images, ValueError for a video that cannot be opened.
     """
-    place = pathlib.Path(path)
-    if place.is_dir():
-        found = sorted(p for p in place.iterdir() if p.suffix.lower() in picture_files.SUFFIXES)
-        if not found:
-            raise FileNotFoundError(
-                f'{path}: no images; expected {", ".join(picture_files.SUFFIXES)}'
-            )
-        return Images(found)
+    place, suffixes = pathlib.Path(path), picture_files.SUFFIXES
     if place.is_file():
-        if place.suffix.lower() in VIDEO_SUFFIXES:
-            return Video(place)
-        return Images([place])
+        return Video(place) if place.suffix.lower() in VIDEO_SUFFIXES else Images([place])
+    if place.is_dir():
+        found = sorted(p for p in place.iterdir() if p.suffix.lower() in suffixes)
+        if not found:
+            raise FileNotFoundError(f'{path}: no images; expected {", ".join(suffixes)}')
+        return Images(found)
     found = sorted(pathlib.Path(p) for p in glob.glob(str(path), recursive=True))
     if not found:
         raise FileNotFoundError(f'{path}: no such image, folder, video, or files of that pattern')

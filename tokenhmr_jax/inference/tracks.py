@@ -2,9 +2,7 @@
 
 Source: SORT (Bewley et al., 2016). Each track moves on at its own velocity, so that persons who
 cross keep their identity; the Hungarian method matches tracks and boxes by their overlap.
-
-No library: Roboflow's `trackers` leaves some boxes without identity, and installs the OpenCV that
-overwrites the headless one. A file of boxes may hold the ids of any other tracker.
+Roboflow's `trackers` leaves boxes without identity, and its OpenCV overwrites the headless one.
 """
 
 import numpy as np
@@ -19,17 +17,13 @@ _SMALLEST = 2.0  # pixels, of an expected box's side
 class Tracker:
     """Assigns track ids to the boxes of one frame after the other.
 
-    Args:
-      patience: frames without a box after which a track ends.
+    A track ends after `patience` frames without a box.
     """
 
     def __init__(self, patience: int = 30):
-        self._patience = patience
-        self._boxes = np.zeros((0, 4))  # centre and size
-        self._velocity = np.zeros((0, 4))
-        self._ids = np.zeros(0, int)
-        self._missed = np.zeros(0, int)
-        self._next = 0
+        self._patience, self._next = patience, 0
+        self._boxes, self._velocity = np.zeros((2, 0, 4))  # centre and size
+        self._ids, self._missed = np.zeros((2, 0), int)
 
     def update(self, boxes: Float[np.ndarray, 'N 4']) -> Int[np.ndarray, ' N']:
         """The track ids of the next frame's boxes (left, top, right, bottom)."""

@@ -23,16 +23,8 @@ def finish_video(
 ) -> dict[str, dict]:
     """Writes the tracks of a result whose frames are done, and the overlay video.
 
-    Args:
-      source: the video.
-      folder: of the result.
-      model: of the result.
-      smooth: whether tracks are smoothed.
-      overlay: whether the overlay video is drawn.
-
-    Returns:
-      by track id, the number of frames, and the acceleration before and after smoothing in mm/s^2,
-      None for fewer than three frames.
+    Returns, by track id, the number of frames, and the acceleration before and after smoothing in
+    mm/s^2, None for fewer than three frames.
     """
     report, by_frame = {}, {}
     for track_id, track in results.read_tracks(folder).items():
@@ -86,11 +78,7 @@ def write_animations(
 ) -> None:
     """Writes STEM.glb and STEM.bvh of a track; missing frames are interpolated.
 
-    Args:
-      stem: path without suffix.
-      body: SMPL.
-      track: of `results.read_tracks`, with the same betas in all frames.
-      fps: of the video.
+    The track is one of `results.read_tracks`, with the same betas in all frames.
     """
     betas = np.asarray(track['betas'][0])
     shape = np.asarray(body.template + (betas @ body.shape_dirs[: len(betas)]).reshape(3, -1)).T
@@ -111,11 +99,8 @@ def _every_frame(index, pose, root, fps):
     """Times from 0, rotations and places at every frame between a track's first and last."""
     frames = np.arange(index[0], index[-1] + 1)
     if len(frames) > len(index):
-        turns = [
-            Slerp(index, Rotation.from_matrix(pose[:, j]))(frames).as_matrix()
-            for j in range(pose.shape[1])
-        ]
-        pose = np.stack(turns, axis=1)
+        turns = [Slerp(index, Rotation.from_matrix(joint)) for joint in np.swapaxes(pose, 0, 1)]
+        pose = np.stack([turn(frames).as_matrix() for turn in turns], axis=1)
         root = np.stack([np.interp(frames, index, root[:, axis]) for axis in range(3)], axis=1)
     return (frames - index[0]) / fps, pose, root
 
@@ -125,11 +110,8 @@ def _overlay_video(source, path, model, by_frame) -> None:
     around = _space(by_frame)
     frames = sources.ahead(source.frames(lambda name: False))
     bar = tqdm.tqdm(frames, total=len(source), unit='frame', desc='overlay', disable=None)
-    sheets = (
-        _video_sheet(frame, by_frame.get(frame.index, []), model, around)
-        for frame in bar
-        if frame.image is not None
-    )
+    readable = (frame for frame in bar if frame.image is not None)
+    sheets = (_video_sheet(f, by_frame.get(f.index, []), model, around) for f in readable)
     first = next(sheets, None)
     if first is None:
         return
@@ -144,25 +126,17 @@ def _overlay_video(source, path, model, by_frame) -> None:
 
 
 def _space(by_frame) -> np.ndarray:
-    """Everyone's places (M, 3) in all frames, so that the other views do not move."""
+    """All joints (M, 3) in all frames, so that the other views do not move."""
     rows = [(track, row) for people in by_frame.values() for _, track, row in people]
     return np.concatenate([np.zeros((0, 3)), *(track['camera_joints'][row] for track, row in rows)])
 
 
 def _video_sheet(frame, people, model, around) -> np.ndarray:
-    if not people:
-        middle = np.array(frame.image.shape[1::-1]) / 2
-        return overlays.overlay_sheet(
-            frame.image, np.zeros((0, 0, 3)), model.faces, (), 1.0, middle
-        )
-    params = _padded_params([(track, row) for _, track, row in people])
-    _, track, row = people[0]
-    return overlays.overlay_sheet(
-        frame.image,
-        np.asarray(_vertices(model.body, params))[: len(people)],
-        model.faces,
-        [track_id for track_id, _, _ in people],
-        float(track['focal_length'][row]),
-        track['principal_point'][row],
-        around,
-    )
+    vertices, focal, middle = np.zeros((0, 0, 3)), 1.0, np.array(frame.image.shape[1::-1]) / 2
+    if people:
+        params = _padded_params([(track, row) for _, track, row in people])
+        vertices = np.asarray(_vertices(model.body, params))[: len(people)]
+        _, track, row = people[0]
+        focal, middle = float(track['focal_length'][row]), track['principal_point'][row]
+    ids = [track_id for track_id, _, _ in people]
+    return overlays.overlay_sheet(frame.image, vertices, model.faces, ids, focal, middle, around)
