@@ -33,12 +33,8 @@ class Codebook:
 
 def empty_codebook(num_codes: int, code_dim: int) -> Codebook:
     """A codebook that the first batch will fill."""
-    return Codebook(
-        codes=jnp.zeros((num_codes, code_dim)),
-        ema_sum=jnp.zeros((num_codes, code_dim)),
-        ema_count=jnp.ones((num_codes,)),
-        initialized=jnp.zeros((), bool),
-    )
+    codes, ema_sum = jnp.zeros((2, num_codes, code_dim))
+    return Codebook(codes, ema_sum, jnp.ones((num_codes,)), jnp.zeros((), bool))
 
 
 def nearest_codes(codes: Float[Array, 'K C'], latents: Float[Array, '*B C']) -> Int32[Array, '*B']:
@@ -107,10 +103,9 @@ def update_codebook(
     reset_on_reseed: whether a re-seeded code restarts with the count and sum of one latent. In the
       release it keeps its old statistics, and is re-seeded until its decayed count recovers.
     """
-    num_codes = codebook.codes.shape[0]
     # A one-hot product sums in a fixed order on every backend, where a scatter-add need not, and
     # costs no more than the search for the nearest code.
-    assigned = jax.nn.one_hot(tokens, num_codes, dtype=latents.dtype)
+    assigned = jax.nn.one_hot(tokens, len(codebook.codes), dtype=latents.dtype)
     batch_sum = jnp.einsum('nk,nc->kc', assigned, latents, precision=_EXACT)
     ema_sum = decay * codebook.ema_sum + (1 - decay) * batch_sum
     ema_count = decay * codebook.ema_count + (1 - decay) * jnp.sum(assigned, axis=0)

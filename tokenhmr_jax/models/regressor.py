@@ -57,7 +57,6 @@ class Prediction:
 class Regressor:
     """The networks of stage 2 and how data flows through them.
 
-    backbone: images to features.
     head: features to offsets from the mean body.
     tokenizer: stage 1's network, whose frozen decoder reads the tokens; None for a direct head.
     rotation_6d: 'rows', TokenHMR's convention, or 'columns', HMR2.0's.
@@ -103,7 +102,9 @@ class Regressor:
         `frozen` gets no gradient. `train_rng` drives stochastic depth; None outside training.
         """
         frozen = jax.lax.stop_gradient(frozen)
-        features = self._features(params['backbone'], pixels(image), train_rng)
+        rngs = {} if train_rng is None else {'drop_path': train_rng}
+        backbone = {'params': params['backbone']}
+        features = self.backbone.apply(backbone, pixels(image), train=bool(rngs), rngs=rngs)
         offset = self.head.apply({'params': params['head']}, features)
         if self.tokenizer is None:
             token_probs, pose = None, offset.pose
@@ -116,10 +117,6 @@ class Regressor:
         betas = frozen.mean_betas + offset.betas
         camera = frozen.mean_camera + offset.camera
         return Prediction(SmplParams(rotation[:, 0], rotation[:, 1:], betas), camera, token_probs)
-
-    def _features(self, params, image, rng) -> Float[Array, 'B T width']:
-        rngs = None if rng is None else {'drop_path': rng}
-        return self.backbone.apply({'params': params}, image, train=rng is not None, rngs=rngs)
 
     def _decode(
         self, frozen: FrozenWeights, token_probs: Float[Array, 'B T K']
@@ -141,9 +138,7 @@ def pixels(image: Num[Array, 'B H W C']) -> Float[Array, 'B H 3*H//4 3']:
     """
     _, height, width, channels = image.shape
     if height != width or width % 8 or channels != 3:
-        raise ValueError(
-            f'images of shape {image.shape}: expected (B, S, S, 3) with S a multiple of 8'
-        )
+        raise ValueError(f'images of shape {image.shape}: expected (B, S, S, 3), S divisible by 8')
     return normalize(image[:, :, width // 8 : width - width // 8])
 
 

@@ -132,8 +132,7 @@ class TokenMixer(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, 'B C']) -> Float[Array, 'B T K']:
         x = _dense(self.num_tokens * self.width, 'spread', self.dtype)(x)
-        # One normalisation over all tokens together.
-        x = nn.relu(_norm('spread_norm', self.dtype)(x))
+        x = nn.relu(_norm('spread_norm', self.dtype)(x))  # over all tokens together
         x = x.reshape(len(x), self.num_tokens, self.width)
         for i in range(self.depth):
             x = MixerLayer(self.token_dim, self.channel_dim, self.dtype, name=f'layer{i}')(x)
@@ -150,13 +149,8 @@ class TokenHead(nn.Module):
     @nn.compact
     def __call__(self, features: Float[Array, 'B T C']) -> TokenReadout:
         x = self.decoder(features)
-        return TokenReadout(
-            logits=self.mixer(x),
-            global_orient=_read_out(6, 'global_orient')(x),
-            hands=_read_out(12, 'hands')(x),
-            betas=_read_out(10, 'betas')(x),
-            camera=_read_out(3, 'camera')(x),
-        )
+        others = _read_out(x, global_orient=6, hands=12, betas=10, camera=3)
+        return TokenReadout(logits=self.mixer(x), **others)
 
 
 class DirectHead(nn.Module):
@@ -167,11 +161,7 @@ class DirectHead(nn.Module):
     @nn.compact
     def __call__(self, features: Float[Array, 'B T C']) -> DirectReadout:
         x = self.decoder(features)
-        return DirectReadout(
-            pose=_read_out(6 * skeleton.NUM_JOINTS, 'pose')(x),
-            betas=_read_out(10, 'betas')(x),
-            camera=_read_out(3, 'camera')(x),
-        )
+        return DirectReadout(**_read_out(x, pose=6 * skeleton.NUM_JOINTS, betas=10, camera=3))
 
 
 def _dense(features: int, name: str, dtype: DTypeLike, use_bias: bool = True) -> nn.Dense:
@@ -182,8 +172,8 @@ def _norm(name: str, dtype: DTypeLike) -> nn.LayerNorm:
     return nn.LayerNorm(epsilon=1e-5, dtype=dtype, name=name)
 
 
-def _read_out(features: int, name: str) -> nn.Dense:
-    """A layer in float32: bfloat16 holds a rotation to half a degree."""
+def _read_out(x, **sizes: int) -> dict[str, jax.Array]:
+    """Named linear outputs in float32: bfloat16 holds a rotation to half a degree."""
     exact = jax.lax.Precision.HIGHEST  # or accelerators round what goes into the product
     options = {'dtype': jnp.float32, 'precision': exact, 'kernel_init': _SMALL}
-    return nn.Dense(features, name=name, **options)
+    return {name: nn.Dense(size, name=name, **options)(x) for name, size in sizes.items()}

@@ -39,10 +39,8 @@ def num_tokens(size_mul: int) -> int:
 
 def _downsampled_sizes(size_mul: int, size_div: int) -> list[int]:
     """Sequence lengths on the decoder's way down, from near the number of tokens to 21."""
-    sizes = np.linspace(
-        skeleton.NUM_BODY_JOINTS, num_tokens(size_mul), size_div, endpoint=False, dtype=int
-    )
-    return sizes[::-1].tolist()
+    last, longest = skeleton.NUM_BODY_JOINTS, num_tokens(size_mul)
+    return np.linspace(last, longest, size_div, endpoint=False, dtype=int)[::-1].tolist()
 
 
 def _conv(features, size, name, dilation=1, dtype=jnp.float32) -> nn.Conv:

@@ -44,10 +44,7 @@ def decode_variant(name: str) -> dict[str, int]:
 
 
 def gelu(x: Float[Array, '*B']) -> Float[Array, '*B']:
-    """Exact GELU, computed in float32.
-
-    It uses the error function: with its complement, as in `jax.nn.gelu`, CPUs take twice as long.
-    """
+    """Exact GELU in float32. `jax.nn.gelu`, by the complement of erf, takes CPUs twice as long."""
     y = x.astype(jnp.float32)
     return (0.5 * y * (1 + jax.lax.erf(np.float32(0.5**0.5) * y))).astype(x.dtype)
 
@@ -119,9 +116,8 @@ class PatchEmbedding(nn.Module):
         kernel = self.param('kernel', nn.initializers.lecun_normal(in_axis=(0, 1, 2)), shape)
         bias = self.param('bias', nn.initializers.zeros, (self.width,))
         shifted = jnp.pad(image.astype(self.dtype), ((0, 0), (border, 0), (border, 0), (0, 0)))
-        grid = shifted[:, :height, :width].reshape(
-            batch, height // size, size, width // size, size, channels
-        )
+        rows, columns = height // size, width // size
+        grid = shifted[:, :height, :width].reshape(batch, rows, size, columns, size, channels)
         patches = jnp.swapaxes(grid, 2, 3).reshape(batch, -1, size * size * channels)
         flat = kernel.reshape(-1, self.width).astype(self.dtype)
         return patches @ flat + bias.astype(self.dtype)
@@ -138,8 +134,7 @@ class ViT(nn.Module):
     drop_mode: 'bernoulli' draws for each example, and saves no work. 'subset' computes a branch for
       a random part of the batch, as in DINOv2, with the same expectation. The part's size follows
       from the rate, rounded to whole examples. It differs between blocks: not with `scan`.
-    scan: compile one block and loop over stacked parameters, `blocks`, instead of `block0`,
-      `block1`...: compiles faster. `stack_blocks` converts.
+    scan: loop over one compiled block and stacked parameters: compiles faster. See `stack_blocks`.
     remat: results that the backward pass computes again: '', none; 'products', all but products
       with weights, hardly any work; 'blocks', all but the inputs of blocks, a forward pass.
     dtype: of the computation; parameters are float32.
@@ -166,20 +161,22 @@ class ViT(nn.Module):
         """
         self._check(image)
         x = self._embed(image)
-        dropping = train and self.drop_path > 0
-        drops = self._drops(self.make_rng('drop_path'), len(x)) if dropping else None
+        drops = None
+        if train and self.drop_path > 0:
+            draw = _bernoulli_scales if self.drop_mode == 'bernoulli' else _subset_indices
+            rates = np.linspace(0, self.drop_path, self.depth)
+            drops = draw(self.make_rng('drop_path'), len(x), rates)
         block = Block
         if self.remat:
             # Inside a scan nothing can be merged that rematerialisation must keep apart.
             block = nn.remat(Block, prevent_cse=not self.scan, policy=_KEPT[self.remat])
         sizes = {'width': self.width, 'heads': self.heads, 'dtype': self.dtype}
         if self.scan:
-            blocks = nn.scan(
-                block, variable_axes={'params': 0}, split_rngs={'params': True}, length=self.depth
-            )
+            axes = {'variable_axes': {'params': 0}, 'split_rngs': {'params': True}}
+            blocks = nn.scan(block, length=self.depth, **axes)
             x, _ = blocks(**sizes, name='blocks')(x, drops)
         else:
-            for i, drop in enumerate(drops if dropping else [None] * self.depth):
+            for i, drop in enumerate([None] * self.depth if drops is None else drops):
                 x, _ = block(**sizes, name=f'block{i}')(x, drop)
         return nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name='norm')(x)
 
@@ -189,12 +186,6 @@ class ViT(nn.Module):
         around = nn.initializers.truncated_normal(self.position_scale)
         position = self.param('position', around, (x.shape[1] + 1, self.width))
         return x + (position[1:] + position[:1]).astype(self.dtype)
-
-    def _drops(self, rng: jax.Array, batch: int):
-        """The skips of both branches, per block."""
-        rates = np.linspace(0, self.drop_path, self.depth)
-        draw = _bernoulli_scales if self.drop_mode == 'bernoulli' else _subset_indices
-        return draw(rng, batch, rates)
 
     def _check(self, image) -> None:
         height, width = image.shape[1:3]
