@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from conftest import tiny_config
 from jax.sharding import NamedSharding, PartitionSpec
 
-from tokenhmr_jax import plan
-from tokenhmr_jax.studies import collectives, flops
+from tokenhmr_jax.studies import collectives, flops, step_plan
 from tokenhmr_jax.training import sharding
 
 
@@ -63,7 +62,7 @@ def test_collectives_and_their_bytes_in_a_loop():
 
 def test_a_plan_is_of_the_step_that_training_takes():
     config = tiny_config('/nowhere', **{'optimizer.muon_learning_rate': None})
-    found = plan.make_plan(config, jax.devices())
+    found = step_plan.make_plan(config, jax.devices())
     assert (found.batch, found.problem) == (16, None)
     assert found.operations > 0
     # AdamW keeps two numbers for each parameter.
