@@ -113,6 +113,17 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
         assert content is None or path.read_text() == content
 
 
+def test_two_writers_of_a_file_do_not_disturb_each_other(tmp_path):
+    path = tmp_path / 'a.txt'
+    with cli.whole_file(path) as one:
+        one.write_text('half')
+        with cli.whole_file(path) as other:
+            other.write_text('whole')
+        assert path.read_text() == 'whole' and one.read_text() == 'half'
+        one.write_text('also whole')
+    assert [p.name for p in tmp_path.iterdir()] == ['a.txt'] and path.read_text() == 'also whole'
+
+
 def test_a_folder_is_whole_or_not_there(tmp_path):
     with pytest.raises(ValueError, match='full disk'), cli.whole_folder(str(tmp_path / 'a')) as out:
         pathlib.Path(out, 'x').write_text('x')

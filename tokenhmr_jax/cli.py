@@ -8,12 +8,15 @@ def main(arguments=None):
 
 import contextlib
 import ctypes
+import functools
 import os
 import pathlib
 import re
+import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from absl import flags as absl_flags
 from absl import logging
@@ -23,24 +26,21 @@ from ml_collections import config_flags
 from tokenhmr_jax.config import missing_settings_named
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-# JAX's own variable goes before.
+# JAX's own variable comes first.
 COMPILED = os.environ.get(
     'JAX_COMPILATION_CACHE_DIR', os.path.expanduser('~/.cache/tokenhmr_jax/compiled')
 )
-# What a user can mend. Anything else is a fault of the program, and shows its traceback.
+# Errors that a user can mend. All others are faults of the program, with their traceback.
 _MENDABLE = (ValueError, OSError, FloatingPointError, ImportError)
 
 
 class Flags:
-    """The flags of one command, apart from those of all others.
+    """The flags of one command.
 
-    Each method defines a flag and returns its holder, whose `value` is there once flags are parsed.
-
-    Args:
-      doc: the command's docstring, for `--help`.
-      arguments: of the command line; the process's own by default.
-      operands: what the arguments that are no flags must be, such as 'RESULT', or 'WORKDIR ...' for
-        one or more; '' for none. They are `operands` once flags are parsed.
+    `string` and so on define a flag and return its holder, with a `value` once flags are parsed.
+    `doc` is the command's docstring, for `--help`; `arguments` are the process's own by default.
+    `operands` names the arguments beside the flags: 'RESULT', 'WORKDIR ...' for one or more, '' for
+    none.
     """
 
     def __init__(self, doc: str, arguments: Sequence[str] | None = None, operands: str = ''):
@@ -50,28 +50,16 @@ class Flags:
         self.operands: list[str] = []
         self.rest: list[str] = []
 
-    def string(self, name, default, text, **options):
-        return absl_flags.DEFINE_string(name, default, text, self.values, **options)
+        def define(kind: Callable) -> Callable:
+            return functools.partial(kind, flag_values=self.values)
 
-    def strings(self, name, default, text, **options):
-        """A flag that may be given several times."""
-        return absl_flags.DEFINE_multi_string(name, default, text, self.values, **options)
-
-    def words(self, name, default, text, **options):
-        """A flag of several words, with commas between them."""
-        return absl_flags.DEFINE_list(name, default, text, self.values, **options)
-
-    def choice(self, name, default, choices, text, **options):
-        return absl_flags.DEFINE_enum(name, default, choices, text, self.values, **options)
-
-    def integer(self, name, default, text, **options):
-        return absl_flags.DEFINE_integer(name, default, text, flag_values=self.values, **options)
-
-    def number(self, name, default, text, **options):
-        return absl_flags.DEFINE_float(name, default, text, flag_values=self.values, **options)
-
-    def boolean(self, name, default, text, **options):
-        return absl_flags.DEFINE_bool(name, default, text, self.values, **options)
+        self.string = define(absl_flags.DEFINE_string)
+        self.strings = define(absl_flags.DEFINE_multi_string)  # may be given several times
+        self.words = define(absl_flags.DEFINE_list)  # with commas between them
+        self.choice = define(absl_flags.DEFINE_enum)
+        self.integer = define(absl_flags.DEFINE_integer)
+        self.number = define(absl_flags.DEFINE_float)
+        self.boolean = define(absl_flags.DEFINE_bool)
 
     def config(self, required: bool = True):
         """`--config`, a config file whose settings are flags `--config.SETTING`."""
@@ -87,13 +75,9 @@ class Flags:
         return holder
 
     def parse(self, known_only: bool = False) -> None:
-        """Parses the arguments.
+        """Parses the arguments; `known_only` leaves unknown flags in `rest`, for another command.
 
-        Args:
-          known_only: whether unknown flags are left in `rest`, for another command.
-
-        Raises:
-          ValueError: for an unknown flag or argument, or a value that does not fit.
+        Raises ValueError for an unknown flag or argument, or a value that does not fit.
         """
         try:
             rest = self.values(['', *self.arguments], known_only)[1:]
@@ -112,7 +96,7 @@ class Flags:
         self.operands = rest
 
     def describe(self) -> str:
-        """What `--help` prints."""
+        """The text of `--help`."""
         lines = [self.doc.strip(), '', 'flags:']
         for name in sorted(self.values):
             flag = self.values[name]
@@ -122,7 +106,7 @@ class Flags:
 
 
 def _one_line(error: Exception) -> str:
-    """The message of an error, also where it carries another one, or a traceback as text."""
+    """The message of an error, or of the error or traceback that it carries."""
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
     lines = str(error.args[0] if error.args else error).strip().splitlines()
@@ -137,20 +121,15 @@ def _one_line(error: Exception) -> str:
 
 def run(
     flags: Flags,
-    command: Callable[[], int | None],
+    command: Callable[[], Any],
     on_interrupt: str = 'interrupted',
     others: bool = False,
 ) -> None:
-    """Parses the flags and runs a command.
+    """Parses the flags and runs a command, which may return an exit code.
 
-    A user's mistake ends the process with one line and exit code 1, Ctrl-C with 130. An unknown
-    flag or argument is a mistake. `--help` prints the docstring and the flags.
-
-    Args:
-      flags: of the command.
-      command: called without arguments; returns an exit code, None for 0.
-      on_interrupt: what to say after Ctrl-C, such as how to go on.
-      others: whether unknown flags are left in `flags.rest`, for another command.
+    A user's mistake, such as an unknown flag, ends the process with one line and exit code 1;
+    Ctrl-C with 130 and the line `on_interrupt`. `--help` prints the docstring and the flags.
+    `others` leaves unknown flags in `flags.rest`, for another command.
     """
     if {'--help', '-h', '-help', '--helpfull', '--helpshort'} & set(flags.arguments):
         print(flags.describe())
@@ -170,7 +149,7 @@ def run(
 
 
 def _quiet_logs() -> None:
-    """Only warnings: Orbax and TFDS report every file they touch."""
+    """Shows only warnings: Orbax and TFDS report every file they touch."""
     logging.set_verbosity(logging.WARNING)
     logging.use_absl_handler()
     # Orbax misses metrics in every checkpoint between evaluations.
@@ -188,8 +167,8 @@ def keep_compiled(folder: str = COMPILED) -> None:
 def large_arrays_given_back() -> Iterator[None]:
     """Lets the C library return the memory of large arrays at once, while a network is read.
 
-    By itself, glibc soon keeps arrays of up to 32 MB in heaps of 64 MB, which few of them fill: up
-    to half as much memory again as a network of hundreds of arrays needs.
+    By default glibc keeps arrays of up to 32 MB in heaps of 64 MB, which take up to half as much
+    memory again as a network of hundreds of arrays.
     """
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
     if mallopt is None:
@@ -200,7 +179,7 @@ def large_arrays_given_back() -> Iterator[None]:
     try:
         yield
     finally:
-        # The end of glibc's own adaptation, which does not go on once a threshold was set.
+        # The values that glibc would adapt to; a set threshold ended its adaptation.
         mallopt(mmap_threshold, 32 * megabyte)
         mallopt(trim_threshold, 64 * megabyte)
 
@@ -209,7 +188,8 @@ def large_arrays_given_back() -> Iterator[None]:
 def whole_file(path: str | os.PathLike) -> Iterator[epath.Path]:
     """A path to write to, beside `path`, renamed to it when all is written; removed on an error."""
     target = epath.Path(path)
-    partial = target.with_name(f'.{target.stem}.partial{target.suffix}')
+    # A name of its own: on a cluster, two workers may write the same file at once.
+    partial = target.with_name(f'.{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}')
     try:
         yield partial
         partial.replace(target)

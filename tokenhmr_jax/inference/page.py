@@ -60,7 +60,7 @@ def _first(most: int, what: str, items: Iterator[dict]) -> list[dict]:
 
 
 def _image_frames(folder: pathlib.Path) -> Iterator[dict]:
-    for path in sorted((folder / 'overlays').glob('*.jpg')):
+    for path in sorted((folder / 'overlays').glob('[!.]*.jpg')):
         yield {'name': path.stem, 'image': _jpeg(cv2.imread(str(path)))}
 
 
@@ -84,7 +84,7 @@ def _video_frames(folder: pathlib.Path) -> Iterator[dict]:
 
 def _video_people(folder: pathlib.Path, frames: int) -> Iterator[dict]:
     """Persons of the first frames."""
-    for path in sorted((folder / 'tracks').glob('*.npz'), key=lambda p: int(p.stem)):
+    for path in sorted((folder / 'tracks').glob('[!.]*.npz'), key=lambda p: int(p.stem)):
         index, track = results.read_arrays(path)['index'], int(path.stem)
         count = int(index[-1] - index[0] + 1)
         if index[0] < frames:
