@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from tokenhmr_jax.data import augment, crops, pictures, pipeline
-from tokenhmr_jax.readers import humans4d, labels, processes, tars
+from tokenhmr_jax.readers import humans4d, labels, tars, workers
 
 SIZE = 256
 MEAN = 255 * np.array([0.485, 0.456, 0.406], np.float32)
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument('--seconds', type=float, default=10, help='of timing for each side')
     parser.add_argument('--side', choices=('ours', 'theirs'), help='only this one, for its memory')
     options = parser.parse_args()
-    cores = processes.num_cores()
+    cores = workers.num_cores()
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         prepare(folder, options.pictures, options.persons, cores)

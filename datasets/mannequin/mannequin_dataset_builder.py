@@ -16,7 +16,7 @@ from etils import epath
 
 from tokenhmr_jax.data import records
 from tokenhmr_jax.mannequin import motion, people, poses, pseudo_gt, scenes
-from tokenhmr_jax.readers import amass, prepare, processes
+from tokenhmr_jax.readers import amass, prepare, workers
 from tokenhmr_jax.readers.prepare import setting
 
 _TRAIN, _PSEUDO, _HELD_OUT = '', '_pseudo', '_heldout'
@@ -113,7 +113,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         if self._settings.motion_dir:
             self._read_motion()
         # Processes take seconds to start: not before it is known that there is work.
-        with processes.workers(self._settings.num_processes) as pool:
+        with workers.start_pool(self._settings.num_processes) as pool:
             self._pool = pool
             super().download_and_prepare(**kwargs)
         for split, errors in self._label_errors.items():

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from tokenhmr_jax.body import keypoint_body, rotations, skeleton, smpl
 from tokenhmr_jax.data import records
 from tokenhmr_jax.mannequin import people, poses, pseudo_gt, scenes
-from tokenhmr_jax.readers import amass, prepare, processes
+from tokenhmr_jax.readers import amass, prepare, workers
 from tokenhmr_jax.studies import camera_curve
 from tokenhmr_jax.types import SmplParams
 
@@ -395,7 +395,7 @@ def test_motion_that_is_not_there(module, tmp_path):
 
 
 def test_processes_give_what_one_gives(drawn):
-    with processes.workers(2) as pool:
+    with workers.start_pool(2) as pool:
         (result,) = people.run_jobs([job()], pool)
     for record, same in zip(drawn, result.records, strict=True):
         np.testing.assert_array_equal(record['keypoints2d'][:, 2], same['keypoints2d'][:, 2])

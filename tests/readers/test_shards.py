@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from conftest import ROOT
 
 from tokenhmr_jax.data import pipeline, records
-from tokenhmr_jax.readers import prepare, processes, shards
+from tokenhmr_jax.readers import prepare, shards, workers
 
 SIZE = (200, 150)
 
@@ -263,17 +263,17 @@ def test_cores_are_counted_where_the_system_does_not_tell_which(monkeypatch):
     """As macOS does not."""
     monkeypatch.delattr(os, 'sched_getaffinity', raising=False)
     monkeypatch.setattr(os, 'cpu_count', lambda: 7)
-    assert processes.num_cores() == 7
-    with processes.workers(0):  # starts none before there is work
+    assert workers.num_cores() == 7
+    with workers.start_pool(0):  # starts none before there is work
         pass
 
 
 WORKER = """
 import multiprocessing, time
-from tokenhmr_jax.readers import processes
+from tokenhmr_jax.readers import workers
 
 def work():
-    processes._start(lambda: print('working', flush=True), ())
+    workers._start(lambda: print('working', flush=True), ())
     time.sleep(30)
 
 multiprocessing.get_context('fork').Process(target=work).start()
@@ -282,7 +282,7 @@ time.sleep(30)
 
 
 def test_workers_end_with_a_killed_builder():
-    """Forked, which is faster than `processes.workers` but no different once they are there."""
+    """Forked, which is faster than `workers.start_pool` but no different once they are there."""
     options = {'stdout': subprocess.PIPE, 'text': True, 'cwd': ROOT}
     builder = subprocess.Popen([sys.executable, '-c', WORKER], **options)
     assert builder.stdout.readline() == 'working\n'

@@ -26,7 +26,7 @@ from etils import epath
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.data import records
-from tokenhmr_jax.readers import prepare, processes
+from tokenhmr_jax.readers import prepare, workers
 
 # Kinds of remarks that count as failures: of a person, and of a unit, whose rest is lost.
 CORRUPT, BROKEN = 'corrupt records', 'broken files'
@@ -224,7 +224,7 @@ def _write_here(
     """Writes shards in processes of this machine, with a progress bar of persons."""
     counter = multiprocessing.get_context('spawn').Value('q', 0)
     with (
-        processes.workers(settings.num_processes, _share, counter) as pool,
+        workers.start_pool(settings.num_processes, _share, counter) as pool,
         tqdm.tqdm(unit='person', desc='preparing') as bar,
     ):
         if pool is None:

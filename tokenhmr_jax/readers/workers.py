@@ -14,7 +14,7 @@ import jax
 
 
 @contextlib.contextmanager
-def workers(
+def start_pool(
     num_processes: int, start: Callable | None = None, *arguments
 ) -> Iterator[futures.Executor | None]:
     """Processes of one thread each, on the CPU; None if this process is to do the work itself.
