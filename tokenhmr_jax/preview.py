@@ -1,4 +1,4 @@
-"""Preview of the training data: augmented crops with their labels drawn on them.
+"""Preview of training data: augmented crops with their labels drawn on them.
 
     python -m tokenhmr_jax.preview --config=configs/regressor.py --out=preview.png
 

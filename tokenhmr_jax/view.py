@@ -1,6 +1,8 @@
-"""Web page of a result: `python -m tokenhmr_jax.view RESULT` writes and opens its view.html.
+"""Web page of a prediction's result.
 
-The page shows the pictures with the bodies over them, the bodies in 3D to turn around, a timeline,
+    python -m tokenhmr_jax.view RESULT
+
+writes and opens RESULT/view.html. The page shows the pictures with the bodies over them, the bodies in 3D to turn around, a timeline,
 and a switch for each person. It needs no network and no other file.
 """
 
