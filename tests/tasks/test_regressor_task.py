@@ -20,7 +20,7 @@ from tokenhmr_jax.studies import failures
 from tokenhmr_jax.studies.thresholds import main, predictions_of
 from tokenhmr_jax.tasks import make_task, regressor
 from tokenhmr_jax.training import sharding
-from tokenhmr_jax.training.evaluation import _check_poses
+from tokenhmr_jax.training.evaluation import check_poses
 from tokenhmr_jax.training.trained_run import open_run
 
 MIXTURE = {'mannequin/suit': 0.5, 'mannequin/suit_pseudo': 0.5}
@@ -70,15 +70,15 @@ def test_the_error_in_training_is_of_labelled_keypoints():
     labels[0, 0, 0] += 0.044  # metres, of one of 44
     labels[1, 0] = 0  # neither place nor confidence
     labels[2, skeleton.PELVIS] = 0
-    error = np.asarray(regressor._keypoint_error(points, labels))
+    error = np.asarray(regressor.keypoint_error_mm(points, labels))
     np.testing.assert_allclose(error, [1, 0, np.nan], atol=1e-4)
 
 
 def test_a_record_without_a_pose_is_not_judged():
     columns = {'has_pose': np.array([1.0, 0, 0]), 'key': np.array([b'a', b'b', b'c'])}
-    with pytest.raises(ValueError, match='b: no pose'):
-        _check_poses(columns, np.array([True, True, True]))
-    _check_poses(columns, np.array([True, False, False]))  # the rest is padding
+    with pytest.raises(ValueError, match='b: no trusted pose'):
+        check_poses(columns, np.array([True, True, True]))
+    check_poses(columns, np.array([True, False, False]))  # the rest is padding
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms(run):

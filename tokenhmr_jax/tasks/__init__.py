@@ -1,4 +1,4 @@
-"""The two stages. One loop trains and evaluates both: all that differs between them is here."""
+"""The two stages. One loop trains and evaluates both; all that differs between them is here."""
 
 import ml_collections
 
@@ -8,11 +8,7 @@ from tokenhmr_jax.tasks.tokenizer import TokenizerTask
 
 
 def make_task(config: ml_collections.ConfigDict) -> Task:
-    """The task that a config names.
-
-    Raises:
-      ValueError: for an unknown one, or where the config's values do not go together.
-    """
+    """The task of a config. Raises ValueError for an unknown one or values that do not fit."""
     tasks = {'tokenizer': TokenizerTask, 'regressor': RegressorTask}
     if config.task not in tasks:
         raise ValueError(f'task={config.task!r}: expected one of {list(tasks)}')

@@ -1,6 +1,6 @@
 """The body models that a config names."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import ml_collections
 import numpy as np
@@ -18,15 +18,21 @@ def load_body(config: ml_collections.ConfigDict, name: str = 'body') -> smpl.Bod
     """The body model of a setting: 'mannequin', or the path of an SMPL or SMPL-H file.
 
     Its regressor of the extra keypoints comes from `config.extra_regressor`, where that is set.
-
-    Raises:
-      FileNotFoundError, ValueError: as `smpl_files.load_body_file`.
+    Raises FileNotFoundError and ValueError as `smpl_files.load_body_file`.
     """
     return smpl.body_from_arrays(body_arrays(config, name), config[name])
 
 
+def body_arrays(config: ml_collections.ConfigDict, name: str) -> dict:
+    """Arrays of a setting's body model, for `smpl.body_from_arrays`; errors as `load_body`."""
+    if config[name] == 'mannequin':
+        return mannequin_arrays()
+    regressor = config.extra_regressor if 'extra_regressor' in config else ''
+    return smpl_files.read_body_arrays(config[name], regressor or None)
+
+
 def check_body_files(config: ml_collections.ConfigDict) -> None:
-    """Raises FileNotFoundError, with the setting's name, for a neutral body that is not there."""
+    """Raises FileNotFoundError, with the setting's name, for a missing file of the neutral body."""
     if config.body == 'mannequin':
         return
     for name in ('body', 'extra_regressor'):
@@ -42,30 +48,24 @@ def has_gendered(config: ml_collections.ConfigDict) -> bool:
 
 
 def load_gendered(config: ml_collections.ConfigDict) -> tuple[smpl.BodyModel, ...]:
-    """SMPL's models of men and of women; none unless both files are there.
+    """SMPL's models of men and of women, which benchmarks' labels are of; none unless both exist.
 
-    Bodies are predicted with the neutral model. Labels of the benchmarks are of these two.
-
-    Raises:
-      ValueError: for a file that is not such a model.
+    Raises ValueError for a file that is not such a model.
     """
     return tuple(load_body(config, name) for name in GENDERED) if has_gendered(config) else ()
 
 
 def check_gendered(
-    config: ml_collections.ConfigDict, genders: Iterable[float], keys: Iterable[str | bytes]
+    config: ml_collections.ConfigDict, genders: Sequence | np.ndarray, keys: Sequence | np.ndarray
 ) -> None:
-    """Raises ValueError for the first record with a gender whose body model is missing.
+    """Raises ValueError for the first record whose gender, not 0, has no body model.
 
-    Args:
-      config: `body_male` and `body_female`.
-      genders: of records; 0 is neutral.
-      keys: of the same records.
+    `keys` name the records, as text or bytes.
     """
     genders = np.asarray(genders)
     if not genders.any() or has_gendered(config):
         return
-    key = list(keys)[int(genders.argmax())]
+    key = keys[int(genders.argmax())]
     key = key.decode() if isinstance(key, bytes) else key
     raise ValueError(
         f"{key}: its labels are of SMPL's model of a gender: expected the files of both at "
@@ -75,11 +75,3 @@ def check_gendered(
 
 def _gendered(config) -> dict[str, str]:
     return {name: config[name] for name in GENDERED if name in config}
-
-
-def body_arrays(config: ml_collections.ConfigDict, name: str) -> dict:
-    """The arrays of the body model that a setting names, for `smpl.body_from_arrays`."""
-    if config[name] == 'mannequin':
-        return mannequin_arrays()
-    regressor = config.extra_regressor if 'extra_regressor' in config else ''
-    return smpl_files.read_body_arrays(config[name], regressor or None)

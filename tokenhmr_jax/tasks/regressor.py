@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from etils import epath
-from jaxtyping import Num
+from jaxtyping import Float, Int, Num
 
 from tokenhmr_jax.body import camera, keypoint_body, skeleton, smpl
 from tokenhmr_jax.config import check_choice
@@ -19,26 +19,18 @@ from tokenhmr_jax.models.token_head import DirectHead, QueryDecoder, TokenHead, 
 from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
 from tokenhmr_jax.models.vit import ViT
 from tokenhmr_jax.objectives import losses, metrics, tals
-from tokenhmr_jax.tasks.body_models import (
-    check_body_files,
-    check_gendered,
-    has_gendered,
-    load_body,
-    load_gendered,
-)
+from tokenhmr_jax.tasks import body_models
 from tokenhmr_jax.tasks.regressor_report import RegressorReport
-from tokenhmr_jax.tasks.regressor_targets import Frozen, all_rotations, label_errors, true_params
-from tokenhmr_jax.tasks.warm_start import (
-    check_start,
-    needs_tokenizer,
-    start_from_regressor,
-    start_from_tokenizer,
-    with_mean_body,
+from tokenhmr_jax.tasks.regressor_targets import (
+    Frozen,
+    all_rotations,
+    keypoint_error_mm,
+    label_errors,
+    true_params,
 )
-from tokenhmr_jax.types import Array, ImageBatch, RegressorOutput, SmplParams
+from tokenhmr_jax.tasks.warm_start import MEANS, check_start, warm_start
+from tokenhmr_jax.types import Array, ImageBatch, RegressorOutput
 
-# Mean bodies that need no file.
-_MEANS = ('rest', 'none')
 # Scores of which the lowest may decide the best step.
 _ERRORS = ('mpjpe_mm', 'pa_mpjpe_mm', 'pve_mm', 'keypoints2d_px')
 
@@ -47,8 +39,8 @@ _ERRORS = ('mpjpe_mm', 'pa_mpjpe_mm', 'pve_mm', 'keypoints2d_px')
 class RegressorTask:
     """The regressor's losses and metrics; `config` as in configs/regressor.py.
 
-    The state beside the parameters is `FrozenWeights`: stage 1's decoder and codebook travel in the
-    checkpoint, and no gradient or optimizer touches them.
+    The state beside the parameters is `FrozenWeights`: no gradient touches stage 1's decoder and
+    codebook, and they travel in the checkpoint.
     """
 
     config: ml_collections.FrozenConfigDict
@@ -67,28 +59,21 @@ class RegressorTask:
                 f'expected some of {sorted(config.data.mixture)}'
             )
         mean = config.model.body_mean
-        if mean not in _MEANS and not mean.endswith('.npz'):
-            raise ValueError(f'model.body_mean={mean!r}: expected one of {_MEANS}, or an .npz file')
+        if mean not in MEANS and not mean.endswith('.npz'):
+            raise ValueError(f'model.body_mean={mean!r}: expected one of {MEANS}, or an .npz file')
         config = ml_collections.FrozenConfigDict(config)
         return cls(config, _regressor(config.model, config.tokenizer))
 
     def check_inputs(self, records: Sequence[dict]) -> None:
-        """Checks all files that a run reads.
+        """Checks all files that a run reads; `records` is one of each split.
 
-        Args:
-          records: one of each split.
-
-        Raises:
-          FileNotFoundError, ValueError: for a file, a checkpoint, or a gender's body that is
-            missing or does not fit.
+        Raises FileNotFoundError or ValueError for a file, a checkpoint, or a gender's body that is
+        missing or does not fit.
         """
         config = self.config
         genders = [record.get('gender', 0) for record in records]
-        check_gendered(config, genders, [record['key'] for record in records])
-        check_body_files(config)
-        mean = config.model.body_mean
-        if mean not in _MEANS and not epath.Path(mean).exists():
-            raise FileNotFoundError(f'model.body_mean={mean!r}: no such file')
+        body_models.check_gendered(config, genders, [record['key'] for record in records])
+        body_models.check_body_files(config)
         tals.scale_thresholds(tals.load_thresholds(config.tals.thresholds), config.tals.scale)
         check_start(config)
 
@@ -99,11 +84,11 @@ class RegressorTask:
     def frozen(self) -> Frozen:
         """Loads the body models and the thresholds.
 
-        Raises:
-          FileNotFoundError, ValueError: as `load_body` and `tals.load_thresholds`; or for a body
-            without regressor of the extra keypoints, or of another topology than its gendered ones.
+        Errors as `load_body` and `tals.load_thresholds`; ValueError for a body without regressor
+        of the extra keypoints, or of another topology than its gendered ones.
         """
-        body, gendered = load_body(self.config), load_gendered(self.config)
+        body = body_models.load_body(self.config)
+        gendered = body_models.load_gendered(self.config)
         if any(smpl.topology(model) != smpl.topology(body) for model in gendered):
             names = (self.config.body, self.config.body_male, self.config.body_female)
             raise ValueError(f'body models {names}: of different topology')
@@ -120,32 +105,25 @@ class RegressorTask:
     def train_transform(self) -> Callable[[dict, np.random.Generator], dict]:
         """Turns a record into an augmented crop."""
         data = self.config.data
-        return functools.partial(
-            augment.random_crop,
-            settings=augment.AugmentSettings(**data.augment),
-            crop_size=data.crop_size,
-            box_aspect=data.box_aspect,
-        )
+        settings = augment.AugmentSettings(**data.augment)
+        sizes = {'crop_size': data.crop_size, 'box_aspect': data.box_aspect}
+        return functools.partial(augment.random_crop, settings=settings, **sizes)
 
     @property
     def eval_transform(self) -> Callable[[dict], dict]:
         """Turns a record into a plain crop, of the box grown to the network's proportion."""
-        data = self.config.data
-        return functools.partial(
-            augment.augment_crop,
-            augmentation=augment.Augmentation(),
-            crop_size=data.crop_size,
-            box_aspect=data.eval_box_aspect,
-        )
+        data, plain = self.config.data, augment.Augmentation()
+        sizes = {'crop_size': data.crop_size, 'box_aspect': data.eval_box_aspect}
+        return functools.partial(augment.augment_crop, augmentation=plain, **sizes)
 
     @functools.cached_property
     def _has_gendered(self) -> bool:
-        return has_gendered(self.config)  # not for every batch: files may be far away
+        return body_models.has_gendered(self.config)  # not for every batch: files may be far away
 
     def batch(self, columns: dict[str, np.ndarray]) -> ImageBatch:
         """The part of a batch of crops that goes to the devices; errors as `check_gendered`."""
         if not self._has_gendered:
-            check_gendered(self.config, columns['gender'], columns['key'])
+            body_models.check_gendered(self.config, columns['gender'], columns['key'])
         names = [field.name for field in dataclasses.fields(ImageBatch) if field.name != 'source']
         source = columns.get('source', np.zeros(len(columns['image']), np.int32))
         return ImageBatch(source=source, **{name: columns[name] for name in names})
@@ -187,19 +165,8 @@ class RegressorTask:
         return params, FrozenWeights(**mean, tokenizer=weights, codes=codes)
 
     def warm_start(self, params: dict, state: FrozenWeights) -> tuple[dict, FrozenWeights]:
-        """Fills in the weights that `config.warm_start` names, and stage 1's.
-
-        Raises:
-          FileNotFoundError, ValueError: for a checkpoint that is missing or of other sizes.
-        """
-        start, tokenizer = self.config.warm_start, self.config.tokenizer
-        if self.config.model.body_mean not in _MEANS:
-            state = with_mean_body(state, self.config.model.body_mean)
-        if start.checkpoint:
-            params, state = start_from_regressor(params, state, self.config)
-        if needs_tokenizer(self.config):
-            state = start_from_tokenizer(state, tokenizer)
-        return params, state
+        """Fills in the weights that the config names; errors as `warm_start`."""
+        return warm_start(params, state, self.config)
 
     def loss(
         self,
@@ -208,37 +175,32 @@ class RegressorTask:
         frozen: Frozen,
         batch: ImageBatch,
         rng: jax.Array,
-        step: jax.Array,
-    ) -> tuple[jax.Array, tuple[FrozenWeights, dict[str, jax.Array]]]:
+        step: int | Int[Array, ''],
+    ) -> tuple[Float[Array, ''], tuple[FrozenWeights, dict[str, Float[Array, '']]]]:
         """The weighted loss of a batch, the frozen weights as they were, and scalars to log."""
-        del step
         config = self.config
         image = augment.jitter(batch.image, batch.color)
         prediction = self.model.apply(params, state, image, train_rng=rng)
-        keypoints3d, keypoints2d = _keypoints(frozen, prediction.params, prediction.camera)
+        keypoints3d = keypoint_body.keypoints(frozen.keypoint_body, prediction.params)
         truth = true_params(batch.global_orient, batch.body_pose, batch.betas)
         has_betas, betas = batch.has_betas, batch.betas
         if config.betas_reg:
             betas, has_betas = losses.regularized_betas(betas, has_betas)
-        rotation, rotation_gt = all_rotations(prediction.params), all_rotations(truth)
+        compared = {
+            'keypoints2d': _project(keypoints3d, prediction.camera),
+            'keypoints2d_gt': batch.keypoints2d,
+            'rotation': all_rotations(prediction.params),
+            'rotation_gt': all_rotations(truth),
+        }
         errors = losses.regressor_errors(
-            keypoints2d=keypoints2d,
-            keypoints2d_gt=batch.keypoints2d,
+            **compared,
             keypoints3d=keypoints3d,
             keypoints3d_gt=batch.keypoints3d,
-            rotation=rotation,
-            rotation_gt=rotation_gt,
             betas=prediction.params.betas,
             betas_gt=betas,
         )
-        below = tals.compare_errors(
-            tals.scale_thresholds(frozen.thresholds, config.tals.scale),
-            keypoints2d=keypoints2d,
-            keypoints2d_gt=batch.keypoints2d,
-            rotation=rotation,
-            rotation_gt=rotation_gt,
-            distance=config.tals.distance,
-        )
+        thresholds = tals.scale_thresholds(frozen.thresholds, config.tals.scale)
+        below = tals.compare_errors(thresholds, **compared, distance=config.tals.distance)
         weights = self._weights(below, frozen, batch, has_betas)
         terms = losses.batch_terms(errors, weights, config.reference_batch)
         sources = sorted(config.data.mixture)
@@ -250,11 +212,12 @@ class RegressorTask:
             for kind, share in shares.items()
             for i, source in enumerate(sources)
         }
-        logs['mpjpe_mm'] = jnp.nanmean(_keypoint_error(keypoints3d, batch.keypoints3d))
-        loss = losses.weighted_sum(terms, config.loss_weights)
-        return loss, (state, logs)
+        logs['mpjpe_mm'] = jnp.nanmean(keypoint_error_mm(keypoints3d, batch.keypoints3d))
+        return losses.weighted_sum(terms, config.loss_weights), (state, logs)
 
-    def _weights(self, below, frozen: Frozen, batch: ImageBatch, has_betas) -> dict[str, jax.Array]:
+    def _weights(
+        self, below, frozen: Frozen, batch: ImageBatch, has_betas
+    ) -> dict[str, Float[Array, 'B _']]:
         """Per-element loss weights, with or without TALS."""
         if not self.config.tals.enabled:
             return losses.label_weights(batch.has_pose, has_betas)
@@ -274,29 +237,24 @@ class RegressorTask:
         return self.bodies(params, state, frozen.body, batch.image)
 
     def bodies(
-        self,
-        params: dict,
-        state: FrozenWeights,
-        model: smpl.BodyModel,
-        image: Num[Array, 'B S S 3'],
+        self, params: dict, state: FrozenWeights, body: smpl.BodyModel, image: Num[Array, 'B S S 3']
     ) -> RegressorOutput:
         """The bodies in RGB crops, by a body model."""
         prediction = self.model.apply(params, state, image)
-        body = smpl.forward(model, prediction.params)
-        keypoints3d = smpl.keypoints(model, body)
-        translation = camera.crop_translation(prediction.camera)
+        posed = smpl.forward(body, prediction.params)
+        keypoints3d = smpl.keypoints(body, posed)
         return RegressorOutput(
             params=prediction.params,
             camera=prediction.camera,
-            body=body,
+            body=posed,
             keypoints3d=keypoints3d,
-            keypoints2d=camera.project_crop(keypoints3d, translation),
+            keypoints2d=_project(keypoints3d, prediction.camera),
             token_probs=prediction.token_probs,
         )
 
     def metrics(
         self, output: RegressorOutput, frozen: Frozen, batch: ImageBatch
-    ) -> dict[str, jax.Array]:
+    ) -> dict[str, Float[Array, 'B ...']]:
         """Errors per example: of `metrics.body_errors`, and of 2D keypoints in pixels of 256."""
         errors = label_errors(self.config.eval.convention, frozen, output.body, batch)
         offset = metrics.distances(output.keypoints2d, batch.keypoints2d[..., :2])
@@ -304,7 +262,7 @@ class RegressorTask:
         share = confidence / jnp.maximum(jnp.sum(confidence, -1, keepdims=True), 1e-9)
         return errors | {'keypoints2d_px': camera.CROP_SIZE * jnp.sum(share * offset, axis=-1)}
 
-    def summarize(self, means: dict[str, np.ndarray]) -> dict[str, float]:
+    def summarize(self, means: dict[str, Any]) -> dict[str, float]:
         """Scalars to report, from the metrics' means over examples; `joint_mm` by joint."""
         joints = metrics.CONVENTIONS[self.config.eval.convention]
         per_joint = zip(joints, means['joint_mm'], strict=True)
@@ -323,20 +281,5 @@ def _regressor(model: ml_collections.FrozenConfigDict, tokenizer) -> Regressor:
     return Regressor(backbone, TokenHead(decoder, mixer), stage1, model.rotation_6d)
 
 
-def _keypoints(frozen: Frozen, params: SmplParams, weak) -> tuple[jax.Array, jax.Array]:
-    """Keypoints in 3D, (B, 44, 3) metres, and as the crop's camera sees them, (B, 44, 2)."""
-    points = keypoint_body.keypoints(frozen.keypoint_body, params)
-    return points, camera.project_crop(points, camera.crop_translation(weak))
-
-
-def _keypoint_error(points, points_gt) -> jax.Array:
-    """Mean distance (B,) in mm of the labelled 3D keypoints, both centred on the pelvis keypoint.
-
-    NaN where it, or all of them, have no label.
-    """
-    centre = skeleton.PELVIS
-    ours = points - points[:, centre, None]
-    theirs = points_gt[..., :3] - points_gt[:, centre, None, :3]
-    labelled = (points_gt[..., 3] > 0) & (points_gt[:, centre, None, 3] > 0)
-    distance = jnp.where(labelled, metrics.distances(ours, theirs), 0)
-    return 1000 * jnp.sum(distance, axis=-1) / jnp.sum(labelled, axis=-1)
+def _project(keypoints3d, weak) -> Float[Array, 'B 44 2']:
+    return camera.project_crop(keypoints3d, camera.crop_translation(weak))

@@ -1,4 +1,4 @@
-"""Beside the regressor's metrics: the mean body as a baseline, and a gallery of predictions."""
+"""The mean body as a baseline of the regressor, and a gallery of its predictions."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -8,35 +8,34 @@ import cv2
 import jax
 import numpy as np
 from flax import struct
+from jaxtyping import Float, Int, UInt8
 
 from tokenhmr_jax.body import camera
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.drawing import draw, render
 from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.tasks.regressor_targets import Frozen, measured_points, pose_labels, true_body
-from tokenhmr_jax.tasks.task import Task
-from tokenhmr_jax.types import BodyOutput, ImageBatch
+from tokenhmr_jax.tasks.task import Splits, Task
+from tokenhmr_jax.types import Array, BodyOutput, ImageBatch
 
 _TILE = 256  # pixels of a drawn crop
 _CAPTION = 24  # pixels
 _BATCH = 64
-_COLUMNS = 2
 _SAND, _BLUE = (0.85, 0.75, 0.62), (0.45, 0.62, 0.85)
 
 
 @struct.dataclass
 class Bodies:
-    """What is drawn of a batch.
+    """The drawn bodies of a batch.
 
     predicted, true: metres, axes of the crop's camera, around the body's origin.
-    translation: (B, 3) of the predicted body, metres, in the crop's camera.
-    mpjpe_mm: (B,).
+    translation: of the predicted body, metres, in the crop's camera.
     """
 
     predicted: BodyOutput
     true: BodyOutput
-    translation: jax.Array
-    mpjpe_mm: jax.Array
+    translation: Float[Array, 'B 3']
+    mpjpe_mm: Float[Array, ' B']
 
 
 class RegressorReport:
@@ -48,39 +47,31 @@ class RegressorReport:
     def __init__(self, task: Task):
         self._task = task
 
-    def baselines(
-        self, frozen: Frozen, splits: Sequence[pipeline.Records]
-    ) -> dict[str, list[dict]]:
-        """The metrics of the 'mean body': of the mean points and vertices of the training data.
-
-        It averages `eval.baseline_records` records of `data.mixture`.
-        """
+    def baselines(self, frozen: Frozen, splits: Splits) -> dict[str, list[dict]]:
+        """The metrics of the 'mean body' of `eval.baseline_records` records of `data.mixture`."""
         config = self._task.config
         data, threads = config.data, config.data.num_threads
         training = [pipeline.open_split(data.data_dir, name) for name in sorted(data.mixture)]
         limit = max(config.eval.baseline_records // len(training), 1)
-        points = jax.jit(_true_points, static_argnums=0)
-        points = functools.partial(points, config.eval.convention, frozen)
+
+        @jax.jit
+        def posed(frozen, labels):
+            body = pose_labels(frozen, **labels)
+            return measured_points(config.eval.convention, frozen, body)
+
+        points = functools.partial(posed, frozen)
         mean = _mean(points, training, threads, limit)
 
         @jax.jit
         def errors(mean, truth):
             return metrics.body_errors(mean[0], truth[0], mean[1], truth[1])
 
-        return {
-            'mean body': [
-                _mean(lambda labels: errors(mean, points(labels)), [s], threads) for s in splits
-            ]
-        }
+        against = lambda labels: errors(mean, points(labels))  # noqa: E731
+        return {'mean body': [_mean(against, [split], threads) for split in splits]}
 
     def pictures(
-        self,
-        params: Any,
-        state: Any,
-        frozen: Frozen,
-        splits: Sequence[pipeline.Records],
-        errors: Sequence[np.ndarray],
-    ) -> dict[str, np.ndarray]:
+        self, params: Any, state: Any, frozen: Any, splits: Splits, errors: Sequence[np.ndarray]
+    ) -> dict[str, UInt8[np.ndarray, 'H W 3']]:
         """The gallery: `eval.gallery` of each of the best, median and worst predictions."""
         error = np.concatenate(errors)
         order, rows = np.argsort(error), min(self._task.config.eval.gallery, len(error))
@@ -88,11 +79,11 @@ class RegressorReport:
         chosen = np.concatenate([order[:rows], order[middle : middle + rows], order[-rows:]])
         batch = self._task.batch(pipeline.take(splits, chosen, self._task.eval_transform))
         bodies = jax.device_get(jax.jit(self.bodies)(params, state, frozen, batch))
-        kinds = np.repeat(('best', 'median', 'worst'), rows)
+        kinds = np.repeat(('best', 'median', 'worst'), rows).tolist()
         faces = np.asarray(frozen.body.faces)
         return {'gallery.png': draw_examples(faces, batch, bodies, kinds, rows)}
 
-    def bodies(self, params: Any, state: Any, frozen: Frozen, batch: ImageBatch) -> 'Bodies':
+    def bodies(self, params: Any, state: Any, frozen: Frozen, batch: ImageBatch) -> Bodies:
         """The predicted and the true bodies of a batch."""
         output = self._task.predict(params, state, frozen, batch)
         return Bodies(
@@ -102,22 +93,12 @@ class RegressorReport:
             mpjpe_mm=self._task.metrics(output, frozen, batch)['mpjpe_mm'],
         )
 
-    def draw(self, frozen: Frozen, batch: ImageBatch, bodies: 'Bodies') -> np.ndarray:
-        """A contact sheet (H, W, 3) uint8, RGB."""
+    def draw(self, frozen: Frozen, batch: ImageBatch, bodies: Bodies) -> UInt8[np.ndarray, 'H W 3']:
+        """A contact sheet; see `draw_examples`."""
         return draw_examples(np.asarray(frozen.body.faces), batch, bodies)
 
 
-def _true_points(convention: str, frozen: Frozen, labels: dict) -> tuple[jax.Array, jax.Array]:
-    """What a convention measures of the bodies of labels."""
-    return measured_points(convention, frozen, pose_labels(frozen, **labels))
-
-
-def _mean(
-    function: Callable[[dict], Any],
-    splits: Sequence[pipeline.Records],
-    num_threads: int,
-    limit: int | None = None,
-) -> Any:
+def _mean(function: Callable, splits: Splits, num_threads: int, limit: int | None = None) -> Any:
     """Mean over records of what `function` gives for their labels; no picture is decoded."""
     totals, count = None, 0
     for records in splits:
@@ -135,23 +116,16 @@ def _labels(record: dict) -> dict[str, np.ndarray]:
 
 
 def draw_examples(
-    faces: np.ndarray,
+    faces: Int[np.ndarray, 'F 3'],
     batch: ImageBatch,
     shown: Bodies,
     titles: Sequence[str] | None = None,
-    columns: int = _COLUMNS,
-) -> np.ndarray:
-    """A contact sheet (H, W, 3) uint8, RGB, of a batch.
+    columns: int = 2,
+) -> UInt8[np.ndarray, 'H W 3']:
+    """A contact sheet, RGB, of a batch and its bodies as NumPy arrays.
 
     Each example shows the crop, the predicted body as the crop's camera sees it, and the true
-    (sand) and predicted (blue) bodies seen from the side.
-
-    Args:
-      faces: (F, 3) of the body model.
-      batch: crops (B, S, S, 3).
-      shown: of `RegressorReport.bodies`, as NumPy arrays.
-      titles: a word for each example, which its MPJPE stands beside.
-      columns: of the sheet.
+    (sand) and predicted (blue) bodies seen from the side; above it its title and MPJPE.
     """
     titles = [''] * len(batch.image) if titles is None else titles
     tiles = [
@@ -162,7 +136,7 @@ def draw_examples(
     return render.contact_sheet(tiles, columns, labels)
 
 
-def _tile(faces: np.ndarray, image: np.ndarray, body: Bodies) -> np.ndarray:
+def _tile(faces, image: UInt8[np.ndarray, 'S S 3'], body: Bodies) -> UInt8[np.ndarray, 'H W 3']:
     image = cv2.resize(image, (_TILE, _TILE), interpolation=cv2.INTER_CUBIC)
     focal = camera.CROP_FOCAL_LENGTH * _TILE / camera.CROP_SIZE
     intrinsics = (focal, focal, (_TILE - 1) / 2, (_TILE - 1) / 2)

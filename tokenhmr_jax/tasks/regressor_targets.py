@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Bool, Float
 
-from tokenhmr_jax.body import keypoint_body, rotations, smpl
+from tokenhmr_jax.body import keypoint_body, rotations, skeleton, smpl
 from tokenhmr_jax.objectives import metrics, tals
 from tokenhmr_jax.types import Array, BodyOutput, ImageBatch, SmplParams
 
@@ -30,8 +30,8 @@ class Frozen:
 
 def label_errors(
     convention: str, frozen: Frozen, body: BodyOutput, batch: ImageBatch
-) -> dict[str, jax.Array]:
-    """Errors of bodies against a batch's labels; see `metrics.body_errors`."""
+) -> dict[str, Float[Array, 'B ...']]:
+    """Errors of bodies against a batch's labels, mm, by convention as `metrics.body_errors`."""
     ours = measured_points(convention, frozen, body)
     theirs = measured_points(convention, frozen, true_body(frozen, batch))
     return metrics.body_errors(ours[0], theirs[0], ours[1], theirs[1])
@@ -39,7 +39,7 @@ def label_errors(
 
 def measured_points(
     convention: str, frozen: Frozen, body: BodyOutput
-) -> tuple[Float[Array, 'B N 3'], Float[Array, 'B V 3']]:
+) -> tuple[Float[Array, 'B J 3'], Float[Array, 'B V 3']]:
     """Points and vertices that a convention compares; see `metrics.evaluation_points`."""
     keypoints3d = smpl.keypoints(frozen.body, body)
     regressor = frozen.body.joint_regressor
@@ -67,10 +67,7 @@ def pose_labels(
     # Posing everyone with each model is cheaper than gathering a model for each.
     for number, model in enumerate(frozen.gendered, start=1):
         other, ours = smpl.forward(model, params), (gender == number)[:, None, None]
-        found = BodyOutput(
-            vertices=jnp.where(ours, other.vertices, found.vertices),
-            joints=jnp.where(ours, other.joints, found.joints),
-        )
+        found = jax.tree.map(lambda a, b, ours=ours: jnp.where(ours, a, b), other, found)
     return found
 
 
@@ -79,14 +76,26 @@ def true_params(
     body_pose: Float[Array, 'B 23 3'],
     betas: Float[Array, 'B 10'],
 ) -> SmplParams:
-    """Parameters of labels, which are axis-angle."""
-    return SmplParams(
-        rotations.axis_angle_to_matrix(global_orient),
-        rotations.axis_angle_to_matrix(body_pose),
-        betas,
-    )
+    """Parameters of labels, whose rotations are axis-angle."""
+    to_matrix = rotations.axis_angle_to_matrix
+    return SmplParams(to_matrix(global_orient), to_matrix(body_pose), betas)
 
 
 def all_rotations(params: SmplParams) -> Float[Array, 'B 24 3 3']:
     """All 24 rotations, the root's first."""
     return jnp.concatenate([params.global_orient[:, None], params.body_pose], axis=1)
+
+
+def keypoint_error_mm(
+    points: Float[Array, 'B 44 3'], points_gt: Float[Array, 'B 44 4']
+) -> Float[Array, ' B']:
+    """Mean distance of the labelled 3D keypoints, metres, both centred on the pelvis keypoint.
+
+    NaN where it, or all of them, have no label.
+    """
+    centre = skeleton.PELVIS
+    ours = points - points[:, centre, None]
+    theirs = points_gt[..., :3] - points_gt[:, centre, None, :3]
+    labelled = (points_gt[..., 3] > 0) & (points_gt[:, centre, None, 3] > 0)
+    distance = jnp.where(labelled, metrics.distances(ours, theirs), 0)
+    return 1000 * jnp.sum(distance, axis=-1) / jnp.sum(labelled, axis=-1)

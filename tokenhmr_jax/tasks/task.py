@@ -1,4 +1,4 @@
-"""The contract between a stage and what trains, evaluates and shows it."""
+"""The contract between a stage and the code that trains, evaluates and shows it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -6,16 +6,20 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import ml_collections
 import numpy as np
+from jaxtyping import Float, Int, UInt8
 
 from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.types import Array
+
+Splits = Sequence[pipeline.Records]
 
 
 @runtime_checkable
 class Task(Protocol):
     """All that depends on the stage.
 
-    Three words for what its functions take: `params`, which the gradient trains; `state`, which a
-    step moves beside them; `frozen`, which nothing moves (the body model, for one).
+    The gradient trains `params`. A step moves `state` beside them. Nothing moves `frozen`, such as
+    the body model.
     """
 
     config: ml_collections.FrozenConfigDict
@@ -24,8 +28,8 @@ class Task(Protocol):
     def from_config(cls, config: ml_collections.ConfigDict) -> 'Task': ...
 
     def check_inputs(self, records: Sequence[dict]) -> None:
-        """Raises FileNotFoundError or ValueError for a file that the config names and that is not
-        there, or does not fit; `records` is one of each split."""
+        """Raises FileNotFoundError or ValueError for a missing or unfit file, given a record of
+        each split."""
 
     def frozen(self) -> Any: ...
 
@@ -41,25 +45,22 @@ class Task(Protocol):
         """A training batch as `jax.ShapeDtypeStruct`s."""
 
     def init(self, rng: jax.Array) -> tuple[Any, Any]: ...
-
     def warm_start(self, params: Any, state: Any) -> tuple[Any, Any]: ...
 
     def loss(
-        self, params: Any, state: Any, frozen: Any, batch: Any, rng: jax.Array, step: jax.Array
-    ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]: ...
+        self, params: Any, state: Any, frozen: Any, batch: Any, rng: jax.Array, step: Int[Array, '']
+    ) -> tuple[Float[Array, ''], tuple[Any, dict[str, Float[Array, '']]]]: ...
 
     def predict(self, params: Any, state: Any, frozen: Any, batch: Any) -> Any: ...
-
-    def metrics(self, output: Any, frozen: Any, batch: Any) -> dict[str, jax.Array]: ...
-
-    def summarize(self, means: dict[str, np.ndarray]) -> dict[str, float]: ...
+    def metrics(self, output: Any, frozen: Any, batch: Any) -> dict[str, Float[Array, 'B ...']]: ...
+    def summarize(self, means: dict[str, Any]) -> dict[str, float]: ...
 
     @property
     def report(self) -> 'Report': ...
 
 
 class Report(Protocol):
-    """What stands beside a stage's metrics: baselines and pictures.
+    """Baselines and pictures, beside a stage's metrics.
 
     row: name of the stage's row in tables.
     num_examples: examples to draw at each evaluation in training.
@@ -68,23 +69,15 @@ class Report(Protocol):
     row: str
     num_examples: int
 
-    def baselines(
-        self, frozen: Any, splits: Sequence[pipeline.Records]
-    ) -> dict[str, list[dict[str, np.ndarray]]]:
+    def baselines(self, frozen: Any, splits: Splits) -> dict[str, list[dict[str, Any]]]:
         """Means of the metrics on each split, by the names of rows."""
 
     def pictures(
-        self,
-        params: Any,
-        state: Any,
-        frozen: Any,
-        splits: Sequence[pipeline.Records],
-        errors: Sequence[np.ndarray],
-    ) -> dict[str, np.ndarray]:
-        """Pictures (H, W, 3) uint8, RGB, by file name; `errors` are the MPJPE of each record."""
+        self, params: Any, state: Any, frozen: Any, splits: Splits, errors: Sequence[np.ndarray]
+    ) -> dict[str, UInt8[np.ndarray, 'H W 3']]:
+        """RGB pictures by file name; `errors` are the MPJPE of each record, by split."""
 
     def bodies(self, params: Any, state: Any, frozen: Any, batch: Any) -> Any:
-        """What `draw` draws of a batch; runs inside jit."""
+        """The bodies that `draw` draws of a batch; runs inside jit."""
 
-    def draw(self, frozen: Any, batch: Any, bodies: Any) -> np.ndarray:
-        """A picture (H, W, 3) uint8, RGB."""
+    def draw(self, frozen: Any, batch: Any, bodies: Any) -> UInt8[np.ndarray, 'H W 3']: ...

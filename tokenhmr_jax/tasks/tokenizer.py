@@ -2,21 +2,22 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from flax import struct
-from jaxtyping import Float
+from jaxtyping import Float, Int, Num
 
 from tokenhmr_jax.body import rotations, skeleton, smpl
 from tokenhmr_jax.config import check_choice
 from tokenhmr_jax.models import quantizer
 from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
-from tokenhmr_jax.objectives import losses, metrics
+from tokenhmr_jax.objectives import losses
 from tokenhmr_jax.tasks.body_models import check_body_files, load_body
-from tokenhmr_jax.tasks.tokenizer_report import TokenizerReport
+from tokenhmr_jax.tasks.tokenizer_report import TokenizerReport, body_errors
 from tokenhmr_jax.types import Array, BodyOutput, PoseBatch, TokenizerOutput
 
 # The root is the body model's joint 0 and at rest; the tokenizer's joints are 1 to 21.
@@ -75,25 +76,20 @@ class TokenizerTask:
     def frozen(self) -> Frozen:
         """Loads the body model.
 
-        Raises:
-          FileNotFoundError, ValueError: as `load_body`; or for a body without mean hands where they
-            are asked for.
+        Errors as `load_body`; ValueError for a body that lacks the mean hands of the config.
         """
-        body = load_body(self.config)
-        hands = None
-        if self.config.ground_truth_hands == 'mean':
+        kind, body, hands = self.config.ground_truth_hands, load_body(self.config), None
+        if kind == 'mean':
             if body.hand_mean is None:
                 raise ValueError(
                     f"body {self.config.body!r} has no mean hand pose: ground_truth_hands='mean' "
                     "needs an SMPL-H file, expected 'flat' otherwise"
                 )
             hands = rotations.axis_angle_to_matrix(body.hand_mean)
-        elif self.config.ground_truth_hands == 'flat':
+        elif kind == 'flat':
             body = smpl.trim(body, posed=1 + skeleton.NUM_BODY_JOINTS)
         else:
-            raise ValueError(
-                f"ground_truth_hands={self.config.ground_truth_hands!r}: expected 'flat' or 'mean'"
-            )
+            raise ValueError(f"ground_truth_hands={kind!r}: expected 'flat' or 'mean'")
         stride = self.config.loss_vertex_stride
         if stride < 1:
             raise ValueError(f'loss_vertex_stride={stride}: expected at least 1')
@@ -102,13 +98,11 @@ class TokenizerTask:
 
     @property
     def train_transform(self) -> None:
-        """Records are taken as they are."""
-        return None
+        """None: records are taken as they are."""
 
     @property
     def eval_transform(self) -> None:
-        """Records are taken as they are."""
-        return None
+        """None: records are taken as they are."""
 
     def batch(self, columns: dict[str, np.ndarray]) -> PoseBatch:
         """The part of a batch of records that goes to the devices."""
@@ -125,7 +119,7 @@ class TokenizerTask:
         codebook = quantizer.empty_codebook(self.config.codebook.num_codes, self.model.code_dim)
         return self.model.init(rng, pose)['params'], codebook
 
-    def warm_start(self, params: dict, state: quantizer.Codebook):
+    def warm_start(self, params: Any, state: Any) -> tuple[Any, Any]:
         """A tokenizer starts from nothing."""
         return params, state
 
@@ -136,8 +130,8 @@ class TokenizerTask:
         frozen: Frozen,
         batch: PoseBatch,
         rng: jax.Array,
-        step: jax.Array,
-    ) -> tuple[jax.Array, tuple[quantizer.Codebook, dict[str, jax.Array]]]:
+        step: int | Int[Array, ''],
+    ) -> tuple[Float[Array, ''], tuple[quantizer.Codebook, dict[str, Float[Array, '']]]]:
         """The weighted loss of a batch, the codebook after it, and scalars to log."""
         pose = rotations.axis_angle_to_matrix(batch.body_pose)
         latents = self._apply(params, pose, 'encode')
@@ -146,14 +140,8 @@ class TokenizerTask:
         seeds = quantizer.pick_seeds(flat, options.num_codes, rng, options.seeding)
         codebook = quantizer.initialize_codebook(codebook, seeds)
         quantized, tokens, commitment = quantizer.quantize(codebook.codes, latents)
-        updated = quantizer.update_codebook(
-            codebook,
-            flat,
-            tokens.reshape(-1),
-            seeds,
-            decay=options.decay,
-            reset_on_reseed=options.reset_on_reseed,
-        )
+        settings = {'decay': options.decay, 'reset_on_reseed': options.reset_on_reseed}
+        updated = quantizer.update_codebook(codebook, flat, tokens.reshape(-1), seeds, **settings)
         if options.freeze_step is not None:
             learning = step < options.freeze_step
             updated = jax.tree.map(lambda a, b: jnp.where(learning, a, b), updated, codebook)
@@ -174,7 +162,7 @@ class TokenizerTask:
         )
         counts = quantizer.code_counts(tokens, options.num_codes)
         logs = {f'loss/{name}': term for name, term in terms.items()}
-        logs |= {name: jnp.mean(v) for name, v in _errors(body, truth).items()}
+        logs |= {name: jnp.mean(v) for name, v in body_errors(body, truth).items()}
         logs |= _usage_scalars(counts)
         return losses.weighted_sum(terms, self.config.loss_weights), (updated, logs)
 
@@ -190,14 +178,14 @@ class TokenizerTask:
 
     def metrics(
         self, output: TokenizerOutput, frozen: Frozen, batch: PoseBatch
-    ) -> dict[str, jax.Array]:
-        """Per example: errors (B,) in mm, and the number of tokens on each code (B, K)."""
+    ) -> dict[str, Num[Array, 'B ...']]:
+        """Per example: errors in mm, and `code_usage`, the number of tokens on each code."""
         pose = rotations.axis_angle_to_matrix(batch.body_pose)
         truth = self._body(frozen.body, pose, frozen.hands)
         count = jax.vmap(lambda t: quantizer.code_counts(t, self.config.codebook.num_codes))
-        return _errors(output.body, truth) | {'code_usage': count(output.tokens)}
+        return body_errors(output.body, truth) | {'code_usage': count(output.tokens)}
 
-    def summarize(self, means: dict[str, np.ndarray]) -> dict[str, float]:
+    def summarize(self, means: dict[str, Any]) -> dict[str, float]:
         """Scalars to report from the metrics' means over examples; baselines use no codes."""
         scalars = {name: value for name, value in means.items() if name != 'code_usage'}
         if 'code_usage' in means:
@@ -207,7 +195,7 @@ class TokenizerTask:
     def _apply(self, params, x, method):
         return self.model.apply({'params': params}, x, method=method)
 
-    def _decode(self, params, codes) -> jax.Array:
+    def _decode(self, params, codes) -> Float[Array, 'B 21 3 3']:
         return rotations.rotation_6d_to_matrix(self._apply(params, codes, 'decode'))
 
     def _body(self, body, body_pose, hands=None) -> BodyOutput:
@@ -217,12 +205,5 @@ class TokenizerTask:
         return smpl.pose_body(body, body_pose)
 
 
-def _errors(body: BodyOutput, truth: BodyOutput) -> dict[str, jax.Array]:
-    return {
-        'mpjpe_mm': metrics.mean_distance_mm(body.joints[:, _BODY], truth.joints[:, _BODY]),
-        'pve_mm': metrics.mean_distance_mm(body.vertices, truth.vertices),
-    }
-
-
-def _usage_scalars(counts: jax.Array) -> dict[str, jax.Array]:
+def _usage_scalars(counts: Float[Array, ' K']) -> dict[str, Float[Array, '']]:
     return {'perplexity': quantizer.perplexity(counts), 'codes_used': jnp.mean(counts > 0)}

@@ -9,27 +9,22 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Bool, Float, UInt8
 
 from tokenhmr_jax.data import pipeline
-from tokenhmr_jax.tasks import Task
+from tokenhmr_jax.tasks.task import Splits, Task
 from tokenhmr_jax.training import sharding
 
 
 class Evaluator:
     """Runs a task over prepared splits, every example exactly once.
 
-    Args:
-      task: the stage.
-      mesh: the devices.
-      frozen: the task's, on the mesh.
-      config: `eval.batch_size`, `eval.limit` (examples per split, None for all) and
-        `data.num_threads`.
+    `frozen` is the task's, on the mesh. The config gives `eval.batch_size`, `data.num_threads` and
+    `eval.limit`, the number of examples per split, None for all.
     """
 
     def __init__(self, task: Task, mesh: Mesh, frozen: Any, config: ml_collections.ConfigDict):
-        self._task = task
-        self._mesh = mesh
-        self._frozen = frozen
+        self._task, self._mesh, self._frozen = task, mesh, frozen
         self._read = functools.partial(
             pipeline.eval_batches,
             batch_size=config.eval.batch_size,
@@ -49,11 +44,7 @@ class Evaluator:
         self._run = jax.jit(run, out_shardings=sharding.replicated(mesh))
 
     def __call__(
-        self,
-        params: Any,
-        state: Any,
-        splits: Sequence[pipeline.Records],
-        stop: Callable[[], bool] = lambda: False,
+        self, params: Any, state: Any, splits: Splits, stop: Callable = lambda: False
     ) -> dict[str, float] | None:
         """Means over all examples of all splits together; None if `stop` says so before the end."""
         measured = []
@@ -65,24 +56,17 @@ class Evaluator:
         return self._task.summarize(pooled(means, [len(e) for e in errors]))
 
     def measure(
-        self,
-        params: Any,
-        state: Any,
-        records: pipeline.Records,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
-        """Means of the metrics over a split's examples, and the MPJPE (N,) of each, mm.
+        self, params: Any, state: Any, records: pipeline.Records, stop: Callable = lambda: False
+    ) -> tuple[dict[str, Any], Float[np.ndarray, ' N']] | None:
+        """Means of the metrics over a split's examples, and the MPJPE of each, mm.
 
-        None if `stop`, which is asked before each batch, says so.
-
-        Raises:
-          ValueError: for a record without a trusted pose to compare with.
+        None if `stop`, which is asked before each batch, says so. Errors as `check_poses`.
         """
         totals, errors = None, []
         for columns, valid in self._read(records):
             if stop():
                 return None
-            _check_poses(columns, valid)
+            check_poses(columns, valid)
             batch = sharding.put_batch((self._task.batch(columns), valid), self._mesh)
             sums, *error = self._run(params, state, self._frozen, *batch)
             totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
@@ -92,7 +76,8 @@ class Evaluator:
         return {name: total / len(errors) for name, total in totals.items()}, errors
 
 
-def _check_poses(columns: Mapping[str, np.ndarray], valid: np.ndarray) -> None:
+def check_poses(columns: Mapping[str, np.ndarray], valid: Bool[np.ndarray, ' B']) -> None:
+    """Raises ValueError for a valid record without a trusted pose to compare with."""
     lacking = valid & (columns.get('has_pose', np.ones_like(valid)) == 0)
     if lacking.any():
         key = columns['key'][lacking.argmax()].decode()
@@ -100,39 +85,23 @@ def _check_poses(columns: Mapping[str, np.ndarray], valid: np.ndarray) -> None:
 
 
 class Examples:
-    """A few validation examples, always the same, drawn with their predictions.
+    """Examples, evenly spread over the splits and always the same, drawn with predictions."""
 
-    Args:
-      task, mesh, frozen: as for `Evaluator`.
-      splits: to take them from, evenly spread.
-    """
-
-    def __init__(
-        self,
-        task: Task,
-        mesh: Mesh,
-        frozen: Any,
-        splits: Sequence[pipeline.Records],
-    ):
-        self._report = task.report
-        self._frozen = frozen
+    def __init__(self, task: Task, mesh: Mesh, frozen: Any, splits: Splits):
+        self._report, self._frozen = task.report, frozen
         total = sum(map(len, splits))
         chosen = np.linspace(0, total - 1, min(self._report.num_examples, total)).astype(int)
         self._batch = task.batch(pipeline.take(splits, chosen, task.eval_transform))
         self._bodies = jax.jit(self._report.bodies, out_shardings=sharding.replicated(mesh))
 
-    def __call__(self, params: Any, state: Any) -> np.ndarray | None:
-        """The picture (H, W, 3) uint8, RGB.
-
-        All processes compute the bodies, and the first one draws them. None for the others, and if
-        a body is not finite: a picture must not end a run.
-        """
-        bodies = self._bodies(params, state, self._frozen, self._batch)
+    def __call__(self, params: Any, state: Any) -> UInt8[np.ndarray, 'H W 3'] | None:
+        """The picture, RGB, in the first process; None in others, or if a body is not finite."""
+        bodies = self._bodies(params, state, self._frozen, self._batch)  # in all processes
         if jax.process_index() > 0:
             return None
         bodies = jax.device_get(bodies)
         if not all(np.isfinite(x).all() for x in jax.tree.leaves(bodies)):
-            return None
+            return None  # a picture must not end a run
         return self._report.draw(self._frozen, self._batch, bodies)
 
 
