@@ -16,7 +16,6 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from absl import flags as absl_flags
 from absl import logging
@@ -39,8 +38,7 @@ class Flags:
 
     `string` and so on define a flag and return its holder, with a `value` once flags are parsed.
     `doc` is the command's docstring, for `--help`; `arguments` are the process's own by default.
-    `operands` names the arguments beside the flags: 'RESULT', 'WORKDIR ...' for one or more, '' for
-    none.
+    `operands` names the arguments beside the flags, such as 'RESULT', or 'WORKDIR ...' for several.
     """
 
     def __init__(self, doc: str, arguments: Sequence[str] | None = None, operands: str = ''):
@@ -120,10 +118,7 @@ def _one_line(error: Exception) -> str:
 
 
 def run(
-    flags: Flags,
-    command: Callable[[], Any],
-    on_interrupt: str = 'interrupted',
-    others: bool = False,
+    flags: Flags, command: Callable, on_interrupt: str = 'interrupted', others: bool = False
 ) -> None:
     """Parses the flags and runs a command, which may return an exit code.
 

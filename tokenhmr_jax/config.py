@@ -5,7 +5,7 @@ import enum
 import importlib.util
 import json
 import pathlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -14,20 +14,13 @@ from flax import traverse_util
 
 
 class Decides(enum.Flag):
-    """The part of a run that a setting decides.
+    """The part of a run that a setting decides."""
 
-    RESULT: its outcome.
-    COST: its speed and memory, and nothing of its outcome.
-    ARCHITECTURE: the network's arrays, or their use.
-    UNSEEN: the use of the network's arrays, which their shapes do not tell.
-    OPTIMIZER: further arrays of the optimizer, which are there if the setting is set.
-    """
-
-    RESULT = enum.auto()
-    COST = enum.auto()
-    ARCHITECTURE = enum.auto()
-    UNSEEN = enum.auto()
-    OPTIMIZER = enum.auto()
+    RESULT = enum.auto()  # its outcome
+    COST = enum.auto()  # its speed and memory, not its outcome
+    ARCHITECTURE = enum.auto()  # the network's arrays, or their use
+    UNSEEN = enum.auto()  # the use of the network's arrays, which their shapes do not tell
+    OPTIMIZER = enum.auto()  # further arrays of the optimizer, if the setting is set
 
 
 # By dotted name of the setting, or of the nearest group around it. All others: RESULT.
@@ -68,14 +61,9 @@ _REMOVED = ('adversarial', 'model.backbone.drop_groups')
 
 
 def parse_arg(arg: str | None, **defaults: str) -> dict[str, str]:
-    """Parses the argument of a config file, as in `configs/tokenizer.py:variant=release`.
+    """Parses the argument 'name=value,name=value' of a config file, given all names' defaults.
 
-    Args:
-      arg: 'name=value,name=value', or nothing.
-      defaults: all names, with their default values.
-
-    Raises:
-      ValueError: for another name, or no `name=value`.
+    Raises ValueError for another name, or no `name=value`.
     """
     parsed = dict(defaults)
     for part in filter(None, (arg or '').split(',')):
@@ -89,14 +77,9 @@ def parse_arg(arg: str | None, **defaults: str) -> dict[str, str]:
 def choose_variant(
     arg: str | None, *variants: Callable[[], ml_collections.ConfigDict]
 ) -> ml_collections.ConfigDict:
-    """The config of a variant; the first one by default.
+    """The config of 'variant=NAME', made by the function of that name; the first one by default.
 
-    Args:
-      arg: argument of the config file, 'variant=NAME' or nothing.
-      variants: functions that make a config, whose names are the variants'.
-
-    Raises:
-      ValueError: for another argument or another name.
+    Raises ValueError for another argument or another name.
     """
     functions = {each.__name__: each for each in variants}
     variant = parse_arg(arg, variant=next(iter(functions)))['variant']
@@ -125,16 +108,9 @@ def config_from_json(tree: dict) -> ml_collections.ConfigDict:
 
 def without_removed_settings(tree: dict) -> dict:
     """A stored config, plain containers, without settings that nothing reads any more."""
-    for name in _REMOVED:
-        tree = _without(tree, name.split('.'))
-    return tree
-
-
-def _without(tree: dict, path: Sequence[str]) -> dict:
-    first, *rest = path
-    if not rest or first not in tree:
-        return {key: value for key, value in tree.items() if rest or key != first}
-    return tree | {first: _without(tree[first], rest)}
+    removed = tuple(f'{name}.' for name in _REMOVED)
+    flat = {name: v for name, v in _flat(tree).items() if not f'{name}.'.startswith(removed)}
+    return traverse_util.unflatten_dict(flat, sep='.')
 
 
 def settings_deciding(tree: dict, what: Decides) -> dict[str, Any]:
@@ -176,7 +152,7 @@ def check_choice(config: ml_collections.ConfigDict, name: str, choices: Collecti
 
 @contextlib.contextmanager
 def missing_settings_named(where: str) -> Iterator[None]:
-    """Turns the lack of a setting into a ValueError; `where` names the config."""
+    """Raises ValueError for a missing setting; `where` names the config."""
     try:
         yield
     except AttributeError as error:

@@ -2,8 +2,8 @@
 
     python -m tokenhmr_jax.evaluate --checkpoint=WORKDIR
 
-Prints tables, and writes them with a picture to `WORKDIR/evaluation`, or to `--out`. Of several
-splits, the first rows are of all their examples together, the others of each split.
+Prints tables, and writes them with a picture to `WORKDIR/evaluation`, or to `--out`. The first rows
+are means over all splits together, the others over each split.
 """
 
 import dataclasses
@@ -31,14 +31,10 @@ def evaluate(
     out: str | None = None,
     convention: str | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Evaluate a run's checkpoint; write tables and a picture. For the arguments see the flags.
+    """Evaluates a checkpoint, writes tables and a picture, and returns the tables' rows.
 
-    Returns:
-      the table: a row's name to its metrics.
-
-    Raises:
-      FileNotFoundError, ValueError: for a checkpoint, a step, a split or a body model that is not
-        there, or not the one that was trained with.
+    For the arguments see the flags. Raises FileNotFoundError or ValueError for a checkpoint, step,
+    split or body model that is missing, or another body than the one trained with.
     """
     mesh = sharding.make_mesh()
     with cli.large_arrays_given_back():
@@ -77,7 +73,7 @@ def evaluate(
 
 
 def _baselines(run: Trained, records: Sequence[pipeline.Records]) -> dict[str, list]:
-    """What stands beside the means; nothing where the data that was trained on is not at hand."""
+    """Means of the baselines; none without the data of the training."""
     data = run.config.data
     try:
         for name in data.mixture:
@@ -89,12 +85,9 @@ def _baselines(run: Trained, records: Sequence[pipeline.Records]) -> dict[str, l
 
 
 def _rows(
-    task: Task,
-    means: Mapping[str, Sequence[Mapping]],
-    splits: Sequence[str],
-    counts: Sequence[int],
+    task: Task, means: Mapping[str, Sequence[Mapping]], splits: Sequence[str], counts: Sequence[int]
 ) -> dict[str, dict[str, float]]:
-    """The table's rows, from each row's means on the splits, and the splits' names and sizes."""
+    """The tables' rows, from each row's means on the splits, and the splits' names and sizes."""
     rows = {title: task.summarize(pooled(each, counts)) for title, each in means.items()}
     if len(splits) > 1:
         for i, split in enumerate(splits):
@@ -103,7 +96,7 @@ def _rows(
 
 
 def _tables(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Markdown. What is named GROUP/PART, the error of one joint, is in a table of its own."""
+    """Markdown tables: one of the scores, and one of each GROUP of scores named GROUP/PART."""
     names = dict.fromkeys(name for values in rows.values() for name in values)
     header = [name for name in names if '/' not in name]
     lines = [
@@ -111,10 +104,10 @@ def _tables(rows: Mapping[str, Mapping[str, float]]) -> str:
     ]
     tables = [markdown_table(['', *header], lines)]
     for group in dict.fromkeys(name.split('/')[0] for name in names if '/' in name):
-        parts = [name for name in names if name.startswith(f'{group}/')]
         lines = [
-            [part.removeprefix(f'{group}/'), *(format_number(v.get(part)) for v in rows.values())]
-            for part in parts
+            [name.removeprefix(f'{group}/'), *(format_number(v.get(name)) for v in rows.values())]
+            for name in names
+            if name.startswith(f'{group}/')
         ]
         tables.append(markdown_table([group, *rows], lines))
     return '\n\n'.join(tables)
@@ -130,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         'split', None, "Prepared split, such as 'amass/SSM'; repeatable. Default: the validation's."
     )
     convention = flags.choice(
-        'convention', None, list(metrics.CONVENTIONS), "What is measured. Default: the run's own."
+        'convention', None, list(metrics.CONVENTIONS), "Definition of errors. Default: the run's."
     )
     out = flags.string('out', None, 'Folder for tables and pictures. Default: in the workdir.')
 

@@ -4,9 +4,9 @@
 
 Run again with the same workdir, it goes on exactly where it stopped.
 
-Exit codes: 0, done. 75, stopped by SIGTERM or Ctrl-C and saved, or lost another process of the run:
-run the same command again. 1, failed, with one line that says why: running it again would fail
-again. Any other, such as that of a signal: run it again, all that was saved is there.
+Exit codes: 0, done. 75, stopped by SIGTERM or Ctrl-C and saved, or another process of the run was
+lost: run the same command again. 1, failed for the reason printed: it would fail again. Any other,
+such as that of a signal: run it again, it goes on from the last checkpoint.
 """
 
 import collections
@@ -39,7 +39,7 @@ from tokenhmr_jax.types import TrainState
 
 
 class _Setup(NamedTuple):
-    """All that a run needs before its state; `description` is what its checkpoints say of it."""
+    """All that a run needs before its state; its checkpoints store `description`."""
 
     task: Task
     mesh: Mesh
@@ -54,10 +54,9 @@ def train(config: ml_collections.ConfigDict, folder: str) -> TrainState:
     """Trains until `config.num_steps`, from the newest good checkpoint in `folder` if there is one.
 
     Raises:
-      FileNotFoundError, ValueError: for data, body model or checkpoint that do not fit the
-        config, before any compute is spent.
+      FileNotFoundError, ValueError: for data, body model or checkpoint that do not fit the config.
       FloatingPointError: after too many batches in a row whose loss or gradient is not finite.
-      preemption.Preempted: when stopped, once all that has been done is saved.
+      preemption.Preempted: when stopped, once all steps done are saved.
     """
     workdir.check_workdir(folder)
     setup = _set_up(config)
@@ -115,15 +114,9 @@ def _set_up(config: ml_collections.ConfigDict) -> _Setup:
 
 
 class _Evaluation:
-    """Evaluates the steps that are to be evaluated, and shows what came out."""
+    """Evaluates every `eval.every` steps and the last one, and shows scores and examples."""
 
-    def __init__(
-        self,
-        config: ml_collections.ConfigDict,
-        setup: _Setup,
-        progress: Progress,
-        stop: preemption.Preemption,
-    ):
+    def __init__(self, config, setup: _Setup, progress: Progress, stop: preemption.Preemption):
         task, mesh, frozen = setup.task, setup.mesh, setup.frozen
         self._every, self._last = config.eval.every, config.num_steps
         self._splits, self._progress, self._stop = setup.validation, progress, stop
@@ -131,7 +124,7 @@ class _Evaluation:
         self._examples = Examples(task, mesh, frozen, setup.validation)
 
     def __call__(self, step: int, state: TrainState) -> dict[str, float] | None:
-        """Scores of a step; None for one that is not to be evaluated, or if stopped meanwhile."""
+        """Scores of a step; None if it is not evaluated, or stopped meanwhile."""
         if not step or (step % self._every and step != self._last):
             return None
         self._progress.flush()
@@ -180,12 +173,7 @@ def _begin(
 def device_batches(
     data: grain.DatasetIterator, task: Task, mesh: Mesh, ahead: int = 2
 ) -> Iterator[tuple[Any, np.ndarray, dict]]:
-    """Batches on their devices, some of them ahead of use.
-
-    Yields:
-      the batch; its records' keys; and the position of the data after it, to be saved with a step
-      that has used it.
-    """
+    """Batches on their devices, some ahead of use; their records' keys; the position after each."""
     waiting = collections.deque()
     for columns in data:
         batch = sharding.put_batch(task.batch(columns), mesh)
@@ -210,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def command() -> int:
         if distributed.value:
-            # At its end a process waits for the others, and for those that died as long as that.
+            # A process that ends waits as long for others that died.
             jax.distributed.initialize(
                 heartbeat_timeout_seconds=heartbeat.value, shutdown_timeout_seconds=heartbeat.value
             )

@@ -1,8 +1,6 @@
-"""A file of SHA-256 sums beside the files of a checkpoint: what is read is what was written.
+"""SHA-256 sums of a checkpoint's files, so that no flipped byte is read as a wrong number."""
 
-A flipped byte in an array's file would otherwise be restored as a wrong number, silently.
-"""
-
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -11,20 +9,19 @@ from concurrent import futures
 from etils import epath
 
 NAME = 'checksums.json'
-# Orbax writes these last, after the sums; of the first a key, the second a line that says so.
+# Orbax writes a key of the first and a line of the second after the sums.
 _METADATA, _COMMITTED = '_CHECKPOINT_METADATA', 'commit_success.txt'
 
 
 def write_checksums(folder: epath.Path) -> None:
-    """Sum up all files below a folder that is about to become a checkpoint."""
+    """Writes the sums of all files below a folder that is about to become a checkpoint."""
     (folder / NAME).write_text(json.dumps(_sums(folder, ('',)), indent=1, sort_keys=True) + '\n')
 
 
 def check_checksums(folder: epath.Path, parts: tuple[str, ...] = ('',)) -> None:
-    """Compare a checkpoint's files, or those whose names begin as `parts` do, with their sums.
+    """Compares a checkpoint's files, or those whose names begin with `parts`, with their sums.
 
-    Raises:
-      ValueError: naming the first file that is missing, new or different.
+    Raises ValueError, naming the first file that is missing, new or different.
     """
     try:
         written = json.loads((folder / NAME).read_text())
@@ -51,10 +48,7 @@ def _sums(folder: epath.Path, parts: tuple[str, ...]) -> dict[str, str]:
 
 def _files(folder: epath.Path) -> Iterator[epath.Path]:
     for path in folder.iterdir():
-        if path.is_dir():
-            yield from _files(path)
-        else:
-            yield path
+        yield from _files(path) if path.is_dir() else (path,)
 
 
 def _sum(path: epath.Path) -> str:
@@ -65,12 +59,10 @@ def _sum(path: epath.Path) -> str:
 
 
 def _sum_of_metadata(path: epath.Path) -> str:
-    """Of all but the moment of the commit, which is not yet known when sums are written."""
+    """The sum without the time of the commit, which is not known when sums are written."""
     content = path.read_bytes()
-    try:
+    with contextlib.suppress(ValueError, AttributeError):  # for a broken file the sum differs
         known = json.loads(content)
         known.pop('commit_timestamp_nsecs', None)
         content = json.dumps(known, sort_keys=True).encode()
-    except (ValueError, AttributeError):
-        pass  # not what Orbax writes: the sum will differ
     return hashlib.sha256(content).hexdigest()

@@ -1,6 +1,4 @@
-"""Which run may go on from a checkpoint."""
-
-from typing import Any
+"""Compatibility of a run with the checkpoint that it goes on from."""
 
 import ml_collections
 
@@ -8,28 +6,25 @@ from tokenhmr_jax.config import Decides, config_to_json, settings_deciding
 
 
 def describe_run(config: ml_collections.ConfigDict, topology: dict) -> dict:
-    """What a checkpoint says of itself: the config, and the topology of the body."""
+    """Description stored in a checkpoint: the config, and the topology of the body."""
     return {'config': config_to_json(config), 'body_topology': topology}
 
 
 def check_same_run(stored: dict, current: dict, where: str) -> None:
-    """Raises ValueError unless a run may go on from a checkpoint.
+    """Raises ValueError unless a run may go on from a checkpoint, by their `describe_run`.
 
-    The architecture, what the optimizer holds, and the body's topology must agree.
-
-    Args:
-      stored: `describe_run` of the checkpoint.
-      current: that of the run.
-      where: name of the checkpoint, for errors.
+    The architecture, the optimizer's arrays and the body's topology must agree.
+    `where` names the checkpoint in errors.
     """
-    ours, theirs = _settings(current, Decides.ARCHITECTURE), _settings(stored, Decides.ARCHITECTURE)
+    configs = current['config'], stored['config']
+    ours, theirs = (settings_deciding(config, Decides.ARCHITECTURE) for config in configs)
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
             raise ValueError(
                 f'{where} is a checkpoint of another architecture: its {name} is '
                 f'{theirs.get(name)}, this run has {ours.get(name)}'
             )
-    ours, theirs = _settings(current, Decides.OPTIMIZER), _settings(stored, Decides.OPTIMIZER)
+    ours, theirs = (settings_deciding(config, Decides.OPTIMIZER) for config in configs)
     for name in sorted(ours.keys() | theirs.keys()):
         if bool(ours.get(name)) != bool(theirs.get(name)):
             raise ValueError(
@@ -41,7 +36,3 @@ def check_same_run(stored: dict, current: dict, where: str) -> None:
             f'{where} was trained with a body of another topology: {stored["body_topology"]}, '
             f'this run has {current["body_topology"]}'
         )
-
-
-def _settings(description: dict, decides: Decides) -> dict[str, Any]:
-    return settings_deciding(description['config'], decides)

@@ -1,10 +1,11 @@
-"""Checkpoints: all that a run needs to go on, and all that a reader needs to use it.
+"""Complete checkpoints of runs.
 
 The folder of a step holds `model` (parameters and state), `optimizer`, `data` (position in the
 data) and `config` (the whole config and the body's topology), written by Orbax, and the SHA-256
 sums of all its files. Converted weights have no `optimizer` and no `data`.
 """
 
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -25,29 +26,21 @@ _FILE_SIZE, _PIECE, _AT_ONCE = 64 * 2**20, 16 * 2**20, 256 * 2**20  # bytes
 
 
 class _Manager(ocp.CheckpointManager):
-    """Orbax' manager, without its own question to JAX's runtime whether to stop.
-
-    The training loop asks, and the runtime compares the numbers that it is asked with: Orbax asks
-    with steps, and processes would miss the moment that they agreed on.
-    """
+    """Orbax' manager, which leaves it to the training loop to ask JAX's runtime whether to stop."""
 
     def reached_preemption(self, step: int) -> bool:
+        # The runtime compares the numbers it is asked with, and those of Orbax are others.
         return False
 
 
 class Checkpoints:
     """The checkpoints of one run: the newest two, and the one with the lowest `metric`.
 
-    Args:
-      workdir: the run's folder, here or gs://...; checkpoints lie in its `checkpoints`.
-      metric: of the evaluation, whose lowest value decides the best step; not needed for reading.
-      create: whether to make the folder, or to fail without one.
-
-    Raises:
-      FileNotFoundError: if not `create` and there are no checkpoints.
+    They lie in `checkpoints` of the run's folder, here or gs://... Reading needs no `metric`.
+    Raises FileNotFoundError if not `create` and there are no checkpoints.
     """
 
-    def __init__(self, workdir: str, metric: str | None = None, create: bool = True):
+    def __init__(self, workdir: str | os.PathLike, metric: str | None = None, create: bool = True):
         folder = epath.Path(workdir).absolute() / 'checkpoints'
         if not create and not any(folder.glob('[0-9]*')):
             raise FileNotFoundError(f'{workdir}: no checkpoints in {folder}')
@@ -84,10 +77,8 @@ class Checkpoints:
     def newest_good(self) -> int | None:
         """The newest step whose files agree with their sums; None if there is no step.
 
-        Newer, broken steps are moved to `broken` beside the checkpoints, with a warning.
-
-        Raises:
-          ValueError: if all steps are broken.
+        Moves newer, broken steps to `broken` beside the checkpoints, with a warning.
+        Raises ValueError if all steps are broken.
         """
         step, problems = self._sift() if jax.process_index() == 0 else (0, [])
         # All processes go on from the step that the first one found.
@@ -122,12 +113,9 @@ class Checkpoints:
         return bool(self._manager.metrics(step))
 
     def find(self, step: str) -> int:
-        """The number of the step 'best', 'last', or a number as text.
+        """The number of a step: 'best' (the newest if none was evaluated), 'last', or a number.
 
-        'best' is the newest step if none was evaluated.
-
-        Raises:
-          ValueError: if there is no such step, or its model or config differs from their sums.
+        Raises ValueError if there is no such step, or its model or config differs from their sums.
         """
         found = self._find(step)
         if (self._folder(found) / checksums.NAME).exists():
@@ -153,11 +141,8 @@ class Checkpoints:
     ) -> None:
         """Writes a step in the background.
 
-        Args:
-          state: its `step` names the checkpoint.
-          data: position of the data's iterator.
-          config: `describe_run` of the run.
-          metrics: of an evaluation at this step, if there was one.
+        `data` is the position of the data's iterator, `config` the `describe_run` of the run, and
+        `metrics` come from an evaluation at this step, if any.
         """
         model = {'params': state.params, 'state': state.state}
         self._manager.save(
@@ -174,22 +159,19 @@ class Checkpoints:
     def save_converted(self, step: int, params: Any, state: Any, config: dict) -> None:
         """Writes converted weights; `config` as for `save`.
 
-        Arrays may be mapped files. They are written in small files, each as soon as it is
-        compressed, so that they need not fit into memory together.
+        Arrays may be mapped files, which need not fit into memory together: each small file is
+        written as soon as it is compressed.
         """
         model = {'params': params, 'state': state}
+        saving = ocp.args.PyTreeSave(
+            model, save_args=_in_pieces(model), ocdbt_target_data_file_size=_FILE_SIZE
+        )
         self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                model=ocp.args.PyTreeSave(
-                    model, save_args=_in_pieces(model), ocdbt_target_data_file_size=_FILE_SIZE
-                ),
-                config=ocp.args.JsonSave(config),
-            ),
+            step, args=ocp.args.Composite(model=saving, config=ocp.args.JsonSave(config))
         )
 
     def read_config(self, step: int) -> dict:
-        """The `describe_run` that a step was saved with, without settings that are gone."""
+        """The `describe_run` that a step was saved with, without settings of older versions."""
         description = self._restore(step, config=ocp.args.JsonRestore())['config']
         return description | {'config': without_removed_settings(description['config'])}
 
@@ -206,10 +188,9 @@ class Checkpoints:
         return self._restore_model(step, target)
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict]:
-        """All of a step: the training state and the data's position.
+        """The training state of a step and the data's position.
 
-        Raises:
-          ValueError: for converted weights, which a run can start from but not go on from.
+        Raises ValueError for converted weights, which a run can start from but not go on from.
         """
         if not (self._folder(step) / 'optimizer').exists():
             raise ValueError(
@@ -227,11 +208,8 @@ class Checkpoints:
         return TrainState(count, params, state, opt_state), rest['data']
 
     def _restore_model(self, step: int, target: Any) -> Any:
-        """The model, as arrays like those of `target`, in little more memory than these take.
-
-        Orbax holds an array several times while it reads it. So the largest are read first, one by
-        one, while there is room, and small ones together.
-        """
+        """The model, as arrays like those of `target`, in little more memory than these take."""
+        # Orbax holds an array several times while it reads it: the largest come first, one by one.
         leaves, structure = jax.tree.flatten(target)
         restored: list = [None] * len(leaves)
         with ocp.PyTreeCheckpointer() as reader:
@@ -256,7 +234,7 @@ class Checkpoints:
 
 
 def _by_size(arrays: Sequence[Any]) -> list[set[int]]:
-    """Positions of arrays, the largest first, in groups of up to `_AT_ONCE` bytes, or one array."""
+    """Positions of arrays, largest first, in groups of one or of up to `_AT_ONCE` bytes."""
     sizes = [x.size * x.dtype.itemsize for x in arrays]
     groups, total = [], _AT_ONCE + 1
     for i in sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True):

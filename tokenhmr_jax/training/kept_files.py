@@ -1,8 +1,6 @@
-"""Copies of the files that a config names, in the run's folder.
+"""Copies of the files that a config names: a run's folder is complete without the originals."""
 
-A run is complete without the files that it was started with: what it has trained evaluates and
-predicts wherever its folder is.
-"""
+import os
 
 import ml_collections
 from etils import epath
@@ -15,7 +13,7 @@ from tokenhmr_jax.tasks.body_models import GENDERED, body_arrays, has_gendered
 _THRESHOLDS = 'thresholds.csv'
 
 
-def keep_files(workdir: str, config: ml_collections.ConfigDict) -> None:
+def keep_files(workdir: str | os.PathLike, config: ml_collections.ConfigDict) -> None:
     """Copies a config's body models and its own thresholds. The mannequin needs no copy."""
     folder = epath.Path(workdir)
     for name in ('body', *(GENDERED if has_gendered(config) else ())):
@@ -32,8 +30,8 @@ def keep_files(workdir: str, config: ml_collections.ConfigDict) -> None:
             file.write_text(table)
 
 
-def use_kept_files(workdir: str, config: ml_collections.ConfigDict) -> None:
-    """Lets a config name the copies in a run's folder, where they are there."""
+def use_kept_files(workdir: str | os.PathLike, config: ml_collections.ConfigDict) -> None:
+    """Lets a config name the copies that a run's folder has."""
     folder = epath.Path(workdir)
     for name in ('body', *GENDERED):
         copy = folder / f'{name}.npz'

@@ -1,6 +1,8 @@
 """Progress bar, TensorBoard, `metrics.jsonl` and pictures of a run."""
 
+import contextlib
 import json
+import os
 import pathlib
 import time
 from typing import Any
@@ -11,24 +13,23 @@ import ml_collections
 import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
+from jaxtyping import Num, UInt8
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tqdm import tqdm
 
 from tokenhmr_jax.cli import whole_file
+from tokenhmr_jax.types import Array
 
 
 class MetricWriter:
     """Writes the scalars and pictures of a run, from the first of its processes.
 
-    Args:
-      workdir: the run's folder.
-      start: the step that the run goes on from. Lines of later steps, which an earlier process
-        wrote and did not save, are dropped.
+    Lines of steps after `start`, which an earlier process wrote and did not save, are dropped.
     """
 
-    def __init__(self, workdir: str, start: int):
+    def __init__(self, workdir: str | os.PathLike, start: int):
         self._writes = jax.process_index() == 0
         if not self._writes:
             return
@@ -50,18 +51,16 @@ class MetricWriter:
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Writes one line of JSON, and one point per scalar."""
         self._line(step, scalars)
-        values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
-        self._event(step, values)
+        self._event(step, [Summary.Value(tag=n, simple_value=v) for n, v in scalars.items()])
 
-    def write_picture(self, step: int, picture: np.ndarray) -> None:
+    def write_picture(self, step: int, picture: UInt8[np.ndarray, 'H W 3']) -> None:
         """Writes a picture, RGB, to `examples/STEP.png` and to TensorBoard."""
         png = cv2.imencode('.png', picture[..., ::-1])[1].tobytes()
         self._pictures.mkdir(exist_ok=True)
         (self._pictures / f'{step}.png').write_bytes(png)
         height, width, channels = picture.shape
-        image = Summary.Image(
-            height=height, width=width, colorspace=channels, encoded_image_string=png
-        )
+        size = {'height': height, 'width': width, 'colorspace': channels}
+        image = Summary.Image(**size, encoded_image_string=png)
         self._event(step, [Summary.Value(tag='eval/examples', image=image)])
 
     def write_skipped(self, step: int, keys: list[str]) -> None:
@@ -83,12 +82,9 @@ def _drop_after(path: pathlib.Path, step: int) -> None:
     """Keeps the lines up to a step, without one that a killed process left half-written."""
     kept = []
     for line in path.read_text().splitlines(keepends=True):
-        try:
-            keep = line.endswith('\n') and json.loads(line)['step'] <= step
-        except ValueError:
-            keep = False
-        if keep:
-            kept.append(line)
+        with contextlib.suppress(ValueError):
+            if line.endswith('\n') and json.loads(line)['step'] <= step:
+                kept.append(line)
     with whole_file(path) as file:
         file.write_text(''.join(kept))
 
@@ -96,30 +92,17 @@ def _drop_after(path: pathlib.Path, step: int) -> None:
 class Progress:
     """Means of the training metrics over windows of steps, and the progress bar.
 
-    A window is fetched from the device only after the next step is dispatched, so that the device
-    never waits for the host.
-
-    Args:
-      writer: of the means.
-      start: steps done before.
-      config: `num_steps`, `batch_size`, `log_every` (steps in a window), `max_skipped_steps`.
+    A window of `config.log_every` steps is fetched from the device only after the next step is
+    dispatched, so that the device never waits for the host. `start` counts the steps done before.
     """
 
     def __init__(self, writer: MetricWriter, start: int, config: ml_collections.ConfigDict):
-        self._writer = writer
-        self._batch_size = config.batch_size
-        self._every = config.log_every
-        self._max_skipped = config.max_skipped_steps
+        self._writer, self._config = writer, config
         self._skipped: list[tuple[int, list[str]]] = []
-        self._waiting: list[tuple[int, np.ndarray, dict[str, jax.Array]]] = []
+        self._waiting: list[tuple[int, np.ndarray, dict[str, Array]]] = []
         self._since = time.monotonic()
-        self._bar = tqdm(
-            total=config.num_steps,
-            initial=start,
-            unit='step',
-            dynamic_ncols=True,
-            disable=jax.process_index() > 0,
-        )
+        quiet, total = jax.process_index() > 0, config.num_steps
+        self._bar = tqdm(total=total, initial=start, unit='step', dynamic_ncols=True, disable=quiet)
 
     def __enter__(self) -> 'Progress':
         return self
@@ -127,11 +110,11 @@ class Progress:
     def __exit__(self, *unused) -> None:
         self._bar.close()
 
-    def add(self, step: int, keys: np.ndarray, logs: dict[str, jax.Array]) -> None:
+    def add(self, step: int, keys: np.ndarray, logs: dict[str, float | Num[Array, '']]) -> None:
         """Takes the metrics of a step, still on the device, and the keys of its records."""
         self._waiting.append((step, keys, logs))
         self._bar.update()
-        if len(self._waiting) > self._every:
+        if len(self._waiting) > self._config.log_every:
             self._report(self._waiting[:-1])
             self._waiting = self._waiting[-1:]
 
@@ -141,7 +124,9 @@ class Progress:
             self._report(self._waiting)
         self._waiting = []
 
-    def show(self, step: int, scores: dict[str, float], picture: np.ndarray | None) -> None:
+    def show(
+        self, step: int, scores: dict[str, float], picture: UInt8[np.ndarray, 'H W 3'] | None
+    ) -> None:
         """Writes an evaluation's scores and its picture, if any; prints the main scores."""
         self._writer.write(step, {f'eval/{name}': value for name, value in scores.items()})
         if picture is not None:
@@ -156,6 +141,7 @@ class Progress:
         fetched = jax.device_get([logs for _, _, logs in window])
         now = time.monotonic()
         rate = len(window) / max(now - self._since, 1e-9)
+        speed = {'steps_per_second': rate, 'examples_per_second': rate * self._config.batch_size}
         self._since = now
         for (step, keys, _), logs in zip(window, fetched, strict=True):
             self._count_skipped(step, keys, logs['skipped'])
@@ -163,13 +149,12 @@ class Progress:
         scalars = {k: _mean([logs[k] for logs in good]) for k in good[0]} if good else {}
         # A metric of a source that no batch of the window holds is not a number.
         scalars = {k: v for k, v in scalars.items() if not np.isnan(v)}
-        scalars['skipped'] = float(len(fetched) - len(good))
-        scalars |= {'steps_per_second': rate, 'examples_per_second': rate * self._batch_size}
+        scalars |= {'skipped': float(len(fetched) - len(good))} | speed
         self._writer.write(window[-1][0], scalars)
         if good:
             self._bar.set_postfix(loss=f'{scalars["loss"]:.4g}', refresh=False)
 
-    def _count_skipped(self, step: int, keys: np.ndarray, skipped: float) -> None:
+    def _count_skipped(self, step: int, keys: np.ndarray, skipped: float | np.ndarray) -> None:
         if not skipped:
             self._skipped = []
             return
@@ -177,11 +162,12 @@ class Progress:
         self._skipped.append((step, names))
         self._writer.write_skipped(step, names)
         logging.warning('step %d: loss or gradient not finite, batch skipped: %s', step, names)
-        if len(self._skipped) > self._max_skipped:
+        most = self._config.max_skipped_steps
+        if len(self._skipped) > most:
             steps = [step for step, _ in self._skipped]
             raise FloatingPointError(
                 f'steps {steps[0]} to {steps[-1]}: the loss or its gradient was not finite '
-                f'{len(steps)} times in a row (max_skipped_steps={self._max_skipped}). The last '
+                f'{len(steps)} times in a row (max_skipped_steps={most}). The last '
                 f'batch began with the records {self._skipped[-1][1][:4]}'
             )
 
@@ -194,7 +180,7 @@ def _of_all_processes(keys: np.ndarray) -> list[str]:
     return [row.tobytes().rstrip(b'\0').decode() for row in gathered]
 
 
-def _mean(values: list[np.ndarray]) -> float:
-    """Mean of the values that are not NaN; NaN if there is none."""
+def _mean(values: list) -> float:
+    """Mean of the values that are numbers; NaN if there is none."""
     known = [v for v in values if not np.isnan(v)]
     return float(np.mean(known)) if known else float('nan')

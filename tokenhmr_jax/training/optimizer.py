@@ -1,16 +1,15 @@
 """Optimizers and learning rate schedules from the config."""
 
 import jax
-import ml_collections
 import optax
 import optax.contrib
+from ml_collections import ConfigDict
 
 
-def make_schedule(config: ml_collections.ConfigDict, peak: float, num_steps: int) -> optax.Schedule:
+def make_schedule(config: ConfigDict, peak: float, num_steps: int) -> optax.Schedule:
     """Learning rate per step: linear warm-up to `peak`, then constant or a cosine down to zero.
 
-    Raises:
-      ValueError: if `config.schedule` is neither 'constant' nor 'cosine'.
+    Raises ValueError if `config.schedule` is neither 'constant' nor 'cosine'.
     """
     warmup = config.warmup_steps
     if config.schedule == 'constant':
@@ -24,15 +23,12 @@ def make_schedule(config: ml_collections.ConfigDict, peak: float, num_steps: int
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
 
 
-def make_optimizer(
-    config: ml_collections.ConfigDict, num_steps: int
-) -> optax.GradientTransformation:
+def make_optimizer(config: ConfigDict, num_steps: int) -> optax.GradientTransformation:
     """AdamW on every parameter, biases included, as in the PyTorch release.
 
-    With `config.muon_learning_rate`, kernels are trained by Muon instead, at that rate and on the
-    same schedule (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024),
-    but for those that read the input or write the output. `config.weight_decay` is AdamW's alone:
-    what Muon trains does not decay.
+    With `config.muon_learning_rate`, Muon trains the kernels of hidden layers instead, at that rate
+    on the same schedule, without weight decay (Jordan et al., "Muon: an optimizer for hidden layers
+    in neural networks", 2024).
     """
     rate = make_schedule(config, config.learning_rate, num_steps)
     tx = optax.adamw(rate, b1=config.b1, b2=config.b2, weight_decay=config.weight_decay)
@@ -48,7 +44,7 @@ def make_optimizer(
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), tx)
 
 
-# First and last layers of the networks, by name: no matrix from hidden numbers to hidden numbers.
+# First and last layers of the networks, by name.
 _FIRST = ('conv_in', 'patches', 'embed')
 _LAST = ('conv_out', 'logits', 'global_orient', 'hands', 'betas', 'camera', 'pose')
 
@@ -64,10 +60,7 @@ def _assign(params):
 
 
 def _kernel_axes(params):
-    """A kernel (..., in, out) is a matrix from all its inputs to its outputs.
-
-    Under `blocks`, those of a scan, there is one such matrix for each index of the first axis.
-    """
+    """Axes of each kernel (..., in, out); one under `blocks` is a stack along its first axis."""
 
     def axes(path, kernel):
         stacked = any(getattr(key, 'key', None) == 'blocks' for key in path)

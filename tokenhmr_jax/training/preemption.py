@@ -20,24 +20,20 @@ class Preempted(Exception):
 
 
 def is_loss_of_process(error: jax.errors.JaxRuntimeError) -> bool:
-    """Whether an error of the runtime is likely the loss of another process of the run.
-
-    All errors but a lack of memory are, which would come again.
-    """
+    """Whether an error of the runtime is likely the loss of another process of the run."""
+    # A lack of memory would come again.
     return jax.process_count() > 1 and 'RESOURCE_EXHAUSTED' not in str(error)
 
 
 class Preemption:
     """A request to save and stop.
 
-    A run of one process catches SIGTERM and Ctrl-C itself; a second Ctrl-C ends it at once. Where a
-    run has several processes, JAX's runtime lets all of them know when one gets a SIGTERM, so that
-    they stop at the same step.
+    A run of one process catches SIGTERM and Ctrl-C itself; a second Ctrl-C ends it at once. Of
+    several processes, JAX's runtime tells all when one gets a SIGTERM: they stop at the same step.
     """
 
     def __init__(self):
-        self._requested = False
-        self._asked = 0
+        self._requested, self._asked = False, 0
         self._alone = jax.process_count() == 1
 
     def __enter__(self) -> 'Preemption':

@@ -1,9 +1,8 @@
 """The mesh of devices, and the places of arrays on it.
 
-Two axes: `data`, and `fsdp`, whose devices hold one copy of the parameters and of the optimizer's
-state between them. Batches are split over both. With fsdp=1, the default, every device holds all
-parameters; more devices share them where a network does not fit otherwise, and gather each layer's
-when they need it (Zhao et al., "PyTorch FSDP", VLDB 2023).
+Batches are split over both axes, `data` and `fsdp`. The devices along `fsdp` share one copy of the
+parameters and of the optimizer's state, and gather each layer's when they need it (Zhao et al.,
+"PyTorch FSDP", VLDB 2023). With fsdp=1, the default, every device holds all parameters.
 """
 
 import re
@@ -14,9 +13,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-# Arrays of a training state that are split over `fsdp`, and the axis: the first pattern that an
-# array's path contains decides. The optimizer's moments have the paths of their parameters. All
-# other arrays lie whole on every device, as do those whose axis the devices do not divide.
+# The axis that `fsdp` splits, by the first pattern that an array's path contains; the optimizer's
+# moments have the paths of their parameters. All other arrays lie whole on every device, as do
+# those whose axis the devices do not divide.
 RULES = (
     (r'/state/', None),  # codebook, frozen tokenizer
     # A twelfth of the backbone's size: the compiler would rather send the images' features around.
@@ -31,15 +30,12 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, fsdp: int = 1) -> Mes
     """A mesh (`data`, `fsdp`) of devices, by default of all devices of all hosts.
 
     Each host's devices stand together, and so does its share of a batch.
-
-    Raises:
-      ValueError: if the devices do not divide into groups of `fsdp`.
+    Raises ValueError if the devices do not divide into groups of `fsdp`.
     """
     devices = devices or jax.devices()
-    if fsdp < 1 or len(devices) % fsdp:
-        raise ValueError(
-            f'mesh.fsdp={fsdp} does not divide {len(devices)} devices: expected a divisor'
-        )
+    count = len(devices)
+    if fsdp < 1 or count % fsdp:
+        raise ValueError(f'mesh.fsdp={fsdp} does not divide {count} devices: expected a divisor')
     ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
     return Mesh(np.asarray(ordered).reshape(-1, fsdp), ('data', 'fsdp'))
 
@@ -71,11 +67,8 @@ def by_rules(shapes: Any, mesh: Mesh) -> Any:
 
 def place_by_rules(shapes: Any, mesh: Mesh) -> Any:
     """The shapes of a training state, each with its sharding by `RULES`."""
-    return jax.tree.map(
-        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-        shapes,
-        by_rules(shapes, mesh),
-    )
+    place = lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)  # noqa: E731
+    return jax.tree.map(place, shapes, by_rules(shapes, mesh))
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, name: str, parts: int = 1) -> None:
@@ -95,7 +88,7 @@ def put_batch(tree: Any, mesh: Mesh) -> Any:
 
 
 def split_batch(tree: Any, mesh: Mesh, parts: int) -> Any:
-    """Reshapes a batch (B, ...) to (parts, B / parts, ...); rows stay on their devices."""
+    """Reshapes arrays (B, ...) to (parts, B / parts, ...); rows stay on their devices."""
     place = NamedSharding(mesh, PartitionSpec(None, *_BATCH))
 
     def split(x):

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
+from jaxtyping import Float, Int, Key
 
 from tokenhmr_jax.tasks import Task
 from tokenhmr_jax.training import sharding
-from tokenhmr_jax.types import TrainState
+from tokenhmr_jax.types import Array, TrainState
 
 
 def abstract_state(task: Task, tx: optax.GradientTransformation, mesh: Mesh) -> TrainState:
@@ -29,26 +30,29 @@ def initial_state(
     return fresh(jax.device_put(seed, sharding.replicated(mesh)))
 
 
-def _fresh_state(task: Task, tx: optax.GradientTransformation, seed: jax.Array) -> TrainState:
+def _fresh_state(task: Task, tx: optax.GradientTransformation, seed: Int[Array, '']) -> TrainState:
     params, state = task.init(jax.random.key(seed))
     return TrainState(jnp.zeros((), jnp.int32), params, state, tx.init(params))
 
 
-def make_step(task: Task, tx: optax.GradientTransformation, mesh: Mesh, parts: int = 1):
+def make_step(
+    task: Task, tx: optax.GradientTransformation, mesh: Mesh, parts: int = 1
+) -> Callable[..., tuple[TrainState, dict[str, Float[Array, '']]]]:
     """Compiles the step: (state, frozen, batch, seed) -> (state, logs). It donates its state.
 
-    The run's seed is an argument, so that runs of other seeds share the compiled program.
-
-    A batch whose loss or gradient is not finite changes nothing but the step count;
-    `logs['skipped']` is 1 then.
-
-    The gradient is the mean over `parts` parts of the batch, computed one after the other in as
-    much less memory. The state beside the parameters moves with each part.
+    Runs of other seeds share the compiled program. A batch whose loss or gradient is not finite
+    changes nothing but the step count; `logs['skipped']` is 1 then. The gradient is the mean over
+    `parts` parts of the batch, one after the other in as much less memory; the state beside the
+    parameters moves with each part.
     """
 
-    def train_step(old: TrainState, frozen: Any, batch: Any, seed: jax.Array):
+    def train_step(old: TrainState, frozen: Any, batch: Any, seed: Int[Array, '']):
         rng = jax.random.fold_in(jax.random.key(seed), old.step)
-        loss = functools.partial(_loss, task, frozen, old.step)
+
+        def loss(params, state, batch, rng):
+            value, (state, logs) = task.loss(params, state, frozen, batch, rng, old.step)
+            return value, (state, logs | {'loss': value})
+
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # for `gathered_product`
             if parts == 1:
                 gradient = jax.grad(loss, has_aux=True)
@@ -79,12 +83,7 @@ def make_step(task: Task, tx: optax.GradientTransformation, mesh: Mesh, parts: i
     )
 
 
-def _loss(task: Task, frozen: Any, step: jax.Array, params: Any, state: Any, batch: Any, rng):
-    loss, (state, logs) = task.loss(params, state, frozen, batch, rng, step)
-    return loss, (state, logs | {'loss': loss})
-
-
-def _accumulate(loss: Callable, old: TrainState, batches: Any, rngs: jax.Array):
+def _accumulate(loss: Callable, old: TrainState, batches: Any, rngs: Key[Array, ' N']):
     """Mean gradient, state and mean logs over parts (N, B / N, ...) of a batch."""
 
     def part(carry, batch_and_rng):

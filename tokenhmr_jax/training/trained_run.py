@@ -1,7 +1,8 @@
-"""A trained run, opened from its folder: where every command that uses one begins."""
+"""A trained run, opened from its folder."""
 
 import dataclasses
 import functools
+import os
 from typing import Any
 
 import jax
@@ -21,15 +22,10 @@ _LOADERS = {'regressor': 'tokenhmr_jax.load', 'tokenizer': 'tokenhmr_jax.load_to
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A task and all that its methods take.
+    """A task and all that its methods take; arrays lie on every device of the mesh.
 
     name: workdir and step.
-    config: of the run.
-    step: of the checkpoint.
-    task: of the config.
-    params, state: of the checkpoint, on every device of a mesh.
-    body: the body model, likewise.
-    mesh: the devices.
+    params, state: of the checkpoint.
     """
 
     name: str
@@ -43,45 +39,49 @@ class Trained:
 
     @functools.cached_property
     def frozen(self) -> Any:
-        """What training and evaluation read beside the weights, on every device of the mesh."""
+        """The task's frozen inputs."""
         return jax.device_put(self.task.frozen(), sharding.replicated(self.mesh))
 
 
 def open_run(
-    workdir: str, step: str = 'best', mesh: Mesh | None = None, kind: str | None = None
+    workdir: str | os.PathLike,
+    step: str = 'best',
+    mesh: Mesh | None = None,
+    kind: str | None = None,
 ) -> Trained:
-    """Opens a checkpoint of a run, or of converted weights.
+    """Opens a checkpoint, of a run or of converted weights, on the mesh or the first device.
 
-    The body and the thresholds are the copies in the run's folder, where they are there.
+    The body and the thresholds are the copies that the run's folder has.
+    Raises FileNotFoundError or ValueError for a checkpoint, a step, a setting or a body model that
+    is missing, a run of another kind, or another body than the one trained with.
 
     Args:
-      workdir: of the run, here or gs://...
+      workdir: a local folder or gs://...
       step: 'best', 'last', or its number.
-      mesh: of devices, every one of which holds it; the first device by default.
       kind: 'regressor' or 'tokenizer', if it must be one.
-
-    Raises:
-      FileNotFoundError, ValueError: for a checkpoint, a step, a setting or a body model that is not
-        there, a run of another kind, or a body that is not the one that was trained with.
     """
     mesh = sharding.make_mesh(jax.devices()[:1]) if mesh is None else mesh
-    with (
-        Checkpoints(workdir, create=False) as saved,
-        missing_settings_named(f'{workdir}: its config'),
-    ):
+    named = missing_settings_named(f'{workdir}: its config')
+    with Checkpoints(workdir, create=False) as saved, named:
         number = saved.find(step)
         stored = saved.read_config(number)
         _check_kind(workdir, stored['config']['task'], kind)
         config = config_from_json(stored['config'])
         use_kept_files(workdir, config)
         task = make_task(config)
-        body = jax.device_put(load_body(config), sharding.replicated(mesh))
-        _check_topology(body, stored['body_topology'], workdir)
-        params, state = _restore_weights(saved, number, task, mesh)
+        everywhere = sharding.replicated(mesh)
+        body = jax.device_put(load_body(config), everywhere)
+        expected, found = stored['body_topology'], smpl.topology(body)
+        if found != expected:
+            other = f'{workdir} was trained with a body of another topology'
+            raise ValueError(f'{other}: {expected}, this one has {found}')
+        place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere)  # noqa: E731
+        like = jax.tree.map(place, jax.eval_shape(task.init, jax.random.key(0)))
+        params, state = saved.restore_model(number, *like)
     return Trained(f'{workdir}, step {number}', config, number, task, params, state, body, mesh)
 
 
-def _check_kind(workdir: str, found: str, kind: str | None) -> None:
+def _check_kind(workdir: str | os.PathLike, found: str, kind: str | None) -> None:
     if found not in _LOADERS:
         raise ValueError(
             f'{workdir} holds a {found} alone, for config.warm_start of a training run; expected a '
@@ -89,22 +89,3 @@ def _check_kind(workdir: str, found: str, kind: str | None) -> None:
         )
     if kind not in (None, found):
         raise ValueError(f'{workdir} is a {found}, not a {kind}: use {_LOADERS[found]}')
-
-
-def _check_topology(body: smpl.BodyModel, expected: dict, workdir: str) -> None:
-    found = smpl.topology(body)
-    if found != expected:
-        raise ValueError(
-            f'{workdir} was trained with a body of another topology: {expected}, this one has '
-            f'{found}'
-        )
-
-
-def _restore_weights(saved: Checkpoints, step: int, task: Task, mesh: Mesh) -> tuple[Any, Any]:
-    """Parameters and state of a step, on every device of a mesh."""
-    shapes = jax.eval_shape(task.init, jax.random.key(0))
-    everywhere = sharding.replicated(mesh)
-    like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes
-    )
-    return saved.restore_model(step, *like)

@@ -17,11 +17,10 @@ def check_workdir(workdir: str) -> None:
 
 
 @contextlib.contextmanager
-def lock_workdir(workdir: str) -> Iterator[None]:
+def lock_workdir(workdir: str | os.PathLike) -> Iterator[None]:
     """Makes the folder and holds its lock, which the system releases when the process ends.
 
-    Raises:
-      ValueError: if another process holds the lock.
+    Raises ValueError if another process holds the lock.
     """
     folder = pathlib.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
