@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 from scipy.spatial.transform import Rotation
 
-from tokenhmr_jax.body import camera, rotations, smpl
+from tokenhmr_jax.body import rotations, smpl
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.mannequin import motion
 from tokenhmr_jax.objectives import tals
@@ -47,9 +47,7 @@ def standing(mannequin):
 def seen_from(points, distance):
     """Full-image keypoints and boxes of bodies so many metres before a level camera."""
     places = points + np.array([0, 0, distance], np.float32)
-    pixels = np.asarray(
-        camera.project_full(places, np.float32(1000.0), np.array([500, 500], np.float32))
-    )
+    pixels = 1000 * places[..., :2] / places[..., 2:] + 500
     low, high = pixels.min(axis=1), pixels.max(axis=1)
     return pixels, (low + high) / 2, 1.2 * (high - low)
 

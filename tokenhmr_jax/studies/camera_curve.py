@@ -2,9 +2,9 @@
 
     python -m tokenhmr_jax.studies.camera_curve --out=docs/camera_curve.png
 
-Bodies of procedural poses and random shapes are seen by true cameras at several distances, and by
-the crop camera of f = 5000 px that fits each best. The error is the crop camera's alone: nothing is
-trained, and no label is fitted. See `docs/pseudo_ground_truth.md`. Needs the extra `report`.
+True cameras at several distances see bodies of procedural poses and random shapes. The error is
+that of the crop camera, f = 5000 px, that fits each body best: nothing is trained, no label is
+fitted. See `docs/pseudo_ground_truth.md`. Needs the extra `report`.
 """
 
 import pathlib
@@ -27,9 +27,9 @@ _IMAGE_SIZE = (1280, 960)
 def camera_errors(
     distances: Sequence[float], count: int, seed: int = 0
 ) -> Float[np.ndarray, 'D N']:
-    """Mean L1 error over the keypoints, crop units, of `count` true bodies at each distance.
+    """Mean L1 errors over the keypoints, crop units, of the same `count` bodies at each distance.
 
-    Bodies, sides and pitches (of `scenes.EVERYWHERE`) are the same at all distances.
+    Sides and pitches of the cameras, of `scenes.EVERYWHERE`, are the same at all distances, too.
     """
     drawn = list(poses.procedural((seed, 0), count))
     error_of = jax.jit(crop_camera_errors)
@@ -37,26 +37,14 @@ def camera_errors(
     for row, distance in zip(result, distances, strict=True):
         views = scenes.EVERYWHERE._replace(distance=(distance, distance))
         for start in range(0, count, people.JOB_SIZE):
-            job = _job(drawn[start : start + people.JOB_SIZE], views, (seed, 1), start)
+            chunk = slice(start, start + people.JOB_SIZE)
+            keys, orient, body_pose = zip(*drawn[chunk], strict=True)
+            bodies = list(keys), np.stack(orient), np.stack(body_pose)
+            job = people.DrawingJob('suit', views, _IMAGE_SIZE, (seed, 1), start, *bodies, False)
             seen = [_seen(person) for person in people.place_people(job)]
             points, keypoints = (np.stack(x) for x in zip(*seen, strict=True))
-            error = error_of(points, keypoints).mean(axis=-1)
-            row[start : start + people.JOB_SIZE] = error
+            row[chunk] = error_of(points, keypoints).mean(axis=-1)
     return result
-
-
-def _job(chunk, views, seed, start):
-    return people.DrawingJob(
-        look='suit',
-        views=views,
-        image_size=_IMAGE_SIZE,
-        seed=seed,
-        start=start,
-        keys=[pose.key for pose in chunk],
-        global_orient=np.stack([pose.global_orient for pose in chunk]),
-        body_pose=np.stack([pose.body_pose for pose in chunk]),
-        pseudo=False,
-    )
 
 
 def _seen(person: people.Person) -> tuple[Float[np.ndarray, 'K 4'], Float[np.ndarray, 'K 3']]:

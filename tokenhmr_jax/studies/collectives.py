@@ -1,10 +1,9 @@
 """Collective operations of a compiled program, read from its text."""
 
+import math
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
-
-import numpy as np
 
 _KINDS = 'all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|collective-broadcast'
 _COMPUTATION = re.compile(r'^(ENTRY )?%?([\w.-]+) .*\{$')
@@ -15,28 +14,21 @@ _BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _CONDITION = re.compile(r' while\(.*condition=%?([\w.-]+)')
 _CONSTANT = re.compile(r' constant\((\d+)\)')
-_ARRAY = re.compile(r'\b([a-z]+\d*)\[([\d,]*)\]')
-_BITS = re.compile(r'\d+')
+_ARRAY = re.compile(r'\b[a-z]+(\d*)\[([\d,]*)\]')
 
 
 class Collective(NamedTuple):
-    """One collective operation.
+    """One collective operation."""
 
-    kind: such as 'all-gather'.
-    size: bytes of the result on one device.
-    times: executions per run of the program.
-    """
-
-    kind: str
-    size: int
-    times: int
+    kind: str  # such as 'all-gather'
+    size: int  # bytes of the result on one device
+    times: int  # executions per run of the program
 
 
 def find_collectives(text: str) -> list[Collective]:
     """The collectives of a program, from `compiled.as_text()`; '' has none.
 
-    The number of turns of a loop is the compiler's, or the constant below which its condition keeps
-    the counter, or 1 if both are missing.
+    A loop's number of turns is the compiler's, else the bound in its condition, else 1.
     """
     computations, entry = _computations(text)
     return list(_walk(computations, entry, 1))
@@ -92,11 +84,9 @@ def _trips(computations: dict[str, list[str]], line: str) -> int:
 
 def _bytes(shapes: str, paired: bool) -> int:
     """Bytes of arrays such as 'bf16[8,128]{1,0}'; of the second half if operands come first."""
-    sizes = [_size(kind, dims) for kind, dims in _ARRAY.findall(shapes) if dims or not paired]
+    sizes = [
+        math.prod(int(n) for n in dims.split(',') if n) * max(1, int(bits or 8) // 8)
+        for bits, dims in _ARRAY.findall(shapes)
+        if dims or not paired
+    ]
     return sum(sizes[len(sizes) // 2 :] if paired else sizes)
-
-
-def _size(kind: str, dims: str) -> int:
-    bits = _BITS.search(kind)
-    count = int(np.prod([int(n) for n in dims.split(',') if n]))
-    return count * max(1, int(bits[0]) // 8 if bits else 1)

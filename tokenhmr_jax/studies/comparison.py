@@ -16,17 +16,15 @@ from tokenhmr_jax.studies import extras
 from tokenhmr_jax.training import history
 from tokenhmr_jax.training.history import Run
 
-# The last share of a run's steps, over which training metrics are averaged.
-_LATE = 0.25
 _BELOW = 'below/'
 
 
 class Row(NamedTuple):
-    """Runs that differ in their seeds alone; settings are those in which the rows differ."""
+    """Runs that differ in their seeds alone."""
 
     name: str
     runs: list[Run]
-    settings: dict[str, Any]
+    settings: dict[str, Any]  # in which the rows differ
 
     @property
     def counted(self) -> list[Run]:
@@ -58,11 +56,7 @@ def _names(groups: Sequence[Sequence[Run]], root: str | os.PathLike | None) -> l
     """The folder that holds a group's runs and no others; else all of its runs' folders."""
     parents = [[_without_seed(run) for run in group] for group in groups]
     every = [parent for group in parents for parent in group]
-    root = (
-        os.path.abspath(root)
-        if root
-        else os.path.commonpath([os.path.dirname(each) for each in every])
-    )
+    root = os.path.abspath(root or os.path.commonpath(list(map(os.path.dirname, every))))
     names = []
     for group, mine in zip(groups, parents, strict=True):
         common = os.path.commonpath(mine)
@@ -82,7 +76,7 @@ def _without_seed(run: Run) -> str:
 def collect(
     rows: Sequence[Row], measure: Callable[[Row], Sequence[Mapping[str, float]]]
 ) -> pd.DataFrame:
-    """A line for each value that `measure` returns of a row's runs: row, run, metric, value."""
+    """A line for each value that `measure` returns for a row's runs: row, run, metric, value."""
     lines = [
         (row.name, run, metric, value)
         for row in rows
@@ -93,7 +87,7 @@ def collect(
 
 
 def main_scores(rows: Sequence[Row]) -> tuple[pd.DataFrame, str]:
-    """Scores of the counted runs, as of `collect`, and their source in words."""
+    """Scores of the counted runs, as `collect` gives them, and their source in words."""
     counted = [run for row in rows for run in row.counted]
     evaluations = [run.evaluation for run in counted]
     whole = all(run.finished and run.evaluation for run in counted)
@@ -130,7 +124,7 @@ def training_curves(rows: Sequence[Row]) -> pd.DataFrame:
 
 def below_thresholds(run: Run) -> dict[str, float]:
     """Share of joints below the thresholds of TALS, by kind and source, over the last quarter."""
-    late = [line for line in run.lines if line['step'] > (1 - _LATE) * run.step]
+    late = [line for line in run.lines if line['step'] > 0.75 * run.step]
     below = pd.DataFrame(late).filter(regex=f'^{_BELOW}').mean()
     return {name.removeprefix(_BELOW): float(value) for name, value in below.items()}
 
@@ -155,12 +149,12 @@ def comparison_table(
     """The summary in Markdown; `about` adds settings, number of runs and step."""
     metrics = summary.index.unique('metric')
     cells = {at: _cell(score, at[0] != baseline) for at, score in summary.iterrows()}
+    first = _about(rows) if about else [{'run': row.name} for row in rows]
     lines = [
         [*map(str, each.values()), *(cells.get((each['run'], m), '-') for m in metrics)]
-        for each in (_about(rows) if about else [{'run': row.name} for row in rows])
+        for each in first
     ]
-    header = list(_about(rows)[0]) if about else ['run']
-    return markdown_table([*header, *metrics], lines)
+    return markdown_table([*first[0], *metrics], lines)
 
 
 def _about(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -169,12 +163,9 @@ def _about(rows: Sequence[Row]) -> list[dict[str, Any]]:
     for row in rows:
         finished, count = sum(run.finished for run in row.runs), len(row.runs)
         steps = sorted({run.step for run in row.counted})
-        columns.append(
-            {'run': row.name}
-            | {key: row.settings.get(key, '-') for key in keys}
-            | {'runs': str(count) if finished == count else f'{finished}/{count}'}
-            | {'step': str(steps[0]) if len(steps) == 1 else f'{steps[0]}-{steps[-1]}'}
-        )
+        columns.append({'run': row.name} | {key: row.settings.get(key, '-') for key in keys})
+        columns[-1]['runs'] = str(count) if finished == count else f'{finished}/{count}'
+        columns[-1]['step'] = str(steps[0]) if len(steps) == 1 else f'{steps[0]}-{steps[-1]}'
     return columns
 
 
@@ -212,9 +203,8 @@ def report_runs(
 ) -> list[Row]:
     """Writes tables and plots of the runs in some folders to `out`; prints the tables.
 
-    Raises:
-      FileNotFoundError, ValueError: for folders without runs, unreadable files, or a baseline that
-        names neither a row nor a run's folder.
+    Raises FileNotFoundError or ValueError for folders without runs, unreadable files, or a baseline
+    that names neither a row nor a run's folder.
     """
     found = [history.read_run(folder) for folder in history.find_runs(folders)]
     rows = group_runs(found, root)
@@ -222,23 +212,19 @@ def report_runs(
     values, source = main_scores(rows)
     summary = summarize(values, base)
     finished = sum(run.finished for run in found)
-    text = [
-        f'{finished} of {len(found)} runs are finished. Scores: {source}; mean ± standard '
-        'deviation over finished runs, or over all if none is'
-        f'{f" (difference to {base})" if base else ""}.',
-        comparison_table(rows, summary, base),
-    ]
+    compared = f' (difference to {base})' if base else ''
+    text = f'{finished} of {len(found)} runs are finished. Scores: {source}; mean ± standard '
+    text += f'deviation over finished runs, or over all if none is{compared}.\n\n'
+    text += comparison_table(rows, summary, base) + '\n'
     below = collect(rows, lambda row: [below_thresholds(run) for run in row.counted])
     if len(below):
-        text += [
-            'Share of joints below their thresholds, over the last quarter of the training so far:',
-            comparison_table(rows, summarize(below), about=False),
-        ]
-    print('\n\n'.join(text))
+        text += '\nShare of joints below their thresholds, over the last quarter of the training '
+        text += f'so far:\n\n{comparison_table(rows, summarize(below), about=False)}\n'
+    print(text, end='')
     folder = pathlib.Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     with cli.whole_file(folder / 'report.md') as file:
-        file.write_text('\n\n'.join(text) + '\n')
+        file.write_text(text)
     with cli.whole_file(folder / 'report.csv') as file:
         wide_table(rows, summary).to_csv(file)
     names, curves = [row.name for row in rows], training_curves(rows)

@@ -5,7 +5,7 @@
 A record counts as the first kind that fits (TokenHMR, supplement, section 4):
 
 - orientation ambiguity: the predicted body is turned by more than 90 degrees from the true one;
-- depth ambiguity: the 2D error is below the median, and a limb points 10 cm or more towards the
+- depth ambiguity: the 2D error is at most the median, and a limb points 10 cm or more towards the
   camera in one body and away from it in the other;
 - foreshortening: a limb lies within 15 degrees of the camera's axis.
 
@@ -27,14 +27,13 @@ from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.drawing import draw
 from tokenhmr_jax.drawing.markdown import format_number, markdown_table
 from tokenhmr_jax.tasks import regressor_report
-from tokenhmr_jax.tasks.regressor import true_params
+from tokenhmr_jax.tasks.regressor_targets import true_params
 from tokenhmr_jax.training.trained_run import Trained, open_run
 from tokenhmr_jax.types import Array, ImageBatch
 
 KINDS = ('orientation', 'depth', 'foreshortening', 'none of these')
 _TURNED, _ALONG_AXIS = 90.0, 15.0  # degrees
 _LEADS = 0.1  # metres
-
 _LIMBS = [
     (skeleton.JOINTS.index(f'{side}_{a}'), skeleton.JOINTS.index(f'{side}_{b}'))
     for side in ('left', 'right')
@@ -43,22 +42,17 @@ _LIMBS = [
 
 
 class Answers(NamedTuple):
-    """A regressor's answers to N records.
+    """A regressor's answers to N records, with errors as in an evaluation."""
 
-    limbs, limbs_gt: metres, from joint to joint, in the axes of the crop's camera.
-    turned: degrees between the global orientation and the true one.
-    mpjpe_mm, keypoints2d_px: errors, as in an evaluation.
-    """
-
-    limbs: Float[Array, 'N 8 3']
+    limbs: Float[Array, 'N 8 3']  # metres, from joint to joint, axes of the crop's camera
     limbs_gt: Float[Array, 'N 8 3']
-    turned: Float[Array, ' N']
+    turned: Float[Array, ' N']  # degrees between the global orientation and the true one
     mpjpe_mm: Float[Array, ' N']
     keypoints2d_px: Float[Array, ' N']
 
 
 def predict_answers(run: Trained, records: pipeline.Records) -> Answers:
-    """Answers of a trained regressor to a split, or to `eval.limit` of its records."""
+    """Answers of a trained regressor to all records of a split."""
     task, config = run.task, run.config
     starts, ends = np.array(_LIMBS).T
 
@@ -69,23 +63,14 @@ def predict_answers(run: Trained, records: pipeline.Records) -> Answers:
         bodies = task.report.bodies(params, state, frozen, batch)
         joints, joints_gt = bodies.predicted.joints, bodies.true.joints
         true_orient = true_params(batch.global_orient, batch.body_pose, batch.betas).global_orient
-        angle = rotations.geodesic_angle(output.params.global_orient, true_orient)
-        return Answers(
-            limbs=joints[:, ends] - joints[:, starts],
-            limbs_gt=joints_gt[:, ends] - joints_gt[:, starts],
-            turned=180 / np.pi * angle,
-            mpjpe_mm=errors['mpjpe_mm'],
-            keypoints2d_px=errors['keypoints2d_px'],
-        )
+        turned = 180 / np.pi * rotations.geodesic_angle(output.params.global_orient, true_orient)
+        limbs, limbs_gt = (x[:, ends] - x[:, starts] for x in (joints, joints_gt))
+        return Answers(limbs, limbs_gt, turned, errors['mpjpe_mm'], errors['keypoints2d_px'])
 
     found = []
-    for columns, valid in pipeline.eval_batches(
-        records,
-        batch_size=config.eval.batch_size,
-        num_threads=config.data.num_threads,
-        transform=task.eval_transform,
-        limit=config.eval.limit,
-    ):
+    settings = {'batch_size': config.eval.batch_size, 'num_threads': config.data.num_threads}
+    batches = pipeline.eval_batches(records, **settings, transform=task.eval_transform)
+    for columns, valid in batches:
         batch = answer(run.params, run.state, run.frozen, task.batch(columns))
         found.append(jax.tree.map(lambda x, v=valid: np.asarray(x)[v], batch))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
@@ -133,26 +118,20 @@ def find_worst(found: Answers, kind: Int[np.ndarray, ' N'], count: int) -> list[
     return chosen
 
 
-def draw_gallery(
-    run: Trained, records: pipeline.Records, chosen: Sequence[int], titles: Sequence[str]
-) -> UInt8[np.ndarray, 'H W 3']:
-    """A contact sheet of records, as of `regressor_report.draw_examples`."""
-    batch = run.task.batch(pipeline.take([records], chosen, run.task.eval_transform))
-    bodies = jax.jit(run.task.report.bodies)
-    shown = jax.device_get(bodies(run.params, run.state, run.frozen, batch))
-    return regressor_report.draw_examples(np.asarray(run.frozen.body.faces), batch, shown, titles)
-
-
 def report_failures(
     run: Trained, records: pipeline.Records, count: int
 ) -> tuple[str, UInt8[np.ndarray, 'H W 3'] | None]:
     """The table, and a picture of `count` records of each kind; None without failures."""
-    run.config.eval.limit = None  # positions count through all records
     found = predict_answers(run, records)
     kind = failure_kinds(found)
     chosen = find_worst(found, kind, count)
+    if not chosen:
+        return failure_table(found, kind), None
     titles = [f'{KINDS[kind[i]]}, {found.keypoints2d_px[i]:.0f} px,' for i in chosen]
-    picture = draw_gallery(run, records, chosen, titles) if chosen else None
+    batch = run.task.batch(pipeline.take([records], chosen, run.task.eval_transform))
+    bodies = jax.jit(run.task.report.bodies)(run.params, run.state, run.frozen, batch)
+    faces, shown = np.asarray(run.frozen.body.faces), jax.device_get(bodies)
+    picture = regressor_report.draw_examples(faces, batch, shown, titles)
     return failure_table(found, kind), picture
 
 
@@ -162,23 +141,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     checkpoint = flags.string('checkpoint', None, "A regressor's workdir.", required=True)
     step = flags.string('step', 'best', "Which step: 'best', 'last', or its number.")
     data_dir = flags.string('data_dir', None, 'Prepared data, if it was moved after training.')
-    split = flags.string(
-        'split', None, "Prepared split. Default: the config's first validation split."
-    )
+    split = flags.string('split', None, "Prepared split. Default: the config's first validation.")
     count = flags.integer('count', 4, 'Pictures of each kind.', lower_bound=1)
     out = flags.string('out', None, "Folder to write to. Default: the run's evaluation.")
 
     def command():
-        loaded = open_run(checkpoint.value, step.value, kind='regressor')
-        data = loaded.config.data
-        name = split.value or data.validation[0]
-        records = pipeline.open_split(data_dir.value or data.data_dir, name)
-        lines, picture = report_failures(loaded, records, count.value)
+        run = open_run(checkpoint.value, step.value, kind='regressor')
+        name = split.value or run.config.data.validation[0]
+        records = pipeline.open_split(data_dir.value or run.config.data.data_dir, name)
+        table, picture = report_failures(run, records, count.value)
         folder = epath.Path(out.value or epath.Path(checkpoint.value) / 'evaluation')
         folder.mkdir(parents=True, exist_ok=True)
-        text = (
-            f'{checkpoint.value}, step {loaded.step}, {len(records)} records of {name}\n\n{lines}'
-        )
+        text = f'{run.name}, {len(records)} records of {name}\n\n{table}'
         with cli.whole_file(folder / 'failures.md') as file:
             file.write_text(text + '\n')
         print(text)

@@ -11,12 +11,9 @@ from jax.extend import core
 def count_flops(function: Callable, *arguments: Any) -> float:
     """Multiplications and additions of all matrix products and convolutions.
 
-    A loop of known length counts as often as it runs, rematerialised operations count again, and a
-    branch counts with its larger side. Other operations are bound by memory, and not counted.
-
-    Args:
-      function: traceable by JAX.
-      arguments: arrays, or their shapes.
+    `arguments` are arrays or their shapes. A loop of known length counts as often as it runs, a
+    branch with its larger side, and rematerialised operations count again. Other operations are
+    bound by memory, and not counted.
     """
     return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
 
@@ -35,19 +32,5 @@ def _count_equation(equation: core.JaxprEqn) -> float:
         kernel, out = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
         outputs = kernel[params['dimension_numbers'].rhs_spec[0]]
         return 2.0 * np.prod(out) * np.prod(kernel) / outputs
-    inner = [_count(jaxpr) for jaxpr in _inner(params)]
-    if name == 'cond':
-        return max(inner)
-    return sum(inner) * params.get('length', 1)
-
-
-def _inner(params: dict) -> list[core.Jaxpr]:
-    """Functions that an operation calls, such as the body of a loop."""
-    found = []
-    for value in params.values():
-        for each in value if isinstance(value, tuple | list) else [value]:
-            if isinstance(each, core.ClosedJaxpr):
-                found.append(each.jaxpr)
-            elif isinstance(each, core.Jaxpr):
-                found.append(each)
-    return found
+    inner = [_count(jaxpr) for jaxpr in core.jaxprs_in_params(params)]
+    return max(inner) if name == 'cond' else sum(inner) * params.get('length', 1)

@@ -2,10 +2,9 @@
 
     python -m tokenhmr_jax.studies.pose_space --checkpoint=runs/tokenizer --motion_dir=MOTION
 
-After section 3.1 and figure 1 of TokenHMR's supplement. Measures reconstructions of unseen poses
-and of poses with noise, and shows both in a t-SNE of their joints. Poses of the validation splits,
-or of --split, are in distribution; those of --outside and of motion files are out of distribution.
-Writes `pose_space.md` and `pose_space.png`. Needs the extra `report`.
+After section 3.1 and figure 1 of TokenHMR's supplement. Poses of the validation splits, or of
+--split, are in distribution; those of --outside and of motion files are out of distribution. Writes
+`pose_space.md` and `pose_space.png`. Needs the extra `report`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,6 @@ from tokenhmr_jax.types import PoseBatch
 
 NOISE_DEGREES = (0, 2, 5, 10, 15, 20, 30, 45, 60)
 _CHUNK = 256
-
 BodyPoses = Float[np.ndarray, 'N 21 3']
 
 
@@ -54,11 +52,7 @@ class Reconstruction(NamedTuple):
 
 
 class Reconstructor:
-    """Encodes, quantises and decodes poses with a trained tokenizer.
-
-    Raises:
-      ValueError: for a run of another task.
-    """
+    """Encodes, quantises and decodes poses; ValueError for a run that is no tokenizer's."""
 
     def __init__(self, run: Trained):
         if run.config.task != 'tokenizer':
@@ -91,11 +85,10 @@ def add_noise(body_pose: BodyPoses, degrees: float, rng: np.random.Generator) ->
 def noise_errors(
     reconstruct: Reconstructor, body_pose: BodyPoses, seed: int = 0
 ) -> dict[str, list[float]]:
-    """Mean MPJPE, mm, at each of `NOISE_DEGREES`.
+    """Mean MPJPE, mm, at each of `NOISE_DEGREES`, by name.
 
-    Returns:
-      'noise': noisy poses against clean ones; 'to noisy' and 'to clean': reconstructions of noisy
-      poses against noisy and against clean ones.
+    'noise': noisy poses against clean ones. 'to noisy', 'to clean': reconstructions of noisy poses
+    against noisy and against clean ones.
     """
     clean = reconstruct(body_pose).true
     rng = np.random.default_rng(seed)
@@ -111,10 +104,7 @@ def noise_errors(
 def embed_poses(
     reconstructions: Mapping[str, Reconstruction], seed: int = 0
 ) -> dict[str, tuple[Float[np.ndarray, 'N 2'], Float[np.ndarray, 'N 2']]]:
-    """Places of poses and of their reconstructions in one t-SNE, by name.
-
-    Source: van der Maaten and Hinton, JMLR 2008.
-    """
+    """Poses and their reconstructions in one t-SNE (van der Maaten and Hinton, JMLR 2008)."""
     from sklearn.manifold import TSNE
 
     flat = [joints.reshape(len(joints), -1) for each in reconstructions.values() for joints in each]
@@ -128,13 +118,11 @@ def embed_poses(
 def read_motion(folder: str, limit: int) -> dict[str, BodyPoses]:
     """Up to `limit` poses of each source in a folder of motion files, evenly spread.
 
-    Raises:
-      FileNotFoundError, ValueError: as `amass.find_clips` and `amass.read_body_pose`.
+    Raises FileNotFoundError or ValueError as `amass.find_clips` and `amass.read_body_pose`.
     """
-    sources = amass.find_clips(folder)
     return {
         name: thin_poses(np.concatenate([amass.read_body_pose(clip) for clip in clips]), limit)
-        for name, clips in sources.items()
+        for name, clips in amass.find_clips(folder).items()
     }
 
 
@@ -144,13 +132,7 @@ def thin_poses(poses: Shaped[np.ndarray, 'N ...'], limit: int) -> Shaped[np.ndar
 
 
 def report_pose_space(run: Trained, poses: Mapping[str, Poses], title: str) -> tuple[str, Any]:
-    """Markdown with tables, and a figure of Matplotlib.
-
-    Args:
-      run: a trained tokenizer.
-      poses: by name.
-      title: first line of the text.
-    """
+    """Markdown with tables below a title, and a figure of Matplotlib."""
     from tokenhmr_jax.drawing import study_plots
 
     reconstruct = Reconstructor(run)
@@ -161,10 +143,8 @@ def report_pose_space(run: Trained, poses: Mapping[str, Poses], title: str) -> t
     for name, each in poses.items():
         nearest = tokenizer_report.errors_of_answers(run.body, each.body_pose, training)
         error = found[name].error
-        values = (
-            error.mean(), *np.quantile(error, (0.5, 0.95)),
-            nearest['nearest training pose']['mpjpe_mm'],
-        )  # fmt: skip
+        nearest_mm = nearest['nearest training pose']['mpjpe_mm']
+        values = error.mean(), *np.quantile(error, (0.5, 0.95)), nearest_mm
         kind = 'in' if each.inside else 'out'
         lines.append([name, kind, str(len(error)), *map(format_number, values)])
         titles[name] = f'{name} ({kind} distribution): {error.mean():.1f} mm'
@@ -206,11 +186,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def command():
         extras.need_packages('matplotlib', 'sklearn')
-        loaded = open_run(checkpoint.value, step.value, kind='tokenizer')
-        loaded.config.data.data_dir = data_dir.value or loaded.config.data.data_dir
-        poses = gather(loaded, inside.value, outside.value, motion_dir.value, limit.value)
-        title = f'{checkpoint.value}, step {loaded.step}'
-        text, figure = report_pose_space(loaded, poses, title)
+        run = open_run(checkpoint.value, step.value, kind='tokenizer')
+        run.config.data.data_dir = data_dir.value or run.config.data.data_dir
+        poses = gather(run, inside.value, outside.value, motion_dir.value, limit.value)
+        text, figure = report_pose_space(run, poses, run.name)
         folder = epath.Path(out.value or epath.Path(checkpoint.value) / 'evaluation')
         folder.mkdir(parents=True, exist_ok=True)
         with cli.whole_file(folder / 'pose_space.md') as file:

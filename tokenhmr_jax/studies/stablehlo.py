@@ -3,8 +3,8 @@
     python -m tokenhmr_jax.studies.stablehlo --checkpoint=WORKDIR --out=FOLDER
 
 Writes `model.bin`, the program; `weights.npz`; and `load.py`, which runs it with JAX and NumPy
-alone. The program runs on CPUs, CUDA GPUs and TPUs, on any number of crops. With --batch, the
-number is fixed, and compilers can optimise more.
+alone, on CPUs, CUDA GPUs and TPUs. With --batch, the number of crops is fixed, and compilers can
+optimise more.
 """
 
 import pathlib
@@ -53,13 +53,8 @@ if __name__ == '__main__':
 def export_program(model: Model, out: str, batch: int | None = None) -> None:
     """Writes a model's program, weights and loader into a new folder.
 
-    Args:
-      model: of `tokenhmr_jax.load`.
-      out: the folder.
-      batch: crops in a call; None for any number.
-
-    Raises:
-      ValueError: if the folder exists, or batch is below 1.
+    `batch` is the number of crops in a call, None for any. Raises ValueError if the folder exists,
+    or batch is below 1.
     """
     size = model.config.data.crop_size
     if pathlib.Path(out).exists():
@@ -68,10 +63,8 @@ def export_program(model: Model, out: str, batch: int | None = None) -> None:
         raise ValueError(f'batch={batch}: expected at least 1')
     leaves, structure = jax.tree.flatten((model.params, model.state, model.body))
     shapes = [jax.ShapeDtypeStruct(np.shape(x), x.dtype) for x in leaves]
-    count = 'b' if batch is None else str(batch)
-    crops = jax.ShapeDtypeStruct(
-        jax.export.symbolic_shape(f'{count}, {size}, {size}, 3'), jnp.uint8
-    )
+    crop_shape = jax.export.symbolic_shape(f'{batch or "b"}, {size}, {size}, 3')
+    crops = jax.ShapeDtypeStruct(crop_shape, jnp.uint8)
     program = _program(make_task(model.config), structure, batch is None)
     exported = jax.export.export(jax.jit(program), platforms=_PLATFORMS)(shapes, crops)
     text = 'any B' if batch is None else f'B is {batch}'

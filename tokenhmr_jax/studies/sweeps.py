@@ -11,7 +11,6 @@ The first run is the baseline. A run's name is its folder below the sweep's work
 """
 
 import collections
-import importlib.util
 import inspect
 import itertools
 import json
@@ -28,6 +27,7 @@ from tokenhmr_jax import cli
 from tokenhmr_jax.config import (
     config_differences,
     config_to_json,
+    import_beside,
     lookup_setting,
     settings_of_result,
 )
@@ -51,8 +51,7 @@ def grid(axes: Mapping[str, Iterable[Any]]) -> Iterator[Named]:
 def product(*sweeps: Iterable[Named]) -> Iterator[Named]:
     """All combinations of runs, with joined names and overrides.
 
-    Raises:
-      ValueError: if two sweeps override the same setting.
+    Raises ValueError if two sweeps override the same setting.
     """
     for combination in itertools.product(*sweeps):
         overrides = {}
@@ -69,36 +68,28 @@ def seeds(sweep: Iterable[Named], count: int) -> Iterator[Named]:
 
 
 class Planned(NamedTuple):
-    """A run before it starts.
+    """A run before it starts."""
 
-    name: name in the sweep.
-    workdir: folder of the run.
-    arguments: arguments of `python -m tokenhmr_jax.train`, --workdir included.
-    config: config that the arguments give.
-    """
-
-    name: str
+    name: str  # in the sweep
     workdir: str
-    arguments: list[str]
+    arguments: list[str]  # of `python -m tokenhmr_jax.train`, --workdir included
     config: ml_collections.ConfigDict
 
 
 def load_sweep(path: str) -> Sweep:
     """Loads the sweep 'FILE:FUNCTION'.
 
-    Raises:
-      FileNotFoundError, ValueError: if the file, or the function in it, does not exist.
+    Raises FileNotFoundError or ValueError if the file, or the function in it, does not exist.
     """
     file, _, name = path.rpartition(':')
     if not pathlib.Path(file).is_file():
         raise FileNotFoundError(f'{path}: no file {file!r}; expected FILE:FUNCTION')
-    spec = importlib.util.spec_from_file_location('sweep', file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    stem = pathlib.Path(file).stem
+    module = import_beside(file, stem)
     public = [
-        name
-        for name, value in vars(module).items()
-        if inspect.isfunction(value) and value.__module__ == 'sweep' and not name.startswith('_')
+        key
+        for key, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == stem and not key.startswith('_')
     ]
     if name not in public:
         raise ValueError(f'{path}: no function {name!r}; {file} has {public}')
@@ -108,18 +99,12 @@ def load_sweep(path: str) -> Sweep:
 def plan_sweep(
     arguments: Sequence[str], sweep: Sweep, workdir: str | os.PathLike, num_seeds: int
 ) -> list[Planned]:
-    """Plans the runs of a sweep, in its order.
+    """Plans the runs of a sweep, in its order, in folders below `workdir`.
 
-    Args:
-      arguments: arguments of `python -m tokenhmr_jax.train` for all runs: --config and overrides.
-      sweep: of `load_sweep`.
-      workdir: folder for the runs.
-      num_seeds: seeds per run; 1 leaves the seed to the config.
-
-    Raises:
-      ValueError: naming all problems: unknown settings and values of another type, clashing names
-        and names that no folder can have, equal runs, and runs that differ from those that began in
-        their folders.
+    `arguments` of `tokenhmr_jax.train`, --config and overrides, go to all runs. `num_seeds` of 1
+    leaves the seed to the config. Raises ValueError that names all problems: unknown settings and
+    values of another type, clashing names and names that no folder can have, equal runs, and runs
+    that differ from those that began in their folders.
     """
     named = sweep(parse_config(arguments))
     named = list(named if num_seeds == 1 else seeds(named, num_seeds))
@@ -137,11 +122,7 @@ def plan_sweep(
 
 
 def parse_config(arguments: Sequence[str]) -> ml_collections.ConfigDict:
-    """The config that `python -m tokenhmr_jax.train` reads from its arguments.
-
-    Raises:
-      ValueError: for unknown flags and settings.
-    """
+    """The config that arguments of `tokenhmr_jax.train` give; ValueError for unknown ones."""
     flags = cli.Flags('', arguments)
     config = flags.config()
     flags.parse()
@@ -194,31 +175,22 @@ def _find_conflicts(planned: Sequence[Planned]) -> list[str]:
     found = []
     for run in planned:
         folder = pathlib.Path(run.workdir)
-        found += [
-            f'{run.workdir}: lies in the folder of a run, {parent}'
-            for parent in folder.parents
-            if history.has_begun(parent)
-        ]
-        found += [
-            f'{run.workdir}: another run lies in it, {each}'
-            for each in history.runs_inside(folder)
-            if each != folder
-        ]
+        outer = filter(history.has_begun, folder.parents)
+        inner = [each for each in history.runs_inside(folder) if each != folder]
+        found += [f'{run.workdir}: lies in the folder of a run, {each}' for each in outer]
+        found += [f'{run.workdir}: another run lies in it, {each}' for each in inner]
         if history.has_begun(folder) and (stored := history.read_run(folder)).has_saved:
-            ours = config_to_json(run.config)
-            changed = config_differences(
-                settings_of_result(stored.config), settings_of_result(ours)
-            )
-            found += [f'{run.workdir} began with another {change}' for change in changed]
+            before, now = map(settings_of_result, (stored.config, config_to_json(run.config)))
+            changes = config_differences(before, now)
+            found += [f'{run.workdir} began with another {change}' for change in changes]
     return found
 
 
 def check_inputs(planned: Sequence[Planned]) -> None:
     """Checks the files and the settings of all runs of a sweep.
 
-    Raises:
-      ValueError: naming all data, bodies, thresholds and checkpoints that are missing or do not
-        fit, and all settings that contradict one another.
+    Raises ValueError that names all data, bodies, thresholds and checkpoints that are missing or do
+    not fit, and all settings that contradict one another.
     """
     problems = []
     for run in planned:

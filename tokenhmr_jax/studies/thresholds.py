@@ -6,8 +6,8 @@
 A 2D threshold is the mean L1 error of *true* bodies under the crop camera that fits each best: the
 error that the assumed focal length alone causes. The records' 2D keypoints must be true projections
 of their 3D ones. An angle is the mean between predicted and true rotations of a trained regressor;
-without a checkpoint, angles are those of another table. `--config.tals.thresholds=thresholds.csv`
-trains with the result.
+without a checkpoint, it is that of another table. `--config.tals.thresholds=thresholds.csv` trains
+with the result.
 """
 
 import functools
@@ -24,23 +24,21 @@ from tokenhmr_jax import cli
 from tokenhmr_jax.body import camera, rotations, skeleton
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.objectives import tals
-from tokenhmr_jax.tasks import regressor
+from tokenhmr_jax.tasks.regressor_targets import all_rotations, true_params
 from tokenhmr_jax.training.trained_run import Trained, open_run
 from tokenhmr_jax.types import Array, ImageBatch
 
-# Fewer points do not determine a camera.
-_MIN_POINTS = 12
+_MIN_POINTS = 12  # fewer do not determine a camera
 _CHUNK = 256
 
 
 def crop_camera_errors(
     keypoints3d: Float[Array, 'B K 4'], keypoints2d: Float[Array, 'B K 3']
 ) -> Float[Array, 'B K']:
-    """L1 errors in crop units of true bodies under the crop camera that fits each best.
+    """L1 errors, crop units, of true bodies under the crop camera that fits each best.
 
-    Args:
-      keypoints3d: metres in the camera's axes, any origin; confidence.
-      keypoints2d: crop units, as the true camera sees them; confidence.
+    3D keypoints are metres in the true camera's axes, any origin; 2D ones are crop units, as that
+    camera sees them. Both have a confidence.
     """
     points, seen = keypoints3d[..., :3], keypoints2d[..., :2]
     counted = counted_keypoints(keypoints3d, keypoints2d)
@@ -60,12 +58,8 @@ def keypoint_thresholds(
 ) -> tuple[Float[np.ndarray, '44'], int]:
     """Mean of `crop_camera_errors` over bodies, crop units, and the number of counted bodies.
 
-    Args:
-      bodies: pairs of arguments of `crop_camera_errors`. Bodies with fewer than 12 known keypoints
-        do not count.
-
-    Raises:
-      ValueError: if no body shows a keypoint, or an error is not finite.
+    `bodies` are batches of its arguments; those with fewer than 12 known keypoints do not count.
+    Raises ValueError if no body shows a keypoint, or an error is not finite.
     """
     errors_of = jax.jit(crop_camera_errors)
     total, count, used = np.zeros(44), np.zeros(44), 0
@@ -76,8 +70,7 @@ def keypoint_thresholds(
         total += np.where(known, errors, 0).sum(axis=0)
         count += known.sum(axis=0)
         used += int(known.any(axis=1).sum())
-    unknown = [name for name, n in zip(skeleton.KEYPOINTS, count, strict=True) if n == 0]
-    if unknown:
+    if unknown := [skeleton.KEYPOINTS[i] for i in np.flatnonzero(count == 0)]:
         raise ValueError(f'no body shows the keypoints {unknown}: no threshold follows for them')
     if not np.isfinite(total).all():
         raise ValueError('keypoints that are not finite, or coincide: no threshold follows')
@@ -87,13 +80,9 @@ def keypoint_thresholds(
 def angle_thresholds(
     rotation_pairs: Iterable[tuple[np.ndarray, np.ndarray]],
 ) -> Float[np.ndarray, '24']:
-    """Mean angles, radians, between predicted and true rotations.
+    """Mean angles, radians, between batches of predicted and true rotations (B, 24, 3, 3).
 
-    Args:
-      rotation_pairs: batches of predicted and true rotations (B, 24, 3, 3), root first.
-
-    Raises:
-      ValueError: without any rotations.
+    Raises ValueError without any rotations.
     """
     angles_of = jax.jit(rotations.geodesic_angle)
     total, count = np.zeros(skeleton.NUM_JOINTS), 0
@@ -110,32 +99,24 @@ def predictions_of(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of predicted and true rotations (B, 24, 3, 3) of records with known poses.
 
-    Args:
-      run: a trained regressor.
-      records: of an image dataset, cropped as in an evaluation.
-      limit: how many at most, spread evenly; None for all.
+    Of at most `limit` records, spread evenly, cropped as in an evaluation.
     """
-    for columns, valid in pipeline.eval_batches(
-        records,
-        batch_size=run.config.eval.batch_size,
-        num_threads=run.config.data.num_threads,
-        transform=run.task.eval_transform,
-        limit=limit,
-    ):
-        batch = run.task.batch(columns)
-        pair = _rotations(run.task, run.params, run.state, run.frozen, batch)
+    task, config = run.task, run.config
+    settings = {'batch_size': config.eval.batch_size, 'num_threads': config.data.num_threads}
+    batches = pipeline.eval_batches(records, **settings, transform=task.eval_transform, limit=limit)
+    for columns, valid in batches:
+        batch = task.batch(columns)
         known = valid & (batch.has_pose > 0)
+        pair = _rotations(task, run.params, run.state, run.frozen, batch)
         yield tuple(np.asarray(each)[known] for each in pair)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _rotations(
-    task, params, state, frozen, batch: ImageBatch
-) -> tuple[Float[Array, 'B 24 3 3'], Float[Array, 'B 24 3 3']]:
+def _rotations(task, params, state, frozen, batch: ImageBatch) -> tuple[Array, Array]:
     """Predicted and true rotations."""
     predicted = task.predict(params, state, frozen, batch).params
-    true = regressor.true_params(batch.global_orient, batch.body_pose, batch.betas)
-    return regressor.all_rotations(predicted), regressor.all_rotations(true)
+    true = true_params(batch.global_orient, batch.body_pose, batch.betas)
+    return all_rotations(predicted), all_rotations(true)
 
 
 def bodies_of(
@@ -143,23 +124,16 @@ def bodies_of(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of `keypoints3d` (B, 44, 4), and of `keypoints2d` (B, 44, 3) in crop units.
 
-    A crop's side is the larger side of the record's box.
-
-    Args:
-      records: of an image dataset.
-      limit: how many at most, spread evenly; None for all.
+    Of at most `limit` records, spread evenly. A crop's side is the larger side of a record's box.
     """
     count = len(records) if limit is None else min(limit, len(records))
     positions = (i * len(records) // count for i in range(count))
     fields = ('keypoints3d', 'keypoints2d', 'box_center', 'box_size')
     while chunk := [records[i] for i in itertools.islice(positions, _CHUNK)]:
-        columns = {f: np.stack([np.asarray(r[f], np.float32) for r in chunk]) for f in fields}
-        side = columns['box_size'].max(axis=-1)
-        keypoints2d = columns['keypoints2d'].copy()
-        keypoints2d[..., :2] = camera.to_crop_units(
-            keypoints2d[..., :2], columns['box_center'], side
-        )
-        yield columns['keypoints3d'], keypoints2d
+        columns = [np.stack([r[field] for r in chunk]).astype(np.float32) for field in fields]
+        keypoints3d, keypoints2d, center, size = columns
+        keypoints2d[..., :2] = camera.to_crop_units(keypoints2d[..., :2], center, size.max(axis=-1))
+        yield keypoints3d, keypoints2d
 
 
 def derive_thresholds(
@@ -173,21 +147,17 @@ def derive_thresholds(
 ) -> tuple[tals.Thresholds, int]:
     """Thresholds from prepared splits, and the number of counted bodies; see the flags.
 
-    Raises:
-      FileNotFoundError, ValueError: for a missing table, split or checkpoint, a checkpoint of
-        another task, and as `keypoint_thresholds` and `angle_thresholds`.
+    Raises FileNotFoundError or ValueError for a missing table, split or checkpoint, a checkpoint of
+    another task, and as `keypoint_thresholds` and `angle_thresholds`.
     """
     splits = [pipeline.open_split(data_dir, name) for name in names]
     if checkpoint is None:
         values = tals.load_thresholds(angles).angles
     else:
         run = open_run(checkpoint, step, kind='regressor')
-        values = angle_thresholds(
-            itertools.chain.from_iterable(predictions_of(run, s, limit) for s in splits)
-        )
-    keypoints2d, count = keypoint_thresholds(
-        itertools.chain.from_iterable(bodies_of(s, limit) for s in splits)
-    )
+        values = angle_thresholds(pair for s in splits for pair in predictions_of(run, s, limit))
+    bodies = (pair for split in splits for pair in bodies_of(split, limit))
+    keypoints2d, count = keypoint_thresholds(bodies)
     return tals.Thresholds(keypoints2d, values), count
 
 
@@ -195,15 +165,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
     data_dir = flags.string('data_dir', None, 'Folder of prepared datasets.', required=True)
-    split = flags.strings(
-        'split', None, 'Prepared split with true labels; repeatable.', required=True
-    )
+    split = flags.strings('split', None, 'With true labels; repeatable.', required=True)
     out = flags.string('out', None, 'CSV file to write.', required=True)
     limit = flags.integer('limit', None, 'Records per split at most.', lower_bound=1)
     angles = flags.string('angles', None, "Table to take angles from. Default: 'release'.")
-    checkpoint = flags.string(
-        'checkpoint', None, "Workdir of a regressor, whose predictions' angles are taken instead."
-    )
+    checkpoint = flags.string('checkpoint', None, 'Workdir of a regressor to take angles from.')
     step = flags.string('step', 'best', "Step of the checkpoint: 'best', 'last', or its number.")
 
     def command():

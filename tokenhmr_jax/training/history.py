@@ -17,31 +17,20 @@ _EVAL = 'eval/'
 
 
 class Evaluation(NamedTuple):
-    """Results of `python -m tokenhmr_jax.evaluate`.
+    """Results of `python -m tokenhmr_jax.evaluate`."""
 
-    step: step of the checkpoint.
-    of: the splits, and the convention of the errors.
-    scores: means over all examples of the splits.
-    """
-
-    step: int
-    of: str
-    scores: dict[str, float]
+    step: int  # of the checkpoint
+    of: str  # the splits, and the convention of the errors
+    scores: dict[str, float]  # means over all examples of the splits
 
 
 class Run(NamedTuple):
-    """A run, finished or under way.
-
-    workdir: its folder.
-    config: its config, as plain containers.
-    lines: lines of `metrics.jsonl`, in the order of their steps.
-    evaluation: results on whole splits, or None.
-    """
+    """A run, finished or under way."""
 
     workdir: pathlib.Path
-    config: dict[str, Any]
-    lines: list[dict[str, Any]]
-    evaluation: Evaluation | None
+    config: dict[str, Any]  # plain containers
+    lines: list[dict[str, Any]]  # of `metrics.jsonl`, in the order of their steps
+    evaluation: Evaluation | None  # on whole splits
 
     @property
     def step(self) -> int:
@@ -57,18 +46,17 @@ class Run(NamedTuple):
     def finished(self) -> bool:
         """Whether the last step was evaluated and saved."""
         last = self.config['num_steps']
-        saved = self.workdir / 'checkpoints' / str(last)
-        return saved.is_dir() and last in self.evaluations
+        return (self.workdir / f'checkpoints/{last}').is_dir() and last in self.evaluations
 
     @property
     def evaluations(self) -> dict[int, dict[str, float]]:
         """Scores of the evaluations in training, by step."""
-        found = {line['step']: _scores(line) for line in self.lines}
-        return {step: scores for step, scores in found.items() if scores}
-
-
-def _scores(line: dict[str, Any]) -> dict[str, float]:
-    return {k.removeprefix(_EVAL): v for k, v in line.items() if k.startswith(_EVAL)}
+        found = {}
+        for line in self.lines:
+            scores = {k.removeprefix(_EVAL): v for k, v in line.items() if k.startswith(_EVAL)}
+            if scores:
+                found[line['step']] = scores
+        return found
 
 
 def write_config(workdir: str | os.PathLike, config: ml_collections.ConfigDict) -> None:
@@ -78,15 +66,10 @@ def write_config(workdir: str | os.PathLike, config: ml_collections.ConfigDict) 
 
 
 def find_runs(folders: Sequence[str | os.PathLike]) -> list[pathlib.Path]:
-    """Folders of the runs in some folders, each once.
-
-    Raises:
-      FileNotFoundError: for a folder without runs.
-    """
+    """Folders of the runs in some folders, each once; FileNotFoundError for one without runs."""
     found = {}
     for folder in map(pathlib.Path, folders):
-        inside = runs_inside(folder)
-        if not inside:
+        if not (inside := runs_inside(folder)):
             raise FileNotFoundError(f'{folder}: no run has begun here: no {_CONFIG}')
         found |= dict.fromkeys(inside)
     return list(found)
@@ -105,16 +88,14 @@ def has_begun(workdir: str | os.PathLike) -> bool:
 def read_run(workdir: str | os.PathLike) -> Run:
     """Reads a run, finished or under way.
 
-    Raises:
-      FileNotFoundError: if the folder holds no run.
-      ValueError: for a file that no run writes.
+    Raises FileNotFoundError for a folder without a run, ValueError for a file that no run writes.
     """
-    workdir = pathlib.Path(workdir)
+    workdir, config = pathlib.Path(workdir), pathlib.Path(workdir) / _CONFIG
     if not has_begun(workdir):
         raise FileNotFoundError(f'{workdir}: no {_CONFIG}: expected the folder of a run')
     return Run(
         workdir,
-        config=without_removed_settings(_json(workdir / _CONFIG)),
+        config=without_removed_settings(_parse(config.read_bytes(), config)),
         lines=_lines(workdir / _METRICS),
         evaluation=_evaluation(workdir / _EVALUATION),
     )
@@ -123,7 +104,7 @@ def read_run(workdir: str | os.PathLike) -> Run:
 def _evaluation(path: pathlib.Path) -> Evaluation | None:
     if not path.is_file():
         return None
-    found = _json(path)
+    found = _parse(path.read_bytes(), path)
     try:
         splits, scores = ', '.join(found['splits']), next(iter(found['rows'].values()))
         of = f'{splits} ({found["convention"]})' if found['convention'] else splits
@@ -135,23 +116,16 @@ def _evaluation(path: pathlib.Path) -> Evaluation | None:
         ) from error
 
 
-def _json(path: pathlib.Path) -> dict:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f'{path}: not readable as JSON ({error})') from error
-
-
 def _lines(path: pathlib.Path) -> list[dict]:
     """Lines of JSON, without a half-written last one."""
     if not path.is_file():
         return []
-    found = []
-    for number, line in enumerate(path.read_text().splitlines(keepends=True), start=1):
-        if not line.endswith('\n'):
-            break
-        try:
-            found.append(json.loads(line))
-        except ValueError as error:
-            raise ValueError(f'{path}, line {number}: not readable as JSON ({error})') from error
-    return found
+    complete = path.read_bytes().split(b'\n')[:-1]
+    return [_parse(line, f'{path}, line {i}') for i, line in enumerate(complete, start=1)]
+
+
+def _parse(text: bytes, where: str | os.PathLike) -> dict:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f'{where}: not readable as JSON ({error})') from error
