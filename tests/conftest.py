@@ -23,8 +23,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 # A wrong shape or type names the function and the argument.
-CHECKED = [name for name in os.environ.get('SHAPES_CHECKED', '').split(',') if name]
-jaxtyping.install_import_hook(CHECKED, 'shapes_checked.checked')
+jaxtyping.install_import_hook('tokenhmr_jax', 'shapes_checked.checked')
 
 jax.config.update('jax_num_cpu_devices', 8)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import ml_collections
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Num
 from numpy.typing import ArrayLike
 
 from tokenhmr_jax.body import camera, smpl
@@ -100,7 +100,7 @@ class Model:
             residual_token_probs=output.token_probs,
         )
 
-    def predict_crops(self, images: UInt8[np.ndarray, 'B H W 3']) -> RegressorOutput:
+    def predict_crops(self, images: Num[np.ndarray, 'B H W 3']) -> RegressorOutput:
         """The bodies in square RGB crops. Raises ValueError for a size other than the config's."""
         size = self.config.data.crop_size
         if images.shape[1:] != (size, size, 3):

@@ -1,15 +1,17 @@
 """Loss terms as pure functions; `weighted_sum` applies the config's weights."""
 
 import chex
-import jax
 import jax.numpy as jnp
+import ml_collections
 from jaxtyping import Float, Int, Num
 
 from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.types import Array
 
 
-def weighted_sum(terms: dict[str, jax.Array], weights: dict[str, float]) -> jax.Array:
+def weighted_sum(
+    terms: dict[str, Num[Array, '']], weights: dict[str, float] | ml_collections.ConfigDict
+) -> Num[Array, '']:
     """Sum of named terms times their weights; ValueError if these name other terms."""
     if set(terms) != set(weights):
         raise ValueError(
@@ -38,14 +40,14 @@ def check_distance(distance: str, name: str = 'loss_distance') -> None:
 
 def tokenizer_terms(
     *,
-    rotation: Float[Array, 'B 21 3 3'],
-    rotation_gt: Float[Array, 'B 21 3 3'],
+    rotation: Float[Array, 'N 21 3 3'],
+    rotation_gt: Float[Array, 'N 21 3 3'],
     joints: Float[Array, 'B 21 3'],
     joints_gt: Float[Array, 'B 21 3'],
     vertices: Float[Array, 'B V 3'],
     vertices_gt: Float[Array, 'B V 3'],
     weights: Float[Array, ' V'],
-    commitment: Float[Array, ''],
+    commitment: float | Float[Array, ''],
     distance: str,
 ) -> dict[str, Float[Array, '']]:
     """The four terms of stage 1, each a mean over the batch (TokenHMR, section 3.2).
