@@ -153,7 +153,7 @@ def _set_data(config: ml_collections.ConfigDict) -> None:
 
 
 def release() -> ml_collections.ConfigDict:
-    """What the public code does."""
+    """The public code's behaviour."""
     config = paper()
     config.num_steps = 200_000
     config.batch_size = 192

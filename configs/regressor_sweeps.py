@@ -30,7 +30,7 @@ def head(config):
 
 
 def loose_weight(config):
-    """What an error within its threshold weighs, from as much as any other to nothing at all.
+    """Weight of an error within its threshold, from as much as any other to nothing at all.
 
     About 0.01 in the paper, 0.05 in its public code.
     """
@@ -43,7 +43,7 @@ def thresholds(config):
 
 
 def distance(config):
-    """What is compared with the 2D thresholds: L1, as they were measured (supplement, section 2.2),
+    """Distance compared with the 2D thresholds: L1, as they were measured (supplement, section 2.2),
     or the squared distance, as in the release, which tolerates ten times as much."""
     yield from _with_tals({'tals.distance': ['l1', 'squared']})
 
@@ -83,5 +83,5 @@ def loss_weights(config):
 
 
 def learning_rate(config):
-    """Where the three public recipes disagree: 1e-5, 5e-6 and 5e-7; and what lies around them."""
+    """The rates of the three public recipes, 1e-5, 5e-6 and 5e-7, and rates around them."""
     yield from sweeps.grid({'optimizer.learning_rate': [1e-5, 5e-6, 5e-7, 3e-5, 1e-4]})

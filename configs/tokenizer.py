@@ -93,7 +93,7 @@ def supplement() -> ml_collections.ConfigDict:
 
 
 def release() -> ml_collections.ConfigDict:
-    """What the public code does, where it differs from what it means to do."""
+    """The public code's behaviour, its accidents included."""
     config = supplement()
     config.num_steps = 200_000
     # Its one warm-up step sets 2/3 of 2e-4, and the later drops never happen.

@@ -48,7 +48,7 @@ def loss_distance(config):
 
 
 def accidents(config):
-    """What the public code does and does not mean, one by one: see `variant=release`."""
+    """The accidents of the public code, one by one; see `variant=release`."""
     yield 'meant', {}
     yield 'frozen_at_2500', {'codebook.freeze_step': 2500}
     yield 'first_seeds', {'codebook.seeding': 'first', 'codebook.reset_on_reseed': False}
