@@ -1,4 +1,4 @@
-"""What the tests share: eight host devices, a compilation cache, and things made once."""
+"""Shared by the tests: eight host devices, a compilation cache, and things made once."""
 
 import fcntl
 import importlib.util

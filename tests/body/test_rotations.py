@@ -55,7 +55,7 @@ def round_trip(axis_angle):
 
 @pytest.fixture(scope='module')
 def jacobians():
-    """Of several points (N, 3) at once, each compiled once."""
+    """Gradients of several points (N, 3) at once, each compiled once."""
     functions = {
         'reverse': jax.jacrev(round_trip),
         'forward': jax.jacfwd(round_trip),

@@ -54,7 +54,7 @@ def keypoints_of(body, params):
 
 
 def params_of(labels):
-    """Of several records."""
+    """Several records."""
     names = ('global_orient', 'body_pose', 'betas')
     orient, pose, betas = (np.stack([one[name] for one in labels]) for name in names)
     return SmplParams(axis_angle_to_matrix(orient), axis_angle_to_matrix(pose), betas)

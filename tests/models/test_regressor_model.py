@@ -1,4 +1,4 @@
-"""How the regressor's networks fit together."""
+"""The regressor's networks, put together."""
 
 import dataclasses
 import functools

@@ -35,7 +35,7 @@ def layer_by_numpy(x, features, p):
 
 
 def decode_by_numpy(features, p):
-    """What the one query has read in the end, (12,)."""
+    """The query's last state, (12,)."""
     x = p['embed']['bias'] + p['position']
     for i in range(DECODER.depth):
         x = layer_by_numpy(x, features, p[f'layer{i}'])

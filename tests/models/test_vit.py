@@ -162,7 +162,7 @@ def test_expectation_of_a_branch(mode):
 
 
 def test_subsets_are_chosen_independently():
-    """Of four, three are kept: two choices agree one time in four."""
+    """Three of four are kept: two choices agree one time in four."""
     draw = lambda key: vit._subset_indices(key, 4, np.array([0.25]))[0]  # noqa: E731
     kept = np.sort(jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(0), 4000)))
     agree = (kept[:, 0] == kept[:, 1]).all(-1).mean()

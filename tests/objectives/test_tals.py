@@ -1,4 +1,4 @@
-"""What TALS lets pass and what not, by hand; its table; and where the table comes from."""
+"""Errors that TALS tolerates and errors that it does not, by hand."""
 
 import functools
 

@@ -79,7 +79,7 @@ def test_picture_by_exact_interpolation(golden, case):
 
 
 def as_seen(picture, drawn):
-    """What the network sees of a picture whose colours were changed."""
+    """The network's view of a picture whose colours were changed."""
     color = np.asarray(drawn.color, np.float32)
     return regressor.normalize(augment.jitter(picture[None], color[None])[0])
 

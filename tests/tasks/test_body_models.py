@@ -66,7 +66,7 @@ def test_errors_are_against_the_body_of_the_persons_gender(folder, convention):
 
 
 def test_labels_of_a_gender_need_its_model(folder):
-    """Whichever of the two is not there; neutral labels need neither."""
+    """An error if either of the two is missing; neutral labels need neither."""
     columns = {'gender': np.array([0, 2], np.float32), 'key': [b'3dpw/0', b'3dpw/1']}
     for names in (('neutral',), ('neutral', 'male')):
         task = make_task(config(folder, names))

@@ -56,7 +56,7 @@ def run(images, trained, tmp_path_factory) -> pathlib.Path:
 
 
 def test_a_run_reports_what_is_below_the_thresholds_of_each_source(run):
-    """Which are so large, times their scale, that everything is."""
+    """The thresholds, times their scale, are so large that everything is below them."""
     lines = [json.loads(line) for line in (run / 'metrics.jsonl').read_text().splitlines()]
     seen = {name for line in lines for name in line if name.startswith('below/')}
     kinds = ('keypoints2d', 'angles')

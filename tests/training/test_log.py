@@ -1,4 +1,4 @@
-"""What a run writes of its steps: means, and the batches that were skipped."""
+"""Logs of a run: means of its steps, and the batches that were skipped."""
 
 import json
 

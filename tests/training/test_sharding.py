@@ -1,4 +1,4 @@
-"""Where arrays lie on a mesh, and that they are the same wherever they lie."""
+"""Places of arrays on a mesh, and equal results wherever they lie."""
 
 import collections
 
