@@ -43,8 +43,8 @@ def thresholds(config):
 
 
 def distance(config):
-    """Distance compared with the 2D thresholds: L1, as they were measured (supplement, section 2.2),
-    or the squared distance, as in the release, which tolerates ten times as much."""
+    """Distance compared with the 2D thresholds: L1, as they were measured (supplement, section
+    2.2), or squared, as in the release, which tolerates ten times as much."""
     yield from _with_tals({'tals.distance': ['l1', 'squared']})
 
 
