@@ -31,13 +31,7 @@ _COLUMNS = 4
 def draw_preview(config: ml_collections.ConfigDict, num: int) -> UInt8[np.ndarray, 'H W 3']:
     """A contact sheet with `num` augmented crops of each dataset.
 
-    Args:
-      config: with `seed`, `body`, the models of genders if labels need them, and in `data`
-        `data_dir`, `mixture`, `augment`, `crop_size`, `box_aspect`.
-      num: crops per dataset.
-
-    Raises:
-      FileNotFoundError, ValueError: if data or a body model cannot be read.
+    Raises FileNotFoundError or ValueError if data or a body model cannot be read.
     """
     data = config.data
     pipeline.check_mixture(data.mixture)
@@ -52,9 +46,8 @@ def draw_preview(config: ml_collections.ConfigDict, num: int) -> UInt8[np.ndarra
             check_gendered(config, [record['gender']], [record['key']])
             body = bodies[int(record['gender'])]
             rng = np.random.default_rng((config.seed, source, index))
-            drawn = augment.draw_augmentation(
-                rng, settings, record['keypoints2d'], record['box_size']
-            )
+            person = record['keypoints2d'], record['box_size']
+            drawn = augment.draw_augmentation(rng, settings, *person)
             tile = draw_record(record, drawn, body, data.crop_size, data.box_aspect)
             tiles.append(np.pad(tile, ((_CAPTION, 0), (0, 0), (0, 0)), constant_values=255))
             labels.append(f'{name} {drawn.extreme_crop or ""}')
@@ -79,9 +72,8 @@ def draw_record(
     points[:, :2] = (points[:, :2] + 0.5) * crop_size * zoom + (zoom - 1) / 2
     pictures = [draw.draw_keypoints(image, points), image]
     if record['has_pose']:
-        focal, principal = crops.camera_in_crop(
-            to_tile, record['focal_length'], record['principal_point']
-        )
+        seen = record['focal_length'], record['principal_point']
+        focal, principal = crops.camera_in_crop(to_tile, *seen)
         vertices = place_true_body(body, columns, _translation(body, record), augmentation)
         faces = np.asarray(body.faces)
         pictures[1] = draw.draw_mesh(image, vertices, faces, (focal, focal, *principal))
@@ -132,13 +124,8 @@ def _keypoints(body, global_orient, body_pose, betas) -> jax.Array:
 
 
 def _pose(body, global_orient, body_pose, betas, transl=None) -> BodyOutput:
-    params = SmplParams(
-        rotations.axis_angle_to_matrix(global_orient),
-        rotations.axis_angle_to_matrix(body_pose),
-        betas,
-        transl,
-    )
-    return smpl.forward(body, params)
+    turns = map(rotations.axis_angle_to_matrix, (global_orient, body_pose))
+    return smpl.forward(body, SmplParams(*turns, betas, transl))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -226,12 +226,12 @@ def test_an_ended_preparation_goes_on(tars, number, processes):
         command, stderr=subprocess.PIPE, start_new_session=True, text=True, **options
     )
     deadline = time.monotonic() + 120
-    while not list(tars.glob('killed/pseudo_gt/mpii/partial*/*.json')):
+    while not list(tars.glob('killed/pseudo_gt/mpii/partial*/[!.]*.json')):
         assert killed.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     os.killpg(killed.pid, number)  # as a terminal does
     errors = killed.communicate(timeout=30)[1]
-    there = len(list(tars.glob('killed/pseudo_gt/mpii/partial*/*.json')))
+    there = len(list(tars.glob('killed/pseudo_gt/mpii/partial*/[!.]*.json')))
     assert 0 < there < 12
     if number == signal.SIGINT:
         assert killed.returncode == 130 and 'Traceback' not in errors

@@ -1,7 +1,7 @@
 """Random augmentation of a person's crop: the picture and all its labels.
 
-The defaults are those of TokenHMR's supplement. Colour factors are drawn on the host and applied on
-the device: pictures travel as uint8.
+The defaults are those of TokenHMR's supplement. Colour factors are applied on the device: pictures
+travel as uint8.
 """
 
 import dataclasses
@@ -22,18 +22,15 @@ from tokenhmr_jax.types import Array
 
 @dataclasses.dataclass(frozen=True)
 class AugmentSettings:
-    """Strength and probability of each augmentation. z is a clipped normal deviate.
+    """Strengths of the augmentations; z is a clipped normal deviate.
 
-    flip: probability of mirroring left and right.
+    Raises ValueError for a value outside its range.
+
+    flip, rotation, extreme_crop: probabilities of mirroring, turning, cropping to a part.
     scale: the crop's side is multiplied by 1 + scale * z, |z| <= 1.
-    rotation: probability of turning.
     rotation_degrees: angle per z, |z| <= 2.
     translation: shift per z, |z| <= 1, along each axis, in sides of the crop before it is scaled.
     color: each channel is multiplied by a factor from 1 - color to 1 + color.
-    extreme_crop: probability of cropping to a part of the body.
-
-    Raises:
-      ValueError: if a value is outside its range, naming the field.
     """
 
     flip: float = 0.5
@@ -46,9 +43,8 @@ class AugmentSettings:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            value, most = getattr(self, field.name), 1.0
-            if field.name == 'rotation_degrees':
-                most = 90.0
+            value = getattr(self, field.name)
+            most = 90.0 if field.name == 'rotation_degrees' else 1.0
             if not 0 <= value <= most or (field.name == 'scale' and value == 1):
                 raise ValueError(f'augment.{field.name}={value}: expected from 0 to {most}')
 
@@ -59,7 +55,6 @@ class Augmentation:
 
     scale: factor of the crop's side: above 1 shows more.
     rotation: of the picture's content, radians, counter-clockwise.
-    flip: mirror left and right.
     translation: (x, y) of the crop's centre, in sides of the crop before it is scaled.
     color: factor of each channel, RGB.
     extreme_crop: a name in `EXTREME_CROPS`, or None.
@@ -124,10 +119,7 @@ _PART_OF_KEYPOINT = np.array([name.split(' ', 1)[1] for name in skeleton.KEYPOIN
 def extreme_box(
     name: str, keypoints2d: Float[np.ndarray, '44 3']
 ) -> tuple[Float[np.ndarray, ' 2'], Float[np.ndarray, ' 2']] | None:
-    """Centre and size, px, of the box of a part of the body in `EXTREME_CROPS`.
-
-    None if a keypoint that it needs has confidence 0.
-    """
+    """Centre and size, px, of a part's box; None if a keypoint that it needs is not seen."""
     crop, seen = EXTREME_CROPS[name], keypoints2d[:, 2] > 0
     if not set(crop.needs) <= set(_PART_OF_KEYPOINT[seen]):
         return None
@@ -160,15 +152,10 @@ def draw_augmentation(
 
 
 def _draw_extreme_crop(rng, keypoints2d, side) -> str | None:
-    weights = {}
-    for name, crop in EXTREME_CROPS.items():
-        box = extreme_box(name, keypoints2d)
-        if box is not None and box[1].max() >= _LEAST_SIDE * side:
-            weights[name] = crop.weight
-    if not weights:
-        return None
-    share = np.array(list(weights.values())) / sum(weights.values())
-    return str(rng.choice(list(weights), p=share))
+    boxes = {name: extreme_box(name, keypoints2d) for name in EXTREME_CROPS}
+    names = [name for name, box in boxes.items() if box and box[1].max() >= _LEAST_SIDE * side]
+    weights = np.array([EXTREME_CROPS[name].weight for name in names])
+    return str(rng.choice(names, p=weights / weights.sum())) if names else None
 
 
 def augmentation_matrix(
@@ -194,10 +181,7 @@ def augmentation_matrix(
 def augment_labels(
     labels: Mapping[str, Any], augmentation: Augmentation
 ) -> dict[str, Float[np.ndarray, '...']]:
-    """Mirrors and turns `keypoints3d`, `global_orient`, `body_pose` and `betas` of a record.
-
-    Other labels are dropped.
-    """
+    """Mirrors and turns keypoints in 3D, orientation and pose; keeps betas, drops other labels."""
     keypoints3d = labels['keypoints3d']
     orient, pose = labels['global_orient'], labels['body_pose']
     if augmentation.flip:
@@ -225,14 +209,8 @@ def augment_crop(
 ) -> dict[str, Any]:
     """A record's augmented crop and labels: fields of `ImageBatch` except `source`, and `key`.
 
-    Args:
-      record: of an image dataset.
-      augmentation: `Augmentation()` for the plain crop of evaluation.
-      crop_size: side of the crop, px.
-      box_aspect: proportion, width : height, to which the box grows first.
-
-    Raises:
-      ValueError: if the picture is corrupt, naming the record.
+    The crop's side is in px. The box first grows to the proportion width : height of `box_aspect`.
+    Raises ValueError, naming the record, if the picture is corrupt.
     """
     to_crop = augmentation_matrix(record, augmentation, crop_size, box_aspect)
     keypoints2d = record['keypoints2d']
@@ -242,10 +220,7 @@ def augment_crop(
         'image': crops.crop_record(record, to_crop, crop_size),
         'keypoints2d': crops.keypoints_in_crop(to_crop, keypoints2d, crop_size),
         'color': np.asarray(augmentation.color, np.float32),
-        'gender': record['gender'],
-        'has_pose': record['has_pose'],
-        'has_betas': record['has_betas'],
-        'key': record['key'],
+        **{name: record[name] for name in ('gender', 'has_pose', 'has_betas', 'key')},
     }
 
 

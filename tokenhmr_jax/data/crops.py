@@ -33,10 +33,7 @@ _SLACK = 1.02
 
 
 def grow_box(size: Pair, aspect: Sequence[float] | None) -> Real[np.ndarray, ' 2']:
-    """The size of the smallest box of proportion `aspect`, width : height, around a box.
-
-    Without an aspect the box stays as it is.
-    """
+    """The size of the smallest box of proportion `aspect`, width : height, around a box."""
     width, height = size
     if aspect is None:
         return np.array([width, height])
@@ -47,14 +44,10 @@ def grow_box(size: Pair, aspect: Sequence[float] | None) -> Real[np.ndarray, ' 2
 def crop_matrix(
     center: Pair, side: Number, crop_size: int, *, rotation: float = 0.0, flip: bool = False
 ) -> Float[np.ndarray, '2 3']:
-    """The map from full-image pixels to those of a crop, in float64.
+    """The map from full-image pixels to those of a crop of `crop_size` px, in float64.
 
-    Args:
-      center: of the crop, full-image px.
-      side: of the square that fills the crop, full-image px.
-      crop_size: side of the crop, px.
-      rotation: of the picture's content, radians, counter-clockwise.
-      flip: mirror left and right, before turning.
+    The crop shows the square of a centre and a side, full-image px. Its content is mirrored by
+    `flip`, then turned counter-clockwise by `rotation`, radians.
     """
     linear = crop_size / side * in_plane(rotation, flip)
     offset = crop_size / 2 - linear @ np.asarray(center, np.float64)
@@ -98,8 +91,7 @@ def crop_record(
 ) -> UInt8[np.ndarray, 'S S 3']:
     """Cuts a crop, RGB, out of a record's picture; black outside the picture.
 
-    Raises:
-      ValueError: if the picture is corrupt, naming the record.
+    Raises ValueError, naming the record, if the picture is corrupt.
     """
     from_stored = _from_stored(record, matrix)
     shrink = 1 / _scale(from_stored)
@@ -108,7 +100,8 @@ def crop_record(
         part, corner = jpeg.cut_jpeg(record['image'], low, high)
         picture, reduction = decode_part(part, shrink)
     except ValueError as error:
-        raise ValueError(f'{_text(record["key"])}: {error}') from error
+        key = record['key']
+        raise ValueError(f'{key.decode() if isinstance(key, bytes) else key}: {error}') from error
     # A pixel of the reduced picture stands for `reduction` of the stored one's, in each direction.
     first = np.asarray(corner) + (reduction - 1) / 2
     from_picture = np.concatenate(
@@ -159,17 +152,10 @@ def _blur(image: np.ndarray, low: np.ndarray, high: np.ndarray, sigma: float) ->
 def decode_part(
     data: UInt8[np.ndarray, ' N'], shrink: Number = 1.0
 ) -> tuple[UInt8[np.ndarray, 'H W 3'], int]:
-    """Decodes a JPEG, at a half, quarter or eighth of its size if it will shrink by as much.
+    """Decodes a JPEG to BGR, at a half, quarter or eighth of its size if it shrinks by as much.
 
-    Args:
-      data: the file's bytes.
-      shrink: pixels of the JPEG for each pixel of the crop.
-
-    Returns:
-      the picture, BGR, and the reduction: 1, 2, 4 or 8.
-
-    Raises:
-      ValueError: if the bytes cannot be decoded.
+    `shrink` is in pixels of the JPEG per pixel of the crop. Also returns the reduction: 1, 2, 4 or
+    8. Raises ValueError if the bytes cannot be decoded.
     """
     reduction = max(r for r in _REDUCED if r <= max(_SLACK * shrink, 1.0))
     picture = cv2.imdecode(data, _REDUCED[reduction])
@@ -182,7 +168,3 @@ def _scale(matrix: np.ndarray) -> float:
     """Pixels of the crop per pixel of the picture."""
     (a, b), (c, d) = matrix[:, :2].tolist()
     return math.sqrt(abs(a * d - b * c))
-
-
-def _text(key: str | bytes) -> str:
-    return key.decode() if isinstance(key, bytes) else key

@@ -28,15 +28,10 @@ def cut_jpeg(
 ) -> tuple[UInt8[np.ndarray, ' N'], tuple[int, int]]:
     """Cuts out the part of a JPEG from pixel `low` to pixel `high`, (x, y) each, without decoding.
 
-    Colours are slightly wrong in the outermost two pixels of the part: they are stored at half the
-    resolution, and interpolation lacks their neighbours.
-
-    Returns:
-      the bytes of a JPEG, and the position (x, y) of its first pixel, multiples of 16. A JPEG
-      that was not made by `encode_jpeg` stays whole.
-
-    Raises:
-      ValueError: if the bytes are not a whole JPEG.
+    Also returns the position (x, y) of its first pixel, multiples of 16. Colours are slightly wrong
+    in the outermost two pixels: they are stored at half the resolution, and interpolation lacks
+    their neighbours. A JPEG that was not made by `encode_jpeg` stays whole. Raises ValueError if
+    the bytes are not a whole JPEG.
     """
     # Decoders return a truncated picture as if it were whole, with the rest grey.
     if not (jpeg.startswith(_START) and jpeg.endswith(_END)):

@@ -19,11 +19,8 @@ def decode_picture(
 ) -> UInt8[np.ndarray, 'H W 3']:
     """Decodes a JPEG or PNG file to RGB.
 
-    The EXIF orientation is ignored: datasets label stored pixels.
-
-    Raises:
-      ValueError: naming the picture, if it is no JPEG or PNG, has too many pixels (nothing is
-        decoded then), is truncated, or cannot be decoded.
+    The EXIF orientation is ignored: datasets label stored pixels. Raises ValueError if it is no
+    JPEG or PNG, has too many pixels (nothing is decoded then), is truncated, or cannot be decoded.
     """
     width, height = picture_size(data, name)
     if width * height > max_pixels:
@@ -44,15 +41,12 @@ def decode_picture(
 def picture_size(data: bytes, name: str) -> tuple[int, int]:
     """Reads width and height from the header of a JPEG or PNG file.
 
-    Raises:
-      ValueError: naming the picture, if it is neither, or its header is truncated.
+    Raises ValueError if it is neither, or its header is truncated.
     """
     if data.startswith(_PNG) and len(data) >= 24:
         return int.from_bytes(data[16:20], 'big'), int.from_bytes(data[20:24], 'big')
-    if data.startswith(_JPEG):
-        found = _jpeg_size(data)
-        if found:
-            return found
+    if data.startswith(_JPEG) and (found := _jpeg_size(data)):
+        return found
     raise ValueError(f'{name}: no JPEG or PNG file ({len(data)} bytes, {data[:8]!r}...)')
 
 

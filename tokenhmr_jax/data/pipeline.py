@@ -32,10 +32,7 @@ _VERSION = re.compile(r'\d+\.\d+\.\d+')
 class Records:
     """Random access to the records of one split; errors name the broken record and file.
 
-    Args:
-      name: of the split.
-      source: data source of the records.
-      shards: file and number of records of each of the split's shards.
+    `shards` are the file and the number of records of each of the split's shards.
     """
 
     def __init__(self, name: str, source: Any, shards: Sequence[tuple[str, int]] = ()):
@@ -50,17 +47,16 @@ class Records:
         try:
             return self._source[index]
         except Exception as error:  # storage and decoders raise anything
-            raise ValueError(
-                f'{self.name}: record {index} cannot be read ({error}); {self._shard(index)}is '
-                'broken: prepare the dataset again'
-            ) from error
+            mend = f'{self._shard(index)} is broken: prepare the dataset again'
+            message = f'{self.name}: record {index} cannot be read ({error}); {mend}'
+            raise ValueError(message) from error
 
     def _shard(self, index) -> str:
         for file, length in self._shards:
             if index < length:
-                return f'{file} '
+                return file
             index -= length
-        return 'it '
+        return 'it'
 
     def read(self, indices: Sequence[int]) -> list[Record]:
         """Reads several records at once, much faster than one by one."""
@@ -69,16 +65,12 @@ class Records:
         except Exception:  # find the broken one
             return [self[index] for index in indices]
 
-    def __repr__(self) -> str:
-        return f'Records({self.name}, {len(self)})'
-
 
 def open_split(data_dir: str, name: str) -> Records:
     """Opens the prepared split `name`, such as 'amass/CMU', below `data_dir`.
 
-    Raises:
-      FileNotFoundError: if the dataset or one of its files is missing.
-      ValueError: if the dataset has no such split, or the split is empty.
+    Raises FileNotFoundError if the dataset or one of its files is missing, and ValueError if the
+    dataset has no such split, or the split is empty.
     """
     dataset, _, split = name.rpartition('/')
     folder = _version_folder(pathlib.Path(data_dir) / dataset, data_dir)
@@ -138,22 +130,14 @@ def train_batches(
 
     The n-th record of the mixture depends on the seed alone, not on hosts or threads. `get_state`
     and `set_state` of the iterator resume at the exact record. The column `source` (int32) is the
-    position of each record's dataset among the sorted names of the mixture.
+    position of each record's dataset among the sorted names of the mixture. Raises as `open_split`
+    and `check_mixture`.
 
     Args:
-      data_dir: folder of prepared datasets.
-      mixture: weights sum to 1.
-      batch_size: records in a global batch.
-      seed: of shuffles and transforms.
-      num_threads: threads that read, decode and transform.
+      batch_size: records in a global batch, of all hosts.
       transform: from a record and random numbers to what is batched. It raises ValueError for a
         corrupt record, which the dataset's next one replaces, with a warning.
       max_bad_fraction: largest fraction of corrupt records before the stream raises ValueError.
-      process_index: this host.
-      process_count: number of hosts.
-
-    Raises:
-      FileNotFoundError, ValueError: as `open_split` and `check_mixture`.
     """
     check_mixture(mixture)
     names = sorted(mixture)
@@ -163,14 +147,13 @@ def train_batches(
     replacing = transform and _Replacing(splits, transform, seed, max_bad_fraction)
 
     def read(places: Sequence[_Place]) -> Columns:
+        places = places[ours]
         records = _read(splits, places)
         if replacing is not None:
             records = replacing(records, places)
         return _stack(records) | {'source': np.array([p.source for p in places], np.int32)}
 
-    batched = mixed.batch(
-        batch_size, drop_remainder=True, batch_fn=lambda places: read(places[ours])
-    )
+    batched = mixed.batch(batch_size, drop_remainder=True, batch_fn=read)
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
     return iter(batched.to_iter_dataset(options))
 
@@ -187,31 +170,21 @@ def eval_batches(
 ) -> Iterator[tuple[Columns, Bool[np.ndarray, ' B']]]:
     """Every record exactly once, in order, in batches of one shape; the last batch is padded.
 
-    Args:
-      records: of `open_split`.
-      batch_size: records in a global batch.
-      num_threads: threads that read, decode and transform.
-      transform: from a record to what is batched.
-      limit: largest number of records, spread evenly over the split; None for all.
-      process_index: this host.
-      process_count: number of hosts.
-
-    Yields:
-      this host's share of each batch, and which of its rows are records, not padding.
+    Yields this host's share of each global batch, and which of its rows are records, not padding.
+    A `limit` spreads fewer records evenly over the split.
     """
     total = len(records)
     count = total if limit is None else min(limit, total)
     padded = -(-count // batch_size) * batch_size
+    ours = _share(batch_size, process_index, process_count)
 
     def read(positions: Sequence[int]) -> Columns:
+        positions = positions[ours]
         chosen = records.read([min(p, count - 1) * total // count for p in positions])
         columns = _stack(chosen if transform is None else map(transform, chosen))
         return columns | {'valid': np.asarray(positions) < count}
 
-    ours = _share(batch_size, process_index, process_count)
-    batched = grain.MapDataset.range(padded).batch(
-        batch_size, batch_fn=lambda positions: read(positions[ours])
-    )
+    batched = grain.MapDataset.range(padded).batch(batch_size, batch_fn=read)
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
     for columns in batched.to_iter_dataset(options):
         yield columns, columns.pop('valid')
@@ -268,11 +241,8 @@ class _Replacing:
     """
 
     def __init__(self, splits: Sequence[Records], transform: Callable, seed: int, limit: float):
-        self._splits, self._transform, self._seed = splits, transform, seed
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._records = 0
-        self._bad = 0
+        self._splits, self._transform, self._seed, self._limit = splits, transform, seed, limit
+        self._lock, self._records, self._bad = threading.Lock(), 0, 0
 
     def __call__(self, records: Sequence[Record], places: Sequence[_Place]) -> list[Record]:
         transformed = [self._one(*pair) for pair in zip(records, places, strict=True)]
@@ -295,10 +265,9 @@ class _Replacing:
             self._bad += 1
             # The first records are too few to tell a fraction.
             if self._bad > self._limit * max(self._records, _FIRST_RECORDS):
-                raise ValueError(
-                    f'{self._bad} corrupt records, more than data.max_bad_fraction={self._limit} '
-                    f'of those read; the last one: {error}'
-                ) from error
+                limit = f'more than data.max_bad_fraction={self._limit} of those read'
+                message = f'{self._bad} corrupt records, {limit}; the last one: {error}'
+                raise ValueError(message) from error
         logging.warning('left out a corrupt record, the %d. so far: %s', self._bad, error)
 
 

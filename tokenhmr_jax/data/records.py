@@ -72,12 +72,8 @@ _MOST_SPAN = 20
 def features() -> tfds.features.FeaturesDict:
     """TFDS features of an image record."""
     # TFDS' image feature needs TensorFlow to encode an array: the JPEG is kept as plain bytes.
-    arrays = {
-        name: tfds.features.Tensor(
-            shape=shape, dtype=np.float32, encoding=tfds.features.Encoding.BYTES
-        )
-        for name, shape in SHAPES.items()
-    }
+    options = {'dtype': np.float32, 'encoding': tfds.features.Encoding.BYTES}
+    arrays = {name: tfds.features.Tensor(shape=shape, **options) for name, shape in SHAPES.items()}
     texts = {'key': tfds.features.Text(), 'image': tfds.features.Text()}
     return tfds.features.FeaturesDict(texts | arrays)
 
@@ -94,19 +90,13 @@ def store_picture(
     """Cuts, shrinks and encodes the square around a person that augmentation can reach.
 
     Args:
-      image: the full image, (H, W, 3) uint8, RGB.
-      box_center: px.
-      box_size: width and height, px.
+      image: the full image, (H, W, 3) uint8, RGB. The box is in its pixels.
       resolution: of the network, px: the box's larger side is kept at up to twice that.
       reach: side of the square, in larger sides of the box.
-      quality: of the JPEG, up to 100.
 
-    Returns:
-      the fields `image`, `stored_origin`, `stored_scale`, `image_size`, `box_center`, `box_size`.
-
-    Raises:
-      ValueError: if the image is not RGB, or the box has no size, lies outside the image or is
-        absurdly larger than the image.
+    Returns the fields `image`, `stored_origin`, `stored_scale`, `image_size`, `box_center` and
+    `box_size`. Raises ValueError if the image is not RGB, or the box has no size, lies outside the
+    image or is absurdly larger than the image.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f'image is {image.dtype} {image.shape}, expected uint8 (H, W, 3)')
@@ -120,9 +110,8 @@ def store_picture(
     corner = np.floor(center - reach * side / 2).astype(int)
     square = _cut_square(image, corner, span)
     if square is None:
-        raise ValueError(
-            f'box_center={center}, box_size={size}: outside the image of {image.shape[:2]} px'
-        )
+        box = f'box_center={center}, box_size={size}'
+        raise ValueError(f'{box}: outside the image of {image.shape[:2]} px')
     scale = min(1.0, OVERSAMPLING * resolution / side)
     stored = max(round(span * scale), 1)
     if stored < span:
@@ -150,10 +139,8 @@ def assemble(
 ) -> dict[str, Any]:
     """A whole record: the fields of `store_picture`, to which `options` go, and labels.
 
-    `labels` must hold `focal_length`; other missing labels are zeros.
-
-    Raises:
-      ValueError: as `store_picture` and `check_record`.
+    `labels` must hold `focal_length`; other missing labels are zeros. Raises as `store_picture` and
+    `check_record`.
     """
     record = {'key': key} | {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
     record |= store_picture(image, box_center, box_size, **options)
@@ -189,9 +176,8 @@ def check_record(record: Mapping[str, Any]) -> None:
     for name, shape in SHAPES.items():
         value = np.asarray(record[name])
         if value.shape != shape or value.dtype != np.float32:
-            raise ValueError(
-                f'{key}: {name} is {value.dtype} {value.shape}, expected float32 {shape}'
-            )
+            given = f'{value.dtype} {value.shape}'
+            raise ValueError(f'{key}: {name} is {given}, expected float32 {shape}')
         if not np.isfinite(value).all():
             raise ValueError(f'{key}: {name} holds values that are not finite')
         if name in _POSITIVE and value.min() <= 0:

@@ -1,9 +1,10 @@
 """Motion files for stage 1: AMASS, MOYO, and the original release's preprocessed files.
 
-A *source* is one motion capture collection (CMU, KIT, ...), by its name in TokenHMR's supplement. A
+A *source* is a motion capture collection (CMU, KIT, ...), by its name in TokenHMR's supplement. A
 *clip* is one of its files.
 """
 
+import collections
 import hashlib
 import math
 import os
@@ -20,28 +21,6 @@ from jaxtyping import Float
 from tokenhmr_jax.mannequin import poses
 from tokenhmr_jax.readers import pickles
 
-# Canonical name -> other spellings of folders and files. Case and punctuation do not count.
-SPELLINGS = {
-    'ACCAD': (),
-    'BMLhandball': (),
-    'BMLmovi': (),
-    'BMLrub': ('BioMotionLab_NTroje',),
-    'CMU': (),
-    'DanceDB': (),
-    'EKUT': (),
-    'EyesJapan': ('Eyes_Japan_Dataset',),
-    'HDM05': ('MPI_HDM05',),
-    'HumanEva': (),
-    'KIT': (),
-    'MOYO': (),
-    'MPI_Limits': ('PosePrior',),
-    'MPI_Mosh': ('MoSh',),
-    'SFU': (),
-    'SSM': ('SSM_synced',),
-    'TCDHands': ('TCD_handMocap',),
-    'TotalCapture': (),
-    'Transitions': ('Transitions_mocap',),
-}
 # The published division (supplement).
 TRAIN = (
     'CMU', 'KIT', 'BMLrub', 'DanceDB', 'BMLmovi', 'EyesJapan', 'BMLhandball', 'TotalCapture',
@@ -49,6 +28,12 @@ TRAIN = (
 )  # fmt: skip
 VALIDATION = ('HumanEva', 'HDM05', 'SFU', 'MPI_Mosh')
 TEST = ('Transitions', 'SSM')
+# Other spellings of folders and files. Case and punctuation do not count.
+SPELLINGS = {
+    'BioMotionLab_NTroje': 'BMLrub', 'Eyes_Japan_Dataset': 'EyesJapan', 'MPI_HDM05': 'HDM05',
+    'PosePrior': 'MPI_Limits', 'MoSh': 'MPI_Mosh', 'SSM_synced': 'SSM', 'TCD_handMocap': 'TCDHands',
+    'Transitions_mocap': 'Transitions',
+}  # fmt: skip
 
 _POSE_WIDTHS = (72, 156, 165)  # SMPL, SMPL-H, SMPL-X: the root, then the body's 21 joints
 _PREPROCESSED = re.compile(r'(train|val|test)_(.+)\.npz')
@@ -58,9 +43,8 @@ def _plain(name):
     return re.sub(r'[^a-z0-9]', '', name.lower())
 
 
-_CANONICAL = {
-    _plain(spelling): name for name, others in SPELLINGS.items() for spelling in (name, *others)
-}
+_CANONICAL = {_plain(name): name for name in TRAIN + VALIDATION + TEST}
+_CANONICAL |= {_plain(other): name for other, name in SPELLINGS.items()}
 
 
 class BadClip(ValueError):
@@ -86,11 +70,9 @@ def find_clips(root: str | os.PathLike) -> dict[str, list[Clip]]:
     """All motion files below a folder, by source, sorted by name.
 
     Each folder in `root` is a source. Files directly in `root` are a source named after it, and a
-    `root` with the name of a known source is that source. Of two files of the same sequence (SMPL-H
-    and SMPL-X variants), the SMPL-H file is taken.
-
-    Raises:
-      FileNotFoundError: if there is no such folder, or no motion file in it.
+    `root` with the name of a known source is that source. Of two files of a sequence (SMPL-H and
+    SMPL-X variants), the SMPL-H file is taken. Raises FileNotFoundError if there is no such folder,
+    or no motion file in it.
     """
     root = Path(root).expanduser().resolve()
     if not root.is_dir():
@@ -139,17 +121,16 @@ def _clip(root: Path, path: Path) -> Clip | None:
 def read_body_pose(clip: Clip) -> Float[np.ndarray, 'N 21 3']:
     """Reads the axis-angle rotations of SMPL joints 1 to 21, float32, N > 0.
 
-    Raises:
-      BadClip: if the file is truncated, or its poses are missing, of a wrong width or not finite.
+    Raises BadClip if the file is truncated, or its poses are missing, of a wrong width or not
+    finite.
     """
     try:
         pose = _read_moyo(clip.path) if clip.path.suffix == '.pkl' else _read_npz(clip.path)
     except BadClip:
         raise
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadClip(
-            f'{clip.path}: not readable ({error})'.replace(f'({clip.path}: ', '(')
-        ) from error
+        reason = str(error).removeprefix(f'{clip.path}: ')
+        raise BadClip(f'{clip.path}: not readable ({reason})') from error
     if not len(pose):
         raise BadClip(f'{clip.path}: no frames')
     pose = pose.astype(np.float32)
@@ -194,33 +175,27 @@ def middle_frames(count: int, stride: int, middle: float) -> range:
 def family(name: str) -> str:
     """The name of a clip's performance, without take and side.
 
-    Mirrored copies (`walk_mirror`), takes (`walk02`) and left-right twins (`turn_left`,
-    `turn_right`) share a family.
+    Copies (`walk_mirror`), takes (`walk02`) and twins (`turn_left`, `turn_right`) share a family.
     """
     words = re.split(r'[^a-z]+', name.rsplit('/', 1)[-1].lower())
     return '_'.join(w for w in words if w and w not in ('mirror', 'mirrored', 'left', 'right'))
 
 
 def hold_out(clips: Sequence[Clip], pattern: str, fraction: float) -> set[str]:
-    """Names of the clips of one source to hold out.
+    """Names of the clips of one source to hold out: those that match a regular expression.
 
-    Args:
-      clips: of one source.
-      pattern: a regular expression; clips whose name it matches anywhere are held out.
-      fraction: without a pattern, this fraction of the families, chosen by hashes of their names. A
-        family with more than this fraction of the source's bytes stays.
+    Without a pattern, a fraction of the families is held out, chosen by hashes of their names. A
+    family with more than this fraction of the source's bytes stays.
     """
     if pattern:
         return {clip.name for clip in clips if re.search(pattern, clip.name)}
-    families, sizes = {}, {}
+    sizes = collections.Counter()
     for clip in clips:
-        name = family(clip.name)
-        families.setdefault(name, []).append(clip.name)
-        sizes[name] = sizes.get(name, 0) + clip.path.stat().st_size
-    small = [name for name in families if sizes[name] <= fraction * sum(sizes.values())]
+        sizes[family(clip.name)] += clip.path.stat().st_size
+    small = [name for name in sizes if sizes[name] <= fraction * sizes.total()]
     small.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
-    chosen = small[: math.ceil(fraction * len(families))]
-    return {clip for name in chosen for clip in families[name]}
+    chosen = small[: math.ceil(fraction * len(sizes))]
+    return {clip.name for clip in clips if family(clip.name) in chosen}
 
 
 def read_frames(clips: Sequence[Clip], stride: int) -> tuple[list[poses.Pose], list[str]]:
@@ -238,9 +213,8 @@ def read_frames(clips: Sequence[Clip], stride: int) -> tuple[list[poses.Pose], l
             continue
         for i in range(0, len(body_pose), stride):
             # A view would keep all frames of the clip in memory.
-            frames.append(
-                poses.Pose(f'{clip.name}:{i}', global_orient[i].copy(), body_pose[i].copy())
-            )
+            pose = global_orient[i].copy(), body_pose[i].copy()
+            frames.append(poses.Pose(f'{clip.name}:{i}', *pose))
     return frames, skipped
 
 
@@ -248,13 +222,13 @@ def _read_root(clip: Clip, count: int) -> Float[np.ndarray, 'N 3']:
     """Root orientations of a clip whose body poses could be read, axis-angle."""
     if clip.kind == 'preprocessed':
         return np.tile(poses.UPRIGHT, (count, 1))
+    root = np.zeros((0, 3))
     if clip.path.suffix == '.pkl':
-        root = np.asarray(pickles.load_pickle(clip.path).get('global_orient', np.zeros((0, 3))))
+        root = np.asarray(pickles.load_pickle(clip.path).get('global_orient', root))
     else:
         with np.load(clip.path, allow_pickle=False) as file:
-            names = {'root_orient', 'poses'} & set(file.files)
-            root = file['root_orient' if 'root_orient' in names else 'poses'] if names else None
-            root = np.zeros((0, 3)) if root is None else root[:, :3]
+            names = [name for name in ('root_orient', 'poses') if name in file]
+            root = file[names[0]][:, :3] if names else root
     if root.shape != (count, 3) or not np.isfinite(root).all():
         raise BadClip(
             f'{clip.path}: root orientation of shape {root.shape}, expected {(count, 3)}, finite'

@@ -37,16 +37,11 @@ def read_scene(
     part: tuple[int, int],
     options: BedlamOptions,
 ) -> Iterator[dict | Remark]:
-    """Reads the persons in a scene of the official release.
+    """Reads the persons in a scene of the official release, by its labels `<scene>.npz`.
 
-    Args:
-      path: the scene's labels, `<scene>.npz`.
-      picture_dir: folder that `imgname` is relative to, `<scene>/png`.
-      part: (k, n) for the k-th of n parts of the scene's pictures.
-      options: of the records.
-
-    Raises:
-      ValueError, FileNotFoundError: if the labels cannot be read or lack a column.
+    `imgname` is relative to `picture_dir`, `<scene>/png`. A part (k, n) is the k-th of n parts of
+    the pictures. Raises ValueError or FileNotFoundError if the labels cannot be read or lack a
+    column.
     """
     columns = labels.load_columns(path, COLUMNS)
     scene = pathlib.Path(path).stem
@@ -72,11 +67,7 @@ def num_rows(path: str | os.PathLike) -> int:
 
 
 def read_tar(path: str | os.PathLike, options: BedlamOptions) -> Iterator[dict | Remark]:
-    """Reads the persons in a tar of TokenHMR's, `<scene>/<number>.tar`.
-
-    Raises:
-      ValueError, FileNotFoundError: as `tars.samples`.
-    """
+    """Reads the persons in TokenHMR's tar `<scene>/<number>.tar`; raises as `tars.samples`."""
     path = pathlib.Path(path)
     for sample, parts in tars.samples(path, tars.PARTS):
         key = f'{path.parent.name}/{path.stem}/{sample}'
@@ -114,9 +105,8 @@ def bedlam_labels(
 ) -> dict[str, Any]:
     """Camera, keypoints, pose and shape of a person, as fields of a record.
 
-    Raises:
-      ValueError: if a field is missing or has a wrong shape, naming it; or if the projected joints
-        are far from `gtkps`: then the labels are of another body model.
+    Raises ValueError if a field is missing or has a wrong shape, or if the projected joints are far
+    from `gtkps`: then the labels are of another body model.
     """
     pose = labels.read_field(row, 'pose_cam', 72)
     # Some labels have an eleventh beta, which the published training drops too.
@@ -155,10 +145,8 @@ def _check_place(seen, joints, intrinsics, side):
 def turn_upright(
     image: UInt8[np.ndarray, 'H W 3'], principal_point: Float[np.ndarray, ' 2']
 ) -> UInt8[np.ndarray, '...']:
-    """Turns the pictures of closeup scenes upright: they are stored lying on their side.
-
-    The principal point tells that a camera sees a portrait.
-    """
+    """Turns the pictures of closeup scenes upright: they are stored lying on their side."""
+    # The principal point tells that a camera sees a portrait.
     portrait = principal_point[1] > principal_point[0]
     if portrait and image.shape[0] < image.shape[1]:
         return cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)

@@ -1,7 +1,4 @@
-"""Filters of pseudo-ground-truth, of HMR2.0 and TokenHMR; each can be off.
-
-They act on a person's labels, fields of a record.
-"""
+"""Filters of pseudo-ground-truth, of HMR2.0 and TokenHMR; they act on the fields of a record."""
 
 import dataclasses
 import functools
@@ -46,39 +43,31 @@ class Filters:
     ) -> tuple[dict[str, Any] | None, list[str]]:
         """Filters a person's labels; None drops the person. Also returns the actions."""
         acted = []
-        labels = labels | {'keypoints2d': self._confident(labels['keypoints2d'])}
+        keypoints2d = labels['keypoints2d'].copy()
+        if self.min_confidence is not None:
+            keypoints2d[keypoints2d[:, 2] < self.min_confidence, 2] = 0
         has_pose, has_betas = labels['has_pose'], labels['has_betas']
         if has_betas and not self._plausible(labels['betas']):
             has_betas = 0
             acted.append(BETAS)
-        if has_pose and not self._probable(labels['body_pose']):
+        if has_pose and not self._probable(labels['body_pose'][: skeleton.NUM_BODY_JOINTS]):
             has_pose = 0
             acted.append(POSE)
         if self.together and has_pose != has_betas:
             has_pose = has_betas = 0
             acted.append(TOGETHER)
-        seen = (labels['keypoints2d'][:, 2] > 0).sum()
-        if self.min_keypoints is not None and seen <= self.min_keypoints:
+        if self.min_keypoints is not None and (keypoints2d[:, 2] > 0).sum() <= self.min_keypoints:
             return None, [FEW_KEYPOINTS]
         if reprojection_loss is not None and not self._fitted(reprojection_loss):
             return None, [REPROJECTION]
-        return labels | {'has_pose': has_pose, 'has_betas': has_betas}, acted
-
-    def _confident(self, keypoints2d):
-        if self.min_confidence is None:
-            return keypoints2d
-        confidence = keypoints2d[:, 2]
-        confidence = np.where(confidence < self.min_confidence, 0, confidence)
-        return np.column_stack([keypoints2d[:, :2], confidence])
+        kept = {'keypoints2d': keypoints2d, 'has_pose': has_pose, 'has_betas': has_betas}
+        return labels | kept, acted
 
     def _plausible(self, betas):
         return self.max_beta is None or np.abs(betas).max() <= self.max_beta
 
     def _probable(self, body_pose):
-        if self.pose_density is None:
-            return True
-        density = _load_once(self.pose_density)
-        return is_probable(density, body_pose[: skeleton.NUM_BODY_JOINTS])
+        return self.pose_density is None or is_probable(_load_once(self.pose_density), body_pose)
 
     def _fitted(self, reprojection_loss):
         return self.max_reprojection_loss is None or reprojection_loss < self.max_reprojection_loss

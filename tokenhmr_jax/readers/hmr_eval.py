@@ -1,7 +1,7 @@
 """Persons of the benchmarks: 3DPW's test set, EMDB 1, and metadata files of HMR2.0 and TokenHMR.
 
-3DPW and EMDB have SMPL bodies of the person's gender in the world, and a camera for each frame. The
-bodies are transformed to the camera, and SMPL gives their keypoints.
+3DPW and EMDB have SMPL bodies of the person's gender in the world, and a camera for each frame: the
+bodies move into the camera's frame, and SMPL gives their keypoints.
 """
 
 import contextlib
@@ -55,13 +55,8 @@ def read_3dpw(
 ) -> Iterator[dict | Remark]:
     """Reads the persons of a sequence of 3DPW.
 
-    Args:
-      path: `sequenceFiles/test/<sequence>.pkl`.
-      picture_dir: `imageFiles/<sequence>`.
-      options: of the records.
-
-    Raises:
-      ValueError, FileNotFoundError: if the file cannot be read or lacks a field.
+    `path` is `sequenceFiles/test/<sequence>.pkl`, `picture_dir` is `imageFiles/<sequence>`. Raises
+    ValueError or FileNotFoundError if the file cannot be read or lacks a field.
     """
     content = _load(path)
     with _explaining(path):
@@ -94,8 +89,7 @@ def _track_3dpw(content, person) -> Track:
 def read_emdb(path: str | os.PathLike, options: HmrEvalOptions) -> Iterator[dict | Remark]:
     """Reads the good frames of a sequence of EMDB, `P<k>/<sequence>/P<k>_<sequence>_data.pkl`.
 
-    Raises:
-      ValueError, FileNotFoundError: if the file cannot be read or lacks a field.
+    Raises as `read_3dpw`.
     """
     path = pathlib.Path(path)
     content = _load(path)
@@ -127,7 +121,7 @@ def _track_emdb(content) -> Track:
 
 
 def is_emdb1(path: str | os.PathLike) -> bool:
-    """Whether a sequence belongs to EMDB 1; raises as `read_emdb`."""
+    """Whether a sequence belongs to EMDB 1; raises as `read_3dpw`."""
     content = _load(path)
     with _explaining(path):
         return bool(content['emdb1'])
@@ -157,10 +151,10 @@ def _array(value, *shape) -> np.ndarray:
 
 def _gender(value) -> str:
     """'m', b'male', 'MALE', ... as one of `labels.GENDERS`."""
-    text = value.decode() if isinstance(value, bytes) else str(value)
-    if text[:1].lower() not in _GENDERS:
-        raise ValueError(f'gender {text!r}: expected male, female or neutral')
-    return _GENDERS[text[:1].lower()]
+    name = text(value)
+    if name[:1].lower() not in _GENDERS:
+        raise ValueError(f'gender {name!r}: expected male, female or neutral')
+    return _GENDERS[name[:1].lower()]
 
 
 def _read_tracks(
@@ -189,10 +183,8 @@ def _read_tracks(
             low, high = track.low[frame], track.high[frame]
             row = {key: value[frame] for key, value in found[person].items()}
             row |= labels.camera_fields(track.intrinsics)
-            yield _record(
-                image, f'{name}/{file.stem}/{person}',
-                (low + high) / 2, options.box_scale * (high - low), row, options.store,
-            )  # fmt: skip
+            box = (low + high) / 2, options.box_scale * (high - low)
+            yield _record(image, f'{name}/{file.stem}/{person}', *box, row, options.store)
 
 
 def _record(image, key, box_center, box_size, row, store) -> dict | Remark:
@@ -204,8 +196,7 @@ def _record(image, key, box_center, box_size, row, store) -> dict | Remark:
 
 def _track_labels(track: Track, smpl_dir: str) -> dict[str, np.ndarray]:
     """Labels of a person, a row per frame; undefined in frames that are not valid."""
-    count = len(track.pose)
-    ones = np.ones(count)
+    count, ones = len(track.pose), np.ones(len(track.pose))
     body = labels.load_keypoint_body(smpl_dir, track.gender)
     betas = np.broadcast_to(track.betas, (count, 10))
     pose = np.nan_to_num(track.pose)
@@ -238,10 +229,8 @@ def read_metadata(
     """Reads rows of a metadata file, `3dpw_test.npz` or `emdb.npz`; it has no camera.
 
     Boxes are in pixels if the 2D keypoints are named `body_keypoints_2d` (3DPW), and in units of
-    200 pixels if they are named `keypoints_2d` (EMDB).
-
-    Raises:
-      ValueError, FileNotFoundError: if the file cannot be read or lacks a column.
+    200 pixels if they are named `keypoints_2d` (EMDB). Raises ValueError or FileNotFoundError if
+    the file cannot be read or lacks a column.
     """
     columns = load_metadata(path)
     unit = labels.PIXELS_PER_SCALE if 'keypoints_2d' in columns else 1
@@ -266,13 +255,14 @@ def _metadata_labels(person: Mapping[str, Any]) -> dict[str, Any]:
     keypoints3d = labels.read_optional(person, 'body_keypoints_3d', 25, 4)
     # Neck to ankles are other points than the 2D keypoints of the same name.
     keypoints3d[1:15, 3] = 0
+    keypoints3d = [keypoints3d, labels.read_optional(person, 'extra_keypoints_3d', 19, 4)]
+    keypoints2d = [
+        labels.read_optional(person, 'body_keypoints_2d', 25, 3),
+        labels.read_optional(person, 'extra_keypoints_2d', 19, 3),
+    ]
     return {
-        'keypoints2d': labels.clean_confidence(
-            _both(person, 'body_keypoints_2d', 'extra_keypoints_2d', 3)
-        ),
-        'keypoints3d': labels.clean_confidence(
-            np.concatenate([keypoints3d, labels.read_optional(person, 'extra_keypoints_3d', 19, 4)])
-        ),
+        'keypoints2d': labels.clean_confidence(np.concatenate(keypoints2d)),
+        'keypoints3d': labels.clean_confidence(np.concatenate(keypoints3d)),
         'global_orient': pose[:3],
         'body_pose': pose[3:].reshape(23, 3),
         'betas': labels.read_optional(person, 'betas', 10),
@@ -280,15 +270,6 @@ def _metadata_labels(person: Mapping[str, Any]) -> dict[str, Any]:
         'has_pose': float(labels.read_optional(person, 'has_body_pose') > 0),
         'has_betas': float(labels.read_optional(person, 'has_betas') > 0),
     }
-
-
-def _both(person, body, extra, width) -> Float[np.ndarray, '44 D']:
-    """The keypoints of two columns together."""
-    each = (
-        labels.read_optional(person, body, 25, width),
-        labels.read_optional(person, extra, 19, width),
-    )
-    return np.concatenate(each)
 
 
 def load_metadata(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -1,8 +1,7 @@
 """Persons of the 4D-Humans tars: pictures with fitted labels, or captured labels (Human3.6M).
 
-A sample is `<key>.jpg` and `<key>.data.pyd`, a pickled list of persons. Keypoints are the 44 of
-`skeleton.KEYPOINTS`; a box is `center` and `scale`, (width, height) / 200 px. The tars lack the
-camera of the fits: a record has the crop's.
+A sample is `<key>.jpg` and `<key>.data.pyd`, a pickled list of persons. A box is `center` and
+`scale`, (width, height) / 200 px. The tars lack the camera of the fits: a record has the crop's.
 """
 
 import os
@@ -34,10 +33,9 @@ SETS = {
 def read_persons(
     path: str | os.PathLike, filters: Filters, options: Mapping[str, Any]
 ) -> Iterator[dict | Remark]:
-    """Reads the persons in a tar; `options` are of `records.store_picture`.
+    """Reads the persons in a tar; `options` go to `records.store_picture`.
 
-    Raises:
-      ValueError, FileNotFoundError: as `tars.samples`.
+    Raises as `tars.samples`.
     """
     path = pathlib.Path(path)
     for sample, parts in tars.samples(path, tars.PARTS):
@@ -64,16 +62,14 @@ def _read_person(key, image, person, filters, options):
             yield records.assemble(image, key, box_center, box_size, found, **options)
     except ValueError as error:
         yield corrupt(key, error)
-        return
-    for kind in acted:
-        yield Remark(kind)
+    else:
+        yield from map(Remark, acted)
 
 
 def humans4d_labels(person: Mapping[str, Any]) -> dict[str, Any]:
     """Keypoints, pose and shape of a person, as fields of a record.
 
-    Raises:
-      ValueError: if a field is missing or has a wrong shape, naming it.
+    Raises ValueError if a field is missing or has a wrong shape.
     """
     has_pose = float(labels.read_optional(person, 'has_body_pose') > 0)
     has_betas = float(labels.read_optional(person, 'has_betas') > 0)

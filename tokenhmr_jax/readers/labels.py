@@ -26,8 +26,7 @@ _BATCH = 16  # bodies posed at once: one shape, one compilation
 def read_field(row: Mapping[str, Any], name: str, *shape: int) -> np.ndarray:
     """A field as a float32 array of a shape.
 
-    Raises:
-      ValueError: naming the field, if it is missing, of another shape, or not numeric.
+    Raises ValueError, naming the field, if it is missing, of another shape, or not numeric.
     """
     value = read_numbers(row, name)
     if value.shape != shape:
@@ -50,10 +49,8 @@ def load_columns(
 ) -> dict[str, np.ndarray]:
     """Loads columns of an `.npz` file, a row for each person.
 
-    Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: naming the file, if it cannot be read, lacks a required column, or its columns
-        have different numbers of rows.
+    Raises FileNotFoundError if there is no such file, and ValueError if it cannot be read, lacks a
+    required column, or its columns have different numbers of rows.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -101,10 +98,7 @@ def camera_of_box(
 
 
 class PosedBodies(NamedTuple):
-    """Posed bodies in their camera, metres, without `transl`.
-
-    pelvis: at rest; `global_orient` turns about it.
-    """
+    """Posed bodies in their camera, metres, without `transl`; `pelvis` is at rest."""
 
     keypoints3d: Float[np.ndarray, 'N 44 3']
     joints: Float[np.ndarray, 'N 24 3']
@@ -120,26 +114,20 @@ def pose_bodies(
     """Poses bodies by axis-angle rotations and shape."""
     columns = [np.asarray(c, np.float32) for c in (global_orient, body_pose, betas)]
     count = len(columns[0])
-    found = []
-    for start in range(0, count, _BATCH):
-        chunk = [column[start : start + _BATCH] for column in columns]
-        missing = _BATCH - len(chunk[0])
-        chunk = [np.concatenate([c, np.zeros((missing, *c.shape[1:]), c.dtype)]) for c in chunk]
-        found.append(_pose(reduced, *chunk))
+    padding = [np.zeros((-count % _BATCH, *c.shape[1:]), c.dtype) for c in columns]
+    columns = [np.concatenate(pair) for pair in zip(columns, padding, strict=True)]
+    starts = range(0, count, _BATCH)
+    found = [_pose(reduced, *(column[i : i + _BATCH] for column in columns)) for i in starts]
     return PosedBodies(*(np.concatenate(each)[:count] for each in zip(*found, strict=True)))
 
 
 @functools.cache
 def load_keypoint_body(smpl_dir: str, gender: str) -> keypoint_body.KeypointBody:
-    """Loads the SMPL model of a gender, reduced to its joints and keypoints.
+    """Loads the SMPL model of a gender in `GENDERS`, reduced to its joints and keypoints.
 
-    Args:
-      smpl_dir: folder of `SMPL_{NEUTRAL,MALE,FEMALE}.pkl` or `.npz`, and, unless they hold
-        `joint_regressor_extra`, `SMPL_to_J19.pkl` or `.npy`; or 'mannequin', which needs no file.
-      gender: one of `GENDERS`.
-
-    Raises:
-      FileNotFoundError, ValueError: if there is no such file, or it is no body model.
+    `smpl_dir` is a folder of `SMPL_{NEUTRAL,MALE,FEMALE}.pkl` or `.npz`, and, unless they hold
+    `joint_regressor_extra`, `SMPL_to_J19.pkl` or `.npy`; or 'mannequin', which needs no file.
+    Raises FileNotFoundError or ValueError if there is no such file, or it is no body model.
     """
     if smpl_dir == 'mannequin':
         return keypoint_body.reduce_body(smpl.body_from_arrays(mannequin_arrays(), smpl_dir))
@@ -156,8 +144,7 @@ def load_keypoint_body(smpl_dir: str, gender: str) -> keypoint_body.KeypointBody
 def body_files(smpl_dir: str, gender: str) -> tuple[pathlib.Path, pathlib.Path | None]:
     """Paths of a gender's body model, and of the keypoints' regressor or None.
 
-    Raises:
-      FileNotFoundError: if there is no such body model.
+    Raises FileNotFoundError if there is no such body model.
     """
     folder = pathlib.Path(smpl_dir).expanduser()
     stem = f'SMPL_{gender.upper()}'
@@ -173,12 +160,8 @@ def _either(*paths: pathlib.Path) -> pathlib.Path | None:
 
 @jax.jit
 def _pose(reduced, global_orient, body_pose, betas):
-    params = SmplParams(
-        rotations.axis_angle_to_matrix(global_orient),
-        rotations.axis_angle_to_matrix(body_pose),
-        betas,
-    )
-    body = reduced.body
+    turns = map(rotations.axis_angle_to_matrix, (global_orient, body_pose))
+    params, body = SmplParams(*turns, betas), reduced.body
     joints = smpl.forward(body, params).joints
     pelvis = body.joint_template[0] + betas @ body.joint_dirs[: betas.shape[1], 0]
     return keypoint_body.keypoints(reduced, params), joints, pelvis
@@ -190,15 +173,10 @@ def into_camera(
     transl: Float[np.ndarray, 'N 3'],
     pelvis: Float[np.ndarray, '#N 3'],
 ) -> tuple[Float[np.ndarray, 'N 3'], Float[np.ndarray, 'N 3']]:
-    """Transforms orientation and translation of bodies from the world to the camera.
+    """Transforms axis-angle orientation and translation (m) of bodies from the world to the camera.
 
-    A body turns about its pelvis at rest, which is not the origin; the translation allows for it.
-
-    Args:
-      extrinsics: from world to camera, metres.
-      global_orient: axis-angle in the world.
-      transl: metres in the world.
-      pelvis: metres, at rest, of `pose_bodies`.
+    A body turns about its pelvis at rest (m), which is not the origin; the translation allows for
+    it. `extrinsics` lead from world to camera.
     """
     turn = Rotation.from_matrix(extrinsics[:, :3, :3])
     orient = (turn * Rotation.from_rotvec(global_orient)).as_rotvec()
@@ -216,8 +194,7 @@ def project_points(
 def camera_fields(intrinsics: Float[np.ndarray, '3 3']) -> dict[str, Any]:
     """A record's camera from an intrinsic matrix.
 
-    Raises:
-      ValueError: if the focal lengths along x and y differ by more than a hundredth.
+    Raises ValueError if the focal lengths along x and y differ by more than a hundredth.
     """
     fx, fy = intrinsics[0, 0], intrinsics[1, 1]
     if not abs(fx - fy) <= 0.01 * abs(fx):

@@ -39,27 +39,19 @@ TASKS = {
     'the tokenizer (configs/tokenizer.py)': ('SMPL-H neutral',),
     'the regressor (configs/regressor.py), converting and predicting': ('SMPL neutral', REGRESSOR),
     'the regressor from scratch, as published (config.model.body_mean)': (
-        'SMPL neutral',
-        REGRESSOR,
-        MEAN,
+        'SMPL neutral', REGRESSOR, MEAN,
     ),
     'evaluation on 3DPW and EMDB': (
-        'SMPL neutral',
-        'SMPL male',
-        'SMPL female',
-        REGRESSOR,
-        TOGETHER,
+        'SMPL neutral', 'SMPL male', 'SMPL female', REGRESSOR, TOGETHER,
     ),
-}
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """A body file.
+    """A body file. claim: its kind by its name, such as 'SMPL male'. note: its content, in words.
 
-    claim: its kind by its name, such as 'SMPL male'.
     problem: why it is not of that kind, or ''.
-    note: its content, in words.
     """
 
     path: pathlib.Path
@@ -71,16 +63,14 @@ class Finding:
 def check_files(folders: Sequence[str | os.PathLike]) -> list[Finding]:
     """Reads and checks every body file in folders and their subfolders.
 
-    Raises:
-      FileNotFoundError: if a folder is missing.
+    Raises FileNotFoundError if a folder is missing.
     """
     found, seen = [], {}
     for folder in map(pathlib.Path, folders):
         if not folder.is_dir():
             raise FileNotFoundError(f'{folder}: no such folder')
         for path in sorted(p for p in folder.rglob('*') if p.is_file()):
-            claim = _claim(path)
-            if claim:
+            if claim := _claim(path):
                 found.append(_check(path, claim, seen))
     return found
 
@@ -101,8 +91,7 @@ def describe_findings(found: Sequence[Finding]) -> str:
     for finding in found:
         verdict = f'NOT USABLE: {finding.problem}' if finding.problem else f'ok ({finding.note})'
         lines.append(f'  {finding.claim:15}  {finding.path}  {verdict}')
-    lines += ['  none'] if not found else []
-    lines.append('tasks:')
+    lines += ['tasks:'] if found else ['  none', 'tasks:']
     for task, needs in missing_files(found).items():
         lines.append(f'  {"ready" if not needs else "not yet":7}  {task}')
         for need in needs:
@@ -130,8 +119,7 @@ def _in_one_folder(found: Sequence[Finding]) -> bool:
 def _claim(path: pathlib.Path) -> str | None:
     name = path.absolute().as_posix().lower()
     for pattern, kind in _NAMES.items():
-        match = re.fullmatch(pattern, name)
-        if match:
+        if match := re.fullmatch(pattern, name):
             return f'{kind} {_GENDERS[match[1][0]]}' if kind in _JOINTS else kind
     return None
 

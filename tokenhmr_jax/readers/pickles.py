@@ -2,12 +2,9 @@
 
 A pickle is a program: `pickle.load` calls any function that the file names. This unpickler knows a
 short list of exact names, each bound to code of this file or to a plain container, and refuses all
-others. It reads
-
-- NumPy arrays, scalars and dtypes, of NumPy 1 and 2 and Python 2 and 3;
-- SciPy's CSC, CSR and COO matrices, rebuilt (and validated) by SciPy;
-- chumpy values (the official SMPL files), as NumPy arrays, without chumpy;
-- joblib's files, plain or compressed.
+others. It reads NumPy arrays, scalars and dtypes (NumPy 1 and 2, Python 2 and 3); SciPy's CSC, CSR
+and COO matrices, validated by SciPy; chumpy values (the official SMPL files) as NumPy arrays; and
+joblib's files, plain or compressed.
 """
 
 import bz2
@@ -18,7 +15,6 @@ import math
 import os
 import pickle
 import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,21 +31,12 @@ _MOST_GROWTH = 100
 
 
 def load_pickle(path: str | os.PathLike, encoding: str = 'latin1') -> Any:
-    """Reads a pickle or joblib file of plain data.
+    """Reads plain containers, NumPy arrays and SciPy sparse matrices of a pickle or joblib file.
 
-    Args:
-      path: the file.
-      encoding: of Python 2's `str`.
-
-    Returns:
-      The object: plain containers, NumPy arrays and SciPy sparse matrices.
-
-    Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if it is no pickle, is truncated, or names anything else (the message says what).
+    The encoding is of Python 2's `str`. Raises FileNotFoundError if there is no such file, and
+    ValueError if it is no pickle, is truncated, or names anything else (the message says what).
     """
-    path = Path(path)
-    with path.open('rb') as file:
+    with open(path, 'rb') as file:
         return _guarded(file, str(path), encoding)
 
 
@@ -66,9 +53,8 @@ def _guarded(file, name, encoding):
     except RecursionError:
         raise ValueError(f'{name}: nested too deeply') from None
     except Exception as error:  # a malformed stream can fail in any way
-        raise ValueError(
-            f'{name}: not a readable pickle, or truncated ({type(error).__name__}: {error})'
-        ) from error
+        reason = f'{type(error).__name__}: {error}'
+        raise ValueError(f'{name}: not a readable pickle, or truncated ({reason})') from error
 
 
 def _decompressed(file):
@@ -124,8 +110,7 @@ def _array_from_buffer(data, dtype, shape, order, axis_order=None):
 def _scalar(dtype, data=b''):
     if dtype.hasobject:
         raise Refused('an object inside a NumPy scalar is refused')
-    if isinstance(data, str):
-        data = data.encode('latin1')
+    data = data.encode('latin1') if isinstance(data, str) else data
     return np.frombuffer(data, dtype, count=1)[0]
 
 
@@ -204,9 +189,7 @@ class _JoblibArray(_StandIn):
             _read_exactly(file, _read_exactly(file, 1)[0])
         data = _read_exactly(file, math.prod(shape) * dtype.itemsize)
         array = np.frombuffer(data, dtype).copy()
-        if state['order'] == 'F':
-            return array.reshape(shape[::-1]).T
-        return array.reshape(shape)
+        return array.reshape(shape[::-1]).T if state['order'] == 'F' else array.reshape(shape)
 
 
 def _read_exactly(file, size):

@@ -27,11 +27,7 @@ LEAST_DENSITY = np.array([
 
 
 def count_poses(body_poses: Iterable[np.ndarray]) -> Float[np.ndarray, '21 D D D']:
-    """Number of poses in each bin.
-
-    Args:
-      body_poses: arrays (N, 21, 3), axis-angle in radians.
-    """
+    """Number of poses in each bin, of arrays (N, 21, 3), axis-angle in radians."""
     counts = np.zeros(_SHAPE)
     for poses in body_poses:
         for joint, angles in enumerate(np.moveaxis(_shortest(poses), 1, 0)):
@@ -79,13 +75,11 @@ def _shortest(body_pose: np.ndarray) -> np.ndarray:
 def load_density(path: str | os.PathLike) -> Float[np.ndarray, '21 D D D']:
     """Loads a density of `studies.pose_density`, mapped into memory that processes share.
 
-    Raises:
-      FileNotFoundError, ValueError: if there is no such file, or it holds something else.
+    Raises FileNotFoundError or ValueError if there is no such file, or it holds something else.
     """
     if not pathlib.Path(path).is_file():
-        raise FileNotFoundError(
-            f'{path}: no such file; python -m tokenhmr_jax.studies.pose_density makes it'
-        )
+        maker = 'python -m tokenhmr_jax.studies.pose_density'
+        raise FileNotFoundError(f'{path}: no such file; {maker} makes it')
     try:
         found = np.load(path, mmap_mode='r', allow_pickle=False)
     except Exception as error:  # NumPy raises anything for a broken file

@@ -1,7 +1,4 @@
-"""Command line of the dataset builders, `python datasets/NAME/NAME_dataset_builder.py`.
-
-TFDS' own command needs TensorFlow.
-"""
+"""Command line of the dataset builders, `python datasets/NAME/NAME_dataset_builder.py`."""
 
 import dataclasses
 import hashlib
@@ -19,13 +16,10 @@ from tokenhmr_jax import cli
 
 
 def setting(default: Any, text: str, how: bool = False, path_or: str | None = None) -> Any:
-    """A field of a settings dataclass: its default, and its help.
+    """A field of a settings dataclass: its default (str, int, float or bool), and its help.
 
-    Args:
-      default: str, int, float or bool.
-      text: for `--help`.
-      how: True for a setting that does not change the dataset, such as a number of processes.
-      path_or: for a path of a file or a folder, the word that may stand instead; '' for none.
+    `how` marks a setting that does not change the dataset, such as a number of processes. For a
+    path, `path_or` is the word that may stand instead; '' for none.
     """
     metadata = {'help': text, 'how': how, 'path_or': path_or}
     return dataclasses.field(default=default, metadata=metadata)
@@ -98,15 +92,11 @@ def read_flags(flags: cli.Flags, settings_class: type) -> Any:
 def run_builder(
     builder_class: Callable, settings_class: type, doc: str, arguments: Sequence[str] | None = None
 ) -> None:
-    """Runs a builder's command line: a flag for each field of `settings_class`.
+    """Runs a builder's command line: a flag for each field of `settings_class`, made by `setting`.
 
-    Args:
-      builder_class: called with `settings` and `data_dir`.
-      settings_class: a dataclass of fields str, int, float or bool, each made by `setting`.
-      doc: the command's docstring, for `--help`.
-      arguments: of the command line; the process's own by default.
+    `builder_class` is called with `settings` and `data_dir`; `doc` is printed by `--help`.
     """
-    flags = cli.Flags(doc, arguments)
+    flags = cli.Flags(doc, arguments)  # TFDS' own command needs TensorFlow
     define_flags(flags, settings_class)
 
     def command():
@@ -121,22 +111,18 @@ def run_builder(
 def prepare_dataset(builder: tfds.core.DatasetBuilder, settings: Any) -> None:
     """Prepares a dataset unless it exists, and prints its summary.
 
-    Raises:
-      ValueError: if it exists, but was prepared with other settings.
+    Raises ValueError if it exists, but was prepared with other settings.
     """
-    wanted = deciding_fields(settings)
     if builder.is_prepared():
         found = (builder.info.metadata or {}).get('settings', {})
-        changed = [
+        changed = ', '.join(
             f'{name}={found.get(name)!r} (now {value!r})'
-            for name, value in wanted.items()
+            for name, value in deciding_fields(settings).items()
             if found.get(name) != value
-        ]
+        )
         if changed:
-            raise ValueError(
-                f'{builder.data_dir} was prepared with {", ".join(changed)}: remove it or choose '
-                'another --data_dir'
-            )
+            mend = 'remove it or choose another --data_dir'
+            raise ValueError(f'{builder.data_dir} was prepared with {changed}: {mend}')
         print('already prepared; nothing to do')
     else:
         with tempfile.TemporaryDirectory() as download_dir:  # stays empty
@@ -148,17 +134,14 @@ def dataset_summary(info: tfds.core.DatasetInfo) -> str:
     """Size, records per split, counts and skipped files of a dataset, as text."""
     lines = [f'{info.full_name} in {info.data_dir}, {info.dataset_size / 2**20:.1f} MiB']
     width = max(len(name) for name in info.splits)
-    lines += [
-        f'  {name:{width}} {split.num_examples:10,d} records'
-        for name, split in sorted(info.splits.items())
-    ]
+    for name, split in sorted(info.splits.items()):
+        lines.append(f'  {name:{width}} {split.num_examples:10,d} records')
     metadata = info.metadata or {}
     for split, counts in metadata.get('counts', {}).items():
         for what, each in counts.items():
             lines += [f'  {split} {what}:'] if each else []
             lines += [f'    {number:10,d} {name}' for name, number in sorted(each.items())]
-    skipped = metadata.get('skipped', [])
-    if skipped:
+    if skipped := metadata.get('skipped', []):
         lines.append(f'{len(skipped)} were skipped:')
         lines += [f'  {reason}' for reason in skipped]
     return '\n'.join(lines)

@@ -9,6 +9,7 @@ import abc
 import collections
 import contextlib
 import dataclasses
+import itertools
 import json
 import multiprocessing
 import os
@@ -65,11 +66,7 @@ class Unit(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class BuildSettings:
-    """Settings of every image dataset; each is a flag of the command.
-
-    Raises:
-      ValueError: if a setting is out of its range, naming it.
-    """
+    """Settings of every image dataset; each is a flag. ValueError for one out of its range."""
 
     manual_dir: str = prepare.setting('', 'Folder of the downloaded files.', path_or='')
     resolution: int = prepare.setting(256, "The network's, px; pictures keep up to twice that.")
@@ -109,13 +106,17 @@ class ShardJob(NamedTuple):
     settings: Mapping[str, Any]
     features: tfds.features.FeaturesDict
 
+    @property
+    def report(self) -> pathlib.Path:
+        """Path of the report."""
+        return pathlib.Path(f'{self.path}.json')
+
 
 def write_shard(job: ShardJob, count: Callable[[], None] = lambda: None) -> dict:
-    """Writes a shard and, beside it, its report. `count` is called for each record.
+    """Writes a shard and, beside it, its report, which it returns; calls `count` for each record.
 
-    Returns:
-      the report: `units` (names) and `settings` as given; numbers `records` and `bytes`; counts of
-      `sources` and `remarks`; `failures`, texts of the first ones.
+    The report has `units` (names) and `settings` as given; numbers `records` and `bytes`; counts of
+    `sources` and `remarks`; `failures`, texts of the first ones.
     """
     sources, remarks = collections.Counter(), collections.Counter()
     failures = []
@@ -141,7 +142,7 @@ def write_shard(job: ShardJob, count: Callable[[], None] = lambda: None) -> dict
         'remarks': dict(remarks),
         'failures': failures,
     }
-    with cli.whole_file(_report_path(job)) as path:
+    with cli.whole_file(job.report) as path:
         path.write_text(json.dumps(report))
     return report
 
@@ -154,26 +155,16 @@ def _read(unit: Unit) -> Iterator[dict | Remark]:
         yield Remark(BROKEN, f'{unit.name}: {error}')
 
 
-def _report_path(job: ShardJob) -> str:
-    return f'{job.path}.json'
-
-
 def _finished(job: ShardJob, max_bad_fraction: float) -> dict | None:
-    """The report on a shard that an earlier run wrote, or None if it must be written (again).
-
-    Shards with a broken unit or too many corrupt records are written again: the files may have
-    been repaired since.
-    """
+    """The report on a shard that an earlier run wrote, or None if it must be written (again)."""
+    # Shards with broken units or too many corrupt records: the files may have been repaired since.
     try:
-        report = json.loads(pathlib.Path(_report_path(job)).read_text())
+        report = json.loads(job.report.read_text())
         size = os.path.getsize(job.path)
     except (OSError, ValueError):
         return None
-    same = (
-        report['units'] == [unit.name for unit in job.units]
-        and report['settings'] == dict(job.settings)
-        and report['bytes'] == size
-    )
+    wanted = {'units': [unit.name for unit in job.units], 'settings': dict(job.settings)}
+    same = report == report | wanted | {'bytes': size}
     corrupt = report['remarks'].get(CORRUPT, 0)
     too_many = corrupt > max_bad_fraction * (report['records'] + corrupt)
     return report if same and not too_many and BROKEN not in report['remarks'] else None
@@ -182,9 +173,8 @@ def _finished(job: ShardJob, max_bad_fraction: float) -> dict | None:
 def write_dataset(jobs: Sequence[ShardJob], settings: BuildSettings) -> list[dict]:
     """Writes the missing shards; returns the reports on all, in order.
 
-    Raises:
-      ValueError: if more than `max_bad_fraction` of the records or of the units failed. Finished
-        shards stay, for a run with other files or another limit.
+    Raises ValueError if more than `max_bad_fraction` of the records or of the units failed.
+    Finished shards stay, for a run with other files or another limit.
     """
     limit = settings.max_bad_fraction
     reports = {job.path: report for job in jobs if (report := _finished(job, limit))}
@@ -212,10 +202,8 @@ def _check_failures(reports, num_units, max_bad_fraction):
     for kind, of in ((BROKEN, num_units), (CORRUPT, records + remarks[CORRUPT])):
         if remarks[kind] > max_bad_fraction * of:
             failures = [failure for report in reports for failure in report['failures']]
-            raise ValueError(
-                f'{remarks[kind]} {kind}, more than max_bad_fraction={max_bad_fraction} of {of}: '
-                + '; '.join(failures[:10])
-            )
+            limit = f'more than max_bad_fraction={max_bad_fraction} of {of}'
+            raise ValueError(f'{remarks[kind]} {kind}, {limit}: {"; ".join(failures[:10])}')
 
 
 def _write_here(
@@ -269,7 +257,7 @@ def _write_on_beam(
     with beam.Pipeline(options=options) as pipeline:
         _ = pipeline | beam.Create(jobs) | beam.Reshuffle() | beam.Map(write_shard)
     for job in jobs:
-        yield job, json.loads(pathlib.Path(_report_path(job)).read_text())
+        yield job, json.loads(job.report.read_text())
 
 
 class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=True):
@@ -286,19 +274,15 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
     def units(self) -> dict[str, list[Unit]]:
         """The units of each split, by the settings.
 
-        Raises:
-          FileNotFoundError, ValueError: if files are missing or cannot be read.
+        Raises FileNotFoundError or ValueError if files are missing or cannot be read.
         """
 
     def _info(self):
-        return self.dataset_info_from_configs(
-            features=records.features(),
-            metadata=tfds.core.MetadataDict(
-                settings=prepare.deciding_fields(self._settings),
-                counts=self._counts,
-                skipped=self._skipped,
-            ),
+        settings = prepare.deciding_fields(self._settings)
+        metadata = tfds.core.MetadataDict(
+            settings=settings, counts=self._counts, skipped=self._skipped
         )
+        return self.dataset_info_from_configs(features=records.features(), metadata=metadata)
 
     def download_and_prepare(self, **kwargs):
         """As in TFDS; a bad `manual_dir` raises before anything is written."""
@@ -311,25 +295,21 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
         del dl_manager, download_config
         partial = self.data_path.parent / f'partial_{self.version}'
         partial.mkdir(parents=True, exist_ok=True)
-        jobs = {
-            split: list(self._jobs(split, units, partial)) for split, units in self._units.items()
-        }
+        jobs = {split: self._jobs(split, units, partial) for split, units in self._units.items()}
         flat = [job for each in jobs.values() for job in each]
         with _tidied(partial, flat):
-            written = write_dataset(flat, self._settings)
-        reports = {job.path: report for job, report in zip(flat, written, strict=True)}
+            written = iter(write_dataset(flat, self._settings))
         split_infos = []
         for split, each in jobs.items():
-            ours = [reports[job.path] for job in each]
-            self._describe(split, ours)
-            split_infos.append(
-                tfds.core.SplitInfo(
-                    name=split,
-                    shard_lengths=[report['records'] for report in ours],
-                    num_bytes=sum(report['bytes'] for report in ours),
-                    filename_template=self._get_filename_template(split),
-                )
+            reports = list(itertools.islice(written, len(each)))
+            self._describe(split, reports)
+            info = tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[report['records'] for report in reports],
+                num_bytes=sum(report['bytes'] for report in reports),
+                filename_template=self._get_filename_template(split),
             )
+            split_infos.append(info)
         for job in flat:
             shutil.move(job.path, self.data_path)
         shutil.rmtree(partial)
@@ -337,13 +317,14 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
 
     def _jobs(self, split, units, folder):
         """Shards of consecutive units, as even as possible, under the file names of TFDS."""
-        count = min(self._settings.num_shards, len(units))
+        jobs, count = [], min(self._settings.num_shards, len(units))
         template = self._get_filename_template(split)
         settings = prepare.deciding_fields(self._settings)
         for shard in range(count):
             path = template.sharded_filepath(shard_index=shard, num_shards=count)
             ours = units[shard * len(units) // count : (shard + 1) * len(units) // count]
-            yield ShardJob(str(folder / path.name), ours, settings, self.info.features)
+            jobs.append(ShardJob(str(folder / path.name), ours, settings, self.info.features))
+        return jobs
 
     def _describe(self, split, reports):
         """Adds counts and failures of a split to the dataset's metadata."""
@@ -357,12 +338,12 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
 @contextlib.contextmanager
 def _tidied(folder: epath.Path, jobs: Sequence[ShardJob]) -> Iterator[None]:
     """Removes all files but finished ones of these jobs, before and after the body."""
-    ours = {path for job in jobs for path in (job.path, _report_path(job))}
+    ours = {str(path) for job in jobs for path in (job.path, job.report)}
 
     def tidy():
         for path in folder.iterdir():
             if str(path) not in ours:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     tidy()
     try:

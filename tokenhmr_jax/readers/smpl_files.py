@@ -27,14 +27,9 @@ def read_body_arrays(
 ) -> dict[str, Any]:
     """Reads the arrays of a body model file, by SMPL's own keys, for `smpl.body_from_arrays`.
 
-    Args:
-      path: the file. SMPL's Python 2 pickles with chumpy and scipy values need neither.
-      extra_regressor_path: `SMPL_to_J19.pkl` or `.npy`, to replace the file's own
-        `joint_regressor_extra`.
-
-    Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if it is truncated, not a body model, or would run code.
+    `SMPL_to_J19.pkl` or `.npy`, if given, replaces the file's own `joint_regressor_extra`. Raises
+    FileNotFoundError if there is no such file, and ValueError if it is truncated, not a body model,
+    or would run code.
     """
     arrays = _read(path)
     if not isinstance(arrays, dict):
@@ -63,8 +58,7 @@ def _read(path: str | os.PathLike) -> Any:
             if isinstance(content, np.ndarray):
                 return content
             # The official files also hold pickled objects, which are not needed.
-            return {
-                key: content[key] for key in content.files if key in smpl.REQUIRED + smpl.OPTIONAL
-            }
+            known = [key for key in smpl.REQUIRED + smpl.OPTIONAL if key in content.files]
+            return {key: content[key] for key in known}
     except Exception as error:  # zipfile, zlib and NumPy raise anything for a broken file
         raise ValueError(f'{path}: not a readable .npz file ({error})') from error

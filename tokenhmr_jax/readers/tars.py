@@ -20,20 +20,11 @@ PARTS = ('jpg', 'jpeg', 'png', 'data.pyd')
 def samples(
     path: str | os.PathLike, parts: Collection[str]
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Reads a tar from front to back, one sample in memory at a time.
+    """Reads an uncompressed tar, one sample in memory at a time: its name, and the parts asked for.
 
-    Args:
-      path: a plain, uncompressed tar.
-      parts: names of the parts to read; others are skipped.
-
-    Yields:
-      the name of a sample, and its parts among those wanted.
-
-    Raises:
-      ValueError: naming the file, if it is no tar, is truncated or broken, or a member has a path
-        out of the archive, is no plain file, or has more than `MAX_BYTES`. The samples before it
-        have been yielded.
-      FileNotFoundError: if there is no such file.
+    Raises FileNotFoundError if there is no such file, and ValueError if it is no tar, is truncated
+    or broken, or a member has a path out of the archive, is no plain file, or has more than
+    `MAX_BYTES`; the samples before it have been yielded.
     """
     current, found = None, {}
     try:
@@ -68,9 +59,8 @@ def _split_name(member: tarfile.TarInfo) -> tuple[str, str]:
 
 def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     if member.size > MAX_BYTES:
-        raise ValueError(
-            f'refused: the member {member.name!r} has {member.size} bytes, at most {MAX_BYTES}'
-        )
+        given = f'the member {member.name!r} has {member.size} bytes'
+        raise ValueError(f'refused: {given}, at most {MAX_BYTES}')
     return tar.extractfile(member).read()
 
 
@@ -84,8 +74,7 @@ def _check_end(tar: tarfile.TarFile) -> None:
 def split_sample(name: str, parts: Mapping[str, bytes]) -> tuple[bytes, list[dict]]:
     """The encoded picture of a sample, and its persons.
 
-    Raises:
-      ValueError: naming the sample, if a part is missing, or the persons are not dictionaries.
+    Raises ValueError if a part is missing, or the persons are not dictionaries.
     """
     picture = next((parts[p] for p in ('jpg', 'jpeg', 'png') if p in parts), None)
     if picture is None or 'data.pyd' not in parts:

@@ -19,11 +19,8 @@ def start_pool(
 ) -> Iterator[futures.Executor | None]:
     """Processes of one thread each, on the CPU; None if this process is to do the work itself.
 
-    An error or Ctrl-C in the body ends them at once.
-
-    Args:
-      num_processes: 0 for one per core that this process may use.
-      start: called with `arguments` in each process, before its first work.
+    `num_processes` of 0 means one per core. `start` is called with `arguments` in each, before its
+    first work. An error or Ctrl-C in the body ends them at once.
     """
     num_processes = num_processes or num_cores()
     if num_processes == 1:
@@ -69,9 +66,8 @@ def _start(start, arguments):
     """Leaves the other cores and the accelerators alone, in a worker that ends with its parent."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
-    os.environ['XLA_FLAGS'] = (
-        os.environ.get('XLA_FLAGS', '') + ' --xla_cpu_multi_thread_eigen=false'
-    )
+    flags = os.environ.get('XLA_FLAGS', '')
+    os.environ['XLA_FLAGS'] = f'{flags} --xla_cpu_multi_thread_eigen=false'
     jax.config.update('jax_platforms', 'cpu')
     if start is not None:
         start(*arguments)
