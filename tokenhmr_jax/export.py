@@ -32,7 +32,7 @@ def export_run(
       FileNotFoundError, ValueError: if there is no such checkpoint, or a file exists already.
     """
     need_torch()
-    with Checkpoints(str(workdir), create=False) as saved:
+    with cli.large_arrays_given_back(), Checkpoints(str(workdir), create=False) as saved:
         number = saved.find(step)
         config = saved.read_config(number)['config']
         model = saved.read_model(number)
