@@ -11,7 +11,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Float, Int, Int32, UInt8
 
-# Of either library: what runs inside jit is also called with plain arrays.
+# Functions of jitted code are also called with NumPy arrays.
 Array = jax.Array | np.ndarray
 
 

@@ -16,7 +16,7 @@ compiled_compare = jax.jit(tals.compare_errors, static_argnames='distance')
 compiled_weights = jax.jit(tals.tals_weights)
 
 LOOSE = 0.05
-# Of two examples: one of a source of ground truth, one of pseudo ground truth.
+# Two examples: the first from a source of ground truth, the second of pseudo ground truth.
 TRUE = np.array([True, False])
 # Exact in binary, so that "at the threshold" is exact.
 THRESHOLDS = tals.Thresholds(np.full(44, 0.25, np.float32), np.full(24, 0.5, np.float32))

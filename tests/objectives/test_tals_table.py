@@ -2,17 +2,12 @@
 
 import csv
 
-import jax
 import ml_collections
 import numpy as np
 import pytest
 
 from tokenhmr_jax.objectives import tals
 from tokenhmr_jax.training.kept_files import keep_files, use_kept_files
-
-# Compiled: run as they stand, every operation in them is compiled on its own.
-compiled_compare = jax.jit(tals.compare_errors, static_argnames='distance')
-compiled_weights = jax.jit(tals.tals_weights)
 
 THRESHOLDS = tals.Thresholds(np.full(44, 0.25, np.float32), np.full(24, 0.5, np.float32))
 

@@ -21,7 +21,7 @@ from tokenhmr_jax.released.names import tokenizer_params
 from tokenhmr_jax.types import SmplParams
 
 golden = fixture('golden_stage1.npz', 'golden.npz', 'golden_more.npz')
-# Of the size of the weights; compiled once for all sets of numbers.
+# The sizes are those of the weights; compiled once for all sets of numbers.
 MODEL = tokenizer.Tokenizer(width=32, code_dim=16, size_mul=1, size_div=2, depth=2, dilation_rate=3)
 encode, decode = (
     jax.jit(functools.partial(MODEL.apply, method=name)) for name in ('encode', 'decode')

@@ -14,10 +14,6 @@ from tokenhmr_jax.objectives import tals
 from tokenhmr_jax.studies.thresholds import angle_thresholds, bodies_of, keypoint_thresholds, main
 from tokenhmr_jax.types import SmplParams
 
-# Compiled: run as they stand, every operation in them is compiled on its own.
-compiled_compare = jax.jit(tals.compare_errors, static_argnames='distance')
-compiled_weights = jax.jit(tals.tals_weights)
-
 
 def about_z(angles):
     """Rotation matrices (24, 3, 3) by angles (24,) about z."""

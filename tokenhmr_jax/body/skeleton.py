@@ -44,7 +44,7 @@ LANDMARKS = {
 }  # fmt: skip
 LANDMARK_VERTICES = np.array(list(LANDMARKS.values()))
 
-# Where each OpenPose keypoint stands in the list "24 joints, then 21 landmarks".
+# Position of each OpenPose keypoint in the list "24 joints, then 21 landmarks".
 OPENPOSE_SOURCE = np.array([
     24, 12, 17, 19, 21, 16, 18, 20, 0, 2, 5, 8, 1, 4, 7, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34,
 ])  # fmt: skip
