@@ -27,6 +27,7 @@ torch = pytest.importorskip('torch')
 original_format = pytest.importorskip('original_format')
 
 
+@pytest.mark.slow
 def test_golden_files_give_golden_numbers(shared, configs, tmp_path):
     """The three files of the reference: convert, load, predict."""
     golden = dict(np.load(shared / 'golden/golden.npz'))

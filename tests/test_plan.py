@@ -5,6 +5,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import pytest
 from conftest import tiny_config
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -60,6 +61,7 @@ def test_collectives_and_their_bytes_in_a_loop():
         assert found['all-gather'][1] == 6 * 32 * 32 * 4
 
 
+@pytest.mark.slow
 def test_a_plan_is_of_the_step_that_training_takes():
     config = tiny_config('/nowhere', **{'optimizer.muon_learning_rate': None})
     found = step_plan.make_plan(config, jax.devices())

@@ -86,6 +86,7 @@ def test_tokenizers_of_other_sizes_are_those_of_pytorch(configs, tmp_path, mul, 
     np.testing.assert_allclose(ours.decode(tokens), decoded, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_weights_on_other_devices_give_the_same_outputs(converted, model, tmp_path):
     """Restored in pieces on eight devices, where one device restores them whole; and back."""
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ('data',))

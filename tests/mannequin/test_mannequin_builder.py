@@ -36,6 +36,7 @@ def build(module, folder, **settings):
     return {split: list(again.as_data_source(split)) for split in again.info.splits}
 
 
+@pytest.mark.slow
 def test_builder_from_end_to_end(module, tmp_path, capsys):
     splits = build(module, tmp_path, kinds='walking,lying')
     sizes = {name: len(content) for name, content in splits.items()}

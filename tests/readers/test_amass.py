@@ -294,6 +294,7 @@ def test_other_settings_for_a_prepared_dataset(build):
         build(manual_dir='', num_procedural=30)
 
 
+@pytest.mark.slow
 def test_command(tmp_path):
     """One line for a mistake; a summary for a run, and for the run after it."""
 

@@ -55,6 +55,7 @@ def test_every_joint_must_be_probable():
     assert not is_probable(density, pose).any()
 
 
+@pytest.mark.slow
 def test_command(prepared, tmp_path):
     out = tmp_path / 'new/density.npy'
     printed = command(

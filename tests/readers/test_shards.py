@@ -109,6 +109,7 @@ def test_every_record_is_there_once_and_counted(tmp_path, units, capsys):
     assert opened[14]['image'] == expected['image']
 
 
+@pytest.mark.slow
 def test_many_processes_write_the_same_files(tmp_path, units):
     one = build(tmp_path / 'one', {'train': units})
     two = build(tmp_path / 'two', {'train': units}, num_processes=2)

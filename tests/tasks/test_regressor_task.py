@@ -55,6 +55,7 @@ def run(images, trained, tmp_path_factory) -> pathlib.Path:
     return workdir
 
 
+@pytest.mark.slow
 def test_a_run_reports_what_is_below_the_thresholds_of_each_source(run):
     """The thresholds, times their scale, are so large that everything is below them."""
     lines = [json.loads(line) for line in (run / 'metrics.jsonl').read_text().splitlines()]
@@ -81,6 +82,7 @@ def test_a_record_without_a_pose_is_not_judged():
     check_poses(columns, np.array([True, False, False]))  # the rest is padding
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_weighted_sum_of_its_terms(run):
     with Checkpoints(run, create=False) as saved:
         weights = saved.read_config(6)['config']['loss_weights']
@@ -90,6 +92,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(run):
     assert line['loss'] == pytest.approx(total, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_frozen_weights_are_those_of_the_tokenizer_to_the_bit(run, trained):
     with Checkpoints(trained, create=False) as saved:
         stage1 = saved.read_model(saved.find('best'))
@@ -103,6 +106,7 @@ def test_frozen_weights_are_those_of_the_tokenizer_to_the_bit(run, trained):
     )
 
 
+@pytest.mark.slow
 def test_a_run_draws_the_same_examples_at_each_evaluation(run):
     events = EventAccumulator(str(run / 'tensorboard')).Reload()
     (event,) = events.Images('eval/examples')
@@ -138,6 +142,7 @@ def evaluation(run) -> tuple[pathlib.Path, str]:
     return run / 'evaluation', printed
 
 
+@pytest.mark.slow
 def test_evaluation_writes_tables_and_a_gallery(evaluation):
     folder, printed = evaluation
     rows = json.loads((folder / 'evaluation.json').read_text())['rows']
@@ -151,6 +156,7 @@ def test_evaluation_writes_tables_and_a_gallery(evaluation):
     assert cv2.imread(str(folder / 'gallery.png')).std() > 10
 
 
+@pytest.mark.slow
 def test_rows_are_means_over_splits_and_joints(evaluation):
     rows = json.loads((evaluation[0] / 'evaluation.json').read_text())['rows']
     for title in ('regressor', 'mean body'):
@@ -164,6 +170,7 @@ def test_rows_are_means_over_splits_and_joints(evaluation):
         assert np.mean(joints) == pytest.approx(row['mpjpe_mm'], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_mean_body_is_the_mean_of_the_training_bodies(evaluation, images):
     """The table's baseline, again by hand from the records' own 3D keypoints."""
     rows = json.loads((evaluation[0] / 'evaluation.json').read_text())['rows']
@@ -182,6 +189,7 @@ def test_the_mean_body_is_the_mean_of_the_training_bodies(evaluation, images):
     np.testing.assert_allclose(row['mpjpe_mm'], error, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_failures_are_counted_and_drawn(run, images):
     """Every record once; its errors are those of the evaluation."""
     loaded = open_run(str(run), 'last', sharding.make_mesh(jax.devices()[:1]))

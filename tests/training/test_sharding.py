@@ -65,6 +65,7 @@ def test_rows_of_a_split_batch_stay_on_their_devices():
     assert not any(name in split.as_text() for name in ('all-', 'collective', 'scatter'))
 
 
+@pytest.mark.slow
 @pytest.mark.fault(9, 'restored to the bit, 8 devices by fours, 2, 8')
 def test_a_checkpoint_goes_on_on_other_devices_to_the_bit(tmp_path):
     """From eight devices that share parameters by fours to two that do not, and back."""
@@ -89,6 +90,7 @@ def test_a_checkpoint_goes_on_on_other_devices_to_the_bit(tmp_path):
                 np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('fsdp', [1, 4])
 def test_a_step_sends_what_its_sharding_needs_and_no_more(fsdp):
     """Sums of gradients and of the codebook's statistics; of parameters that devices share, each

@@ -3,6 +3,7 @@
 import chex
 import jax
 import numpy as np
+import pytest
 from conftest import SMALL_REGRESSOR, quickstart_config, tiny_config
 
 from tokenhmr_jax.data import pipeline
@@ -50,6 +51,7 @@ def test_training_traces_its_loss_once():
     assert state.step == 3
 
 
+@pytest.mark.slow
 def test_evaluation_traces_its_metrics_once(prepared):
     """For splits of other sizes, whose last batches are not full, and other weights."""
     config = tiny_config(prepared, **{'eval.batch_size': 64, 'eval.limit': 100})
@@ -65,6 +67,7 @@ def test_evaluation_traces_its_metrics_once(prepared):
     assert evaluator(other, state.state, splits[:1])['mpjpe_mm'] != first['mpjpe_mm']
 
 
+@pytest.mark.slow
 def test_prediction_traces_its_network_once():
     """For images of any size, boxes and focal lengths, as long as their number is the same."""
     settings = {'model.head': 'direct', 'tokenizer.checkpoint': ''}
