@@ -109,6 +109,7 @@ def on_one():
     return run_steps(1, [random_batch()] * 3 + [bad])
 
 
+@pytest.mark.slow
 @pytest.mark.fault(9, '8 devices, fsdp 1 and 4, against 1')
 @pytest.mark.parametrize('fsdp', [1, 4])
 def test_steps_on_eight_devices_equal_steps_on_one(on_one, fsdp):
@@ -126,6 +127,7 @@ def test_steps_on_eight_devices_equal_steps_on_one(on_one, fsdp):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_step_in_parts_equals_the_whole(on_one):
     """From a state whose codebook is frozen: one that learns does so with each part."""
     (_, start, *_), _ = on_one
@@ -138,6 +140,7 @@ def test_a_step_in_parts_equals_the_whole(on_one):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_codebook_freezes_where_the_config_says(on_one):
     (*_, learning, _), _ = on_one
     (first, _, frozen), _ = run_steps(1, [random_batch()] * 3, **{'codebook.freeze_step': 1})
@@ -149,6 +152,7 @@ def test_the_codebook_freezes_where_the_config_says(on_one):
     assert learning.state.ema_count.sum() > frozen.state.ema_count.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.fault(10, 'a batch that is not finite')
 def test_a_batch_that_is_not_finite_changes_nothing_but_the_step(on_one):
     (*_, before, after), (*_, logs) = on_one

@@ -272,6 +272,7 @@ def test_true_bodies_look_wrong_from_near():
     assert image.dtype == np.uint8 and (image != 255).any()
 
 
+@pytest.mark.slow
 def test_processes_give_what_one_gives(drawn):
     with workers.start_pool(2) as pool:
         (result,) = people.run_jobs([job()], pool)
