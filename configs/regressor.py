@@ -120,7 +120,7 @@ def _network() -> ml_collections.ConfigDict:
     # a random part of the batch alone, which saves a quarter of the work at this rate.
     config.backbone.drop_mode = 'bernoulli'
     config.backbone.scan = True
-    # Values that the backward pass computes again to save memory: '', 'products', 'blocks'; see ViT.
+    # Values computed again in the backward pass to save memory: '', 'products' or 'blocks'.
     config.backbone.remat = 'blocks'
     config.backbone.dtype = 'bfloat16'
     config.decoder = ml_collections.ConfigDict()
