@@ -49,7 +49,9 @@ def evaluation_points(
     return points - centre, vertices - centre
 
 
-def distances(points: Num[Array, '*B N D'], points_gt: Num[Array, '*B N D']) -> Num[Array, '*B N']:
+def distances(
+    points: Num[Array, '*#B N D'], points_gt: Num[Array, '*#B N D']
+) -> Num[Array, '*#B N']:
     """Distances of points to their counterparts, in their unit."""
     offset = points - points_gt
     # Written out: as a reduction over so short an axis, XLA's CPU code is many times slower.
@@ -57,8 +59,8 @@ def distances(points: Num[Array, '*B N D'], points_gt: Num[Array, '*B N D']) -> 
 
 
 def mean_distance_mm(
-    points: Float[Array, '*B N 3'], points_gt: Float[Array, '*B N 3']
-) -> Float[Array, '*B']:
+    points: Float[Array, '*#B N 3'], points_gt: Float[Array, '*#B N 3']
+) -> Float[Array, '*#B']:
     """Mean distance of points to their counterparts, metres in, millimetres out.
 
     Over joints it is MPJPE, over vertices PVE. Alignment is the caller's choice.
@@ -67,8 +69,8 @@ def mean_distance_mm(
 
 
 def procrustes(
-    points: Float[Array, '*B N 3'], points_gt: Float[Array, '*B N 3']
-) -> Float[Array, '*B N 3']:
+    points: Float[Array, '*#B N 3'], points_gt: Float[Array, '*#B N 3']
+) -> Float[Array, '*#B N 3']:
     """Aligns points with their counterparts by a similarity without reflection.
 
     Least squares (Umeyama, 1991). `mean_distance_mm` of the result is PA-MPJPE.
@@ -88,8 +90,8 @@ def procrustes(
 
 
 def pck(
-    distance: Num[Array, '*B N'], threshold: float, counted: Num[Array, '*B N'] | None = None
-) -> Float[Array, '*B']:
+    distance: Num[Array, '*#B N'], threshold: float, counted: Num[Array, '*#B N'] | None = None
+) -> Float[Array, '*#B']:
     """Share of correct keypoints: those with distances up to `threshold`, in the same unit.
 
     `counted` is 0 for keypoints that do not count; NaN if none does.
@@ -99,10 +101,10 @@ def pck(
 
 
 def body_errors(
-    points: Float[Array, '*B N 3'],
-    points_gt: Float[Array, '*B N 3'],
-    vertices: Float[Array, '*B V 3'],
-    vertices_gt: Float[Array, '*B V 3'],
+    points: Float[Array, '*#B N 3'],
+    points_gt: Float[Array, '*#B N 3'],
+    vertices: Float[Array, '*#B V 3'],
+    vertices_gt: Float[Array, '*#B V 3'],
 ) -> dict[str, Array]:
     """The errors that papers report, from `evaluation_points` of both sides, per example.
 
