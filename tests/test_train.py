@@ -161,6 +161,7 @@ def test_a_batch_that_is_not_finite_changes_nothing_but_the_step(on_one):
     chex.assert_trees_all_equal(before.replace(step=0), after.replace(step=0))
 
 
+@pytest.mark.slow
 def test_hands_of_the_release_put_a_floor_under_the_mesh_loss(prepared, tmp_path):
     """With SMPL-H's mean hands on one side only, a perfect pose still has an error."""
     from random_body import smplh_arrays

@@ -188,6 +188,7 @@ def get_config():
 """
 
 
+@pytest.mark.slow
 def test_preview_draws_every_dataset(images, tmp_path):
     config, out = tmp_path / 'config.py', tmp_path / 'preview.png'
     config.write_text(CONFIG.format(folder=str(images)))

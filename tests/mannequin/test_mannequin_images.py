@@ -201,6 +201,7 @@ def test_reduction_refuses_what_it_cannot_do(mannequin):
         keypoint_body.reduce_body(mannequin.replace(extra_regressor=row, weights=weights))
 
 
+@pytest.mark.slow
 def test_fitted_labels_reproject_but_are_wrong(fitted, mannequin):
     true, (pseudo, errors) = fitted
     reached = 0
@@ -220,6 +221,7 @@ def test_fitted_labels_reproject_but_are_wrong(fitted, mannequin):
     assert (errors['pa_mpjpe_mm'] < errors['mpjpe_mm']).all()
 
 
+@pytest.mark.slow
 def test_label_errors_by_another_method(fitted):
     true, (pseudo, errors) = fitted
     lsp = [*range(25, 38), 43]

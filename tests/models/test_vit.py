@@ -169,6 +169,7 @@ def test_subsets_are_chosen_independently():
     assert abs(agree - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 4000)
 
 
+@pytest.mark.slow
 def test_subset_saves_a_quarter_of_the_blocks_work():
     """At the published rate, and counted by the compiler."""
 

@@ -35,6 +35,7 @@ def made(task, config):
     return mesh, frozen, tx, initial_state(task, tx, mesh, config.seed)
 
 
+@pytest.mark.slow
 def test_training_traces_its_loss_once():
     """For other batches, seeds and steps, and for a batch that is skipped."""
     config = tiny_config('/nowhere')
