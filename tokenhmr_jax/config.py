@@ -108,9 +108,10 @@ def config_from_json(tree: dict) -> ml_collections.ConfigDict:
 
 def without_removed_settings(tree: dict) -> dict:
     """A stored config, plain containers, without settings that nothing reads any more."""
-    removed = tuple(f'{name}.' for name in _REMOVED)
-    flat = {name: v for name, v in _flat(tree).items() if not f'{name}.'.startswith(removed)}
-    return traverse_util.unflatten_dict(flat, sep='.')
+    removed = [tuple(name.split('.')) for name in _REMOVED]
+    flat = traverse_util.flatten_dict(tree, keep_empty_nodes=True)  # datasets may have dots
+    kept = {path: v for path, v in flat.items() if all(path[: len(r)] != r for r in removed)}
+    return traverse_util.unflatten_dict(kept)
 
 
 def settings_deciding(tree: dict, what: Decides) -> dict[str, Any]:

@@ -63,7 +63,8 @@ def evaluate(
         file.write_text(json.dumps(about | {'rows': rows}, indent=1) + '\n')
     title = f'{workdir}, step {run.step}, {sum(map(len, records))} records of {", ".join(names)}'
     text = f'{title}\n\n{_tables(rows)}'
-    (folder / 'evaluation.md').write_text(text + '\n')
+    with cli.whole_file(folder / 'evaluation.md') as file:
+        file.write_text(text + '\n')
     print(text)
     pictures = run.task.report.pictures(run.params, run.state, run.frozen, records, errors)
     for name, image in pictures.items():

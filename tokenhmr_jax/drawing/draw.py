@@ -8,6 +8,7 @@ from etils import epath
 from jaxtyping import Float, Integer, UInt8
 
 from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.cli import whole_file
 from tokenhmr_jax.drawing import render
 from tokenhmr_jax.types import Array
 
@@ -29,8 +30,8 @@ BONES = tuple(tuple(skeleton.KEYPOINTS.index(f'OP {name}') for name in bone) for
 
 def write_image(path: epath.PathLike, image: UInt8[np.ndarray, 'H W 3']) -> None:
     """Writes a picture in its suffix's format; raises OSError if it cannot be written whole."""
-    path = epath.Path(path)
-    path.write_bytes(cv2.imencode(path.suffix, image[..., ::-1])[1].tobytes())
+    with whole_file(path) as partial:
+        partial.write_bytes(cv2.imencode(partial.suffix, image[..., ::-1])[1].tobytes())
 
 
 def draw_keypoints(

@@ -214,8 +214,7 @@ def _draw_frame(job, prediction, folder, model, settings) -> None:
     if settings.overlays:
         focal, middle = job.camera.focal_length, np.array(frame.image.shape[1::-1]) / 2
         sheet = overlays.overlay_sheet(frame.image, vertices, model.faces, ids, focal, middle)
-        with cli.whole_file(folder / 'overlays' / f'{frame.name}.jpg') as partial:
-            draw.write_image(partial, sheet)
+        draw.write_image(folder / 'overlays' / f'{frame.name}.jpg', sheet)
 
 
 def _report(summary: dict, out: str) -> None:

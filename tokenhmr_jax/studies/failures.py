@@ -157,8 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             file.write_text(text + '\n')
         print(text)
         if picture is not None:
-            with cli.whole_file(folder / 'failures.jpg') as file:
-                draw.write_image(file, picture)
+            draw.write_image(folder / 'failures.jpg', picture)
             print(f'\npicture: {folder / "failures.jpg"}')
 
     cli.run(flags, command)

@@ -81,13 +81,13 @@ class RegressorTask:
     def report(self) -> RegressorReport:
         return RegressorReport(self)
 
-    def frozen(self) -> Frozen:
-        """Loads the body models and the thresholds.
+    def frozen(self, body: smpl.BodyModel | None = None) -> Frozen:
+        """Loads the body models, the neutral one unless it is given, and the thresholds.
 
         Errors as `load_body` and `tals.load_thresholds`; ValueError for a body without regressor
         of the extra keypoints, or of another topology than its gendered ones.
         """
-        body = body_models.load_body(self.config)
+        body = body_models.load_body(self.config) if body is None else body
         gendered = body_models.load_gendered(self.config)
         if any(smpl.topology(model) != smpl.topology(body) for model in gendered):
             names = (self.config.body, self.config.body_male, self.config.body_female)

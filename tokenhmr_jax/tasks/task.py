@@ -8,6 +8,7 @@ import ml_collections
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from tokenhmr_jax.body import smpl
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.types import Array
 
@@ -31,7 +32,8 @@ class Task(Protocol):
         """Raises FileNotFoundError or ValueError for a missing or unfit file, given a record of
         each split."""
 
-    def frozen(self) -> Any: ...
+    def frozen(self, body: smpl.BodyModel | None = None) -> Any:
+        """Loads what nothing moves, the neutral body model too unless it is given."""
 
     @property
     def train_transform(self) -> Callable[[dict, np.random.Generator], dict] | None: ...

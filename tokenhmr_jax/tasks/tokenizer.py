@@ -73,12 +73,13 @@ class TokenizerTask:
     def report(self) -> TokenizerReport:
         return TokenizerReport(self)
 
-    def frozen(self) -> Frozen:
-        """Loads the body model.
+    def frozen(self, body: smpl.BodyModel | None = None) -> Frozen:
+        """Loads the body model, unless it is given.
 
         Errors as `load_body`; ValueError for a body that lacks the mean hands of the config.
         """
-        kind, body, hands = self.config.ground_truth_hands, load_body(self.config), None
+        body = load_body(self.config) if body is None else body
+        kind, hands = self.config.ground_truth_hands, None
         if kind == 'mean':
             if body.hand_mean is None:
                 raise ValueError(

@@ -40,7 +40,7 @@ class Trained:
     @functools.cached_property
     def frozen(self) -> Any:
         """The task's frozen inputs."""
-        return jax.device_put(self.task.frozen(), sharding.replicated(self.mesh))
+        return jax.device_put(self.task.frozen(self.body), sharding.replicated(self.mesh))
 
 
 def open_run(

@@ -1,0 +1,25 @@
+"""Stored configs, and what their settings decide."""
+
+from tokenhmr_jax.config import Decides, settings_deciding, without_removed_settings
+
+
+def test_removed_settings_go_and_all_others_stay():
+    """Also datasets whose names have dots, and empty groups."""
+    data = {'mixture': {'amass/v1.0': 0.5, 'amass/v1.1': 0.5}, 'augment': {}}
+    kept = {'task': 'regressor', 'data': data, 'model': {'backbone': {'width': 8}}}
+    stored = kept | {'adversarial': {'weight': 0.0, 'mocap': ''}}
+    stored |= {'model': {'backbone': {'width': 8, 'drop_groups': 1}}}
+    assert without_removed_settings(stored) == kept
+    assert without_removed_settings(kept) == kept
+
+
+def test_the_nearest_group_decides():
+    tree = {'model': {'width': 8, 'backbone': {'remat': '', 'heads': 2, 'scan': True}}, 'seed': 0}
+    assert settings_deciding(tree, Decides.ARCHITECTURE).keys() == {
+        'model.width', 'model.backbone.heads', 'model.backbone.scan'
+    }  # fmt: skip
+    assert settings_deciding(tree, Decides.UNSEEN) == {'model.backbone.heads': 2}
+    assert settings_deciding(tree, Decides.COST).keys() == {
+        'model.backbone.remat', 'model.backbone.scan'
+    }  # fmt: skip
+    assert settings_deciding(tree, Decides.RESULT) == {'seed': 0}
