@@ -61,10 +61,27 @@ class TokenizerOutput:
 
 
 @struct.dataclass
+class Prompts:
+    """Knowledge of a person beside the pixels. Each part may be absent.
+
+    keypoints2d: x and y as fractions of the crop's side from its centre, confidence; 0 for absent
+      ones.
+    camera: place of the crop in its picture's camera, in focal lengths: centre of the crop, seen
+      from the principal point, and side of the crop (CLIFF, Li et al., ECCV 2022).
+    has_camera, has_image: 1 for known parts, else 0.
+    """
+
+    keypoints2d: Float[Array, 'B 44 3']
+    camera: Float[Array, 'B 3']
+    has_camera: Float[Array, ' B']
+    has_image: Float[Array, ' B']
+
+
+@struct.dataclass
 class ImageBatch:
     """Crops of persons and their labels, input of the regressor.
 
-    image: RGB.
+    image: RGB; None for persons without a picture.
     color: factors of the image's channels, applied on the device.
     keypoints2d: x and y as fractions of the crop's side from its centre, confidence.
     keypoints3d: metres, axes of the crop's camera, any origin; confidence.
@@ -73,9 +90,12 @@ class ImageBatch:
     gender: SMPL model of the labels: 0 neutral, 1 male, 2 female.
     has_pose, has_betas: 1 for trusted labels, else 0.
     source: position of the record's source among the config's.
+    camera: as in `Prompts`; None if no camera is known.
+    seed: of the record's own random numbers; None for none.
+    prompts: given ones; None: they are made of the labels.
     """
 
-    image: UInt8[Array, 'B S S 3']
+    image: UInt8[Array, 'B S S 3'] | None
     color: Float[Array, 'B 3']
     keypoints2d: Float[Array, 'B 44 3']
     keypoints3d: Float[Array, 'B 44 4']
@@ -86,6 +106,9 @@ class ImageBatch:
     has_pose: Float[Array, ' B']
     has_betas: Float[Array, ' B']
     source: Int32[Array, ' B']
+    camera: Float[Array, 'B 3'] | None = None
+    seed: Int32[Array, ' B'] | None = None
+    prompts: Prompts | None = None
 
 
 @struct.dataclass

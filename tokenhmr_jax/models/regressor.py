@@ -1,4 +1,4 @@
-"""From an image to a body's pose, shape and camera (TokenHMR, section 3.3)."""
+"""From an image, or prompts, to a body's pose, shape and camera (TokenHMR, section 3.3)."""
 
 import dataclasses
 import os
@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from flax import struct
-from jaxtyping import Float, Num
+from jaxtyping import Bool, Float, Num
 
 from tokenhmr_jax.body import rotations, skeleton
+from tokenhmr_jax.models.prompts import PromptEncoder
 from tokenhmr_jax.models.token_head import DirectHead, TokenHead
 from tokenhmr_jax.models.tokenizer import Tokenizer
 from tokenhmr_jax.models.vit import ViT
-from tokenhmr_jax.types import Array, SmplParams
+from tokenhmr_jax.types import Array, Prompts, SmplParams
 
 # ImageNet's mean and standard deviation of RGB in [0, 1].
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -57,18 +58,23 @@ class Prediction:
 class Regressor:
     """The networks of stage 2 and how data flows through them.
 
+    backbone: of the image; None for a network that reads prompts alone.
     head: features to offsets from the mean body.
     tokenizer: stage 1's network, whose frozen decoder reads the tokens; None for a direct head.
     rotation_6d: 'rows', TokenHMR's convention, or 'columns', HMR2.0's.
+    prompts: of keypoints and camera; None for a network that reads the image alone, as published.
     Raises ValueError if these do not go together.
     """
 
-    backbone: ViT
+    backbone: ViT | None
     head: TokenHead | DirectHead
     tokenizer: Tokenizer | None
     rotation_6d: str
+    prompts: PromptEncoder | None = None
 
     def __post_init__(self):
+        if self.backbone is None and self.prompts is None:
+            raise ValueError('neither a backbone nor prompts: the network has nothing to read')
         tokens = isinstance(self.head, TokenHead)
         if tokens != (self.tokenizer is not None):
             raise ValueError(
@@ -84,28 +90,37 @@ class Regressor:
             )
 
     def init(self, rng: jax.Array, image: Num[Array, 'B S S 3']) -> dict:
-        """Fresh parameters, {'backbone', 'head'}."""
+        """Fresh parameters, {'backbone', 'prompts', 'head'}, of the networks that there are."""
         backbone_rng, head_rng = jax.random.split(rng)
-        features, backbone = self.backbone.init_with_output(backbone_rng, pixels(image))
-        head = self.head.init(head_rng, features)
-        return {'backbone': backbone['params'], 'head': head['params']}
+        params, features = {}, []
+        if self.backbone is not None:
+            read, backbone = self.backbone.init_with_output(backbone_rng, pixels(image))
+            params['backbone'] = backbone['params']
+            features.append(read)
+        if self.prompts is not None:
+            empty = no_prompts(len(image))
+            (read, _), prompts = self.prompts.init_with_output(jax.random.fold_in(rng, 2), empty)
+            params['prompts'] = prompts['params']
+            features.append(read)
+        params['head'] = self.head.init(head_rng, jnp.concatenate(features, axis=1))['params']
+        return params
 
     def apply(
         self,
         params: dict,
         frozen: FrozenWeights,
-        image: Num[Array, 'B S S 3'],
+        image: Num[Array, 'B S S 3'] | None,
         train_rng: jax.Array | None = None,
+        prompts: Prompts | None = None,
     ) -> Prediction:
-        """The bodies in RGB images, uint8 or float of 0 to 255.
+        """The bodies in RGB images, uint8 or float of 0 to 255, or of prompts without an image.
 
         `frozen` gets no gradient. `train_rng` drives stochastic depth; None outside training.
+        Raises ValueError for a network that can read neither.
         """
         frozen = jax.lax.stop_gradient(frozen)
-        rngs = {} if train_rng is None else {'drop_path': train_rng}
-        backbone = {'params': params['backbone']}
-        features = self.backbone.apply(backbone, pixels(image), train=bool(rngs), rngs=rngs)
-        offset = self.head.apply({'params': params['head']}, features)
+        features = self._read(params, image, prompts, train_rng)
+        offset = self.head.apply({'params': params['head']}, *features)
         if self.tokenizer is None:
             token_probs, pose = None, offset.pose
         else:
@@ -118,6 +133,31 @@ class Regressor:
         camera = frozen.mean_camera + offset.camera
         return Prediction(SmplParams(rotation[:, 0], rotation[:, 1:], betas), camera, token_probs)
 
+    def _read(
+        self, params, image, prompts, train_rng
+    ) -> tuple[Float[Array, 'B T C'], Bool[Array, 'B T'] | None]:
+        """Features of what there is to read, and which of them are known; None for all."""
+        parts = []
+        if self.backbone is not None and image is not None:
+            rngs = {} if train_rng is None else {'drop_path': train_rng}
+            backbone = {'params': params['backbone']}
+            features = self.backbone.apply(backbone, pixels(image), train=bool(rngs), rngs=rngs)
+            if self.prompts is None:
+                return features, None
+            has_image = jnp.ones(len(image)) if prompts is None else prompts.has_image
+            seen = jnp.broadcast_to(has_image[:, None] > 0, features.shape[:2])
+            parts.append((features, seen))
+            prompts = no_prompts(len(image)) if prompts is None else prompts
+        if self.prompts is None or prompts is None:
+            raise ValueError(
+                'the network reads images alone, got none'
+                if self.prompts is None
+                else 'the network reads keypoints, got no prompts'
+            )
+        parts.append(self.prompts.apply({'params': params['prompts']}, prompts))
+        features, known = zip(*parts, strict=True)
+        return jnp.concatenate(features, axis=1), jnp.concatenate(known, axis=1)
+
     def _decode(
         self, frozen: FrozenWeights, token_probs: Float[Array, 'B T K']
     ) -> Float[Array, 'B 126']:
@@ -129,6 +169,12 @@ class Regressor:
         with jax.default_matmul_precision('highest'):
             body = self.tokenizer.apply(variables, codes, method='decode')
         return body.reshape(len(body), -1)
+
+
+def no_prompts(count: int) -> Prompts:
+    """Prompts of persons of whom the image alone is known."""
+    points = jnp.zeros((count, len(skeleton.KEYPOINTS), 3))
+    return Prompts(points, jnp.zeros((count, 3)), jnp.zeros(count), jnp.ones(count))
 
 
 def pixels(image: Num[Array, 'B H W C']) -> Float[Array, 'B H 3*H//4 3']:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax.typing import DTypeLike
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.types import Array
@@ -55,7 +55,10 @@ class DecoderLayer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, 'B Q width'], features: Float[Array, 'B T C']
+        self,
+        x: Float[Array, 'B Q width'],
+        features: Float[Array, 'B T C'],
+        known: Bool[Array, 'B T'] | None = None,
     ) -> Float[Array, 'B Q width']:
         width, inner = x.shape[-1], self.heads * self.head_dim
         y = _norm('self_norm', self.dtype)(x)
@@ -66,19 +69,21 @@ class DecoderLayer(nn.Module):
         y = _norm('cross_norm', self.dtype)(x)
         q = _dense(inner, 'cross_q', self.dtype, use_bias=False)(y)
         kv = _dense(2 * inner, 'cross_kv', self.dtype, use_bias=False)(features)
-        y = self._attend(q, *jnp.split(kv, 2, axis=-1))
+        mask = None if known is None else known[:, None, None]
+        y = self._attend(q, *jnp.split(kv, 2, axis=-1), mask)
         x = x + _dense(width, 'cross_out', self.dtype)(y)
 
         y = _dense(self.mlp_dim, 'mlp_in', self.dtype)(_norm('mlp_norm', self.dtype)(x))
         return x + _dense(width, 'mlp_out', self.dtype)(nn.gelu(y, approximate=False))
 
-    def _attend(self, q, k, v):
+    def _attend(self, q, k, v, mask=None):
         split = lambda x: x.reshape(*x.shape[:-1], self.heads, self.head_dim)  # noqa: E731
-        return jax.nn.dot_product_attention(split(q), split(k), split(v)).reshape(q.shape)
+        y = jax.nn.dot_product_attention(split(q), split(k), split(v), mask=mask)
+        return y.reshape(q.shape)
 
 
 class QueryDecoder(nn.Module):
-    """One learned query that reads the features."""
+    """One learned query that reads the features, or those that are known."""
 
     width: int
     depth: int
@@ -88,14 +93,16 @@ class QueryDecoder(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, features: Float[Array, 'B T C']) -> Float[Array, 'B width']:
+    def __call__(
+        self, features: Float[Array, 'B T C'], known: Bool[Array, 'B T'] | None = None
+    ) -> Float[Array, 'B width']:
         # The query's input is zero, so only the embedding's bias acts. The original has the kernel.
         x = _dense(self.width, 'embed', self.dtype)(jnp.zeros((len(features), 1, 1)))
         position = self.param('position', nn.initializers.normal(1.0), (1, self.width))
         x = x + position.astype(x.dtype)
         for i in range(self.depth):
             sizes = self.heads, self.head_dim, self.mlp_dim
-            x = DecoderLayer(*sizes, self.dtype, name=f'layer{i}')(x, features)
+            x = DecoderLayer(*sizes, self.dtype, name=f'layer{i}')(x, features, known)
         return x[:, 0]
 
 
@@ -147,8 +154,10 @@ class TokenHead(nn.Module):
     mixer: TokenMixer
 
     @nn.compact
-    def __call__(self, features: Float[Array, 'B T C']) -> TokenReadout:
-        x = self.decoder(features)
+    def __call__(
+        self, features: Float[Array, 'B T C'], known: Bool[Array, 'B T'] | None = None
+    ) -> TokenReadout:
+        x = self.decoder(features, known)
         others = _read_out(x, global_orient=6, hands=12, betas=10, camera=3)
         return TokenReadout(logits=self.mixer(x), **others)
 
@@ -159,8 +168,10 @@ class DirectHead(nn.Module):
     decoder: QueryDecoder
 
     @nn.compact
-    def __call__(self, features: Float[Array, 'B T C']) -> DirectReadout:
-        x = self.decoder(features)
+    def __call__(
+        self, features: Float[Array, 'B T C'], known: Bool[Array, 'B T'] | None = None
+    ) -> DirectReadout:
+        x = self.decoder(features, known)
         return DirectReadout(**_read_out(x, pose=6 * skeleton.NUM_JOINTS, betas=10, camera=3))
 
 
