@@ -1,0 +1,52 @@
+"""Defaults of persons, and boxes of their points."""
+
+import numpy as np
+import pytest
+
+from tokenhmr_jax.inference import persons
+
+
+def points_44(*rows) -> np.ndarray:
+    """One person's first points; the others are absent."""
+    points = np.zeros((44, 3), np.float32)
+    points[: len(rows)] = rows
+    return points
+
+
+def test_defaults():
+    found = persons.make_persons([[1, 2, 3, 4], [5, 6, 7, 8]])
+    assert found.scores.tolist() == [1, 1]
+    assert found.track_ids.tolist() == [-1, -1]
+    assert found.keypoints2d.shape == (2, 44, 3)
+    assert not found.keypoints2d.any()
+    assert persons.make_persons().boxes.shape == (0, 4)
+    assert persons.make_persons([]).keypoints2d.shape == (0, 44, 3)
+
+
+def test_box_of_points():
+    """A box of 100 x 50 becomes 120 x 60 about its centre; guesses do not count."""
+    given = points_44([10, 20, 0.9], [110, 70, 0.3], [500, 500, 0.29], [np.nan, 3, 0.9])
+    found = persons.make_persons(keypoints2d=given[None])
+    np.testing.assert_allclose(found.boxes, [[0, 15, 120, 75]], atol=1e-5)
+    np.testing.assert_allclose(found.keypoints2d[0, :2], given[:2])
+    assert not found.keypoints2d[0, 2:].any()
+
+
+@pytest.mark.parametrize('rows', [[[10, 20, 1]], [[10, 20, 1], [10, 90, 1]]])
+def test_few_points_have_a_box(rows):
+    box = persons.box_of_points(points_44(*rows))
+    assert box[2] - box[0] >= 8
+    assert box[3] - box[1] >= 8
+    assert (box[0] + box[2]) / 2 == 10
+
+
+def test_confidence_is_at_most_one():
+    found = persons.make_persons(keypoints2d=points_44([1, 2, 7.5])[None])
+    assert found.keypoints2d[0, 0].tolist() == [1, 2, 1]
+
+
+def test_persons_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match=r'without a box has no keypoint of confidence 0\.3'):
+        persons.make_persons(keypoints2d=points_44([1, 2, 0.2])[None])
+    with pytest.raises(ValueError, match='1 boxes, 2 scores, 1 track_ids, 1 keypoints2d'):
+        persons.make_persons([[1, 2, 3, 4]], scores=[1, 1])
