@@ -9,7 +9,7 @@ command run again continues an interrupted result.
 from collections.abc import Sequence
 
 from tokenhmr_jax import cli
-from tokenhmr_jax.inference import meshes, smoothing
+from tokenhmr_jax.inference import finders, meshes, smoothing
 from tokenhmr_jax.inference.prediction import PredictSettings, predict_with_checkpoint
 
 
@@ -23,7 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = flags.string('out', None, 'Folder of the result.', required=True)
     settings = PredictSettings(
         boxes=flags.string(
-            'boxes', default.boxes, "'detect', 'image' (all of it), or a .json, .csv or .npz file."
+            'boxes',
+            default.boxes,
+            f"{', '.join(finders.DETECT)}, 'image' (all of it), or a .json, .csv or .npz file.",
+        ),
+        keypoints=flags.string(
+            'keypoints', None, "A .json or .npz file, or OpenPose's folder; in place of --boxes."
         ),
         detector_weights=flags.string(
             'detector_weights', None, "File of torchvision's detector. Default: its download."

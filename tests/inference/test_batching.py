@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from tokenhmr_jax.inference import batching, boxes, cameras, sources
+from tokenhmr_jax.inference import batching, cameras, sources
 from tokenhmr_jax.inference.model import Model
+from tokenhmr_jax.inference.persons import make_persons
 
 FRAME = sources.Frame('000139', 0, np.zeros((60, 80, 3), np.uint8))
 
@@ -20,7 +21,7 @@ class Echo(Model):
 
 def test_frames_wait_for_few_others():
     """One person, then many frames with nobody, each of which holds its image in memory."""
-    some, none, drawn = boxes.make_boxes([[0, 0, 4, 4]]), boxes.make_boxes([]), []
+    some, none, drawn = make_persons([[0, 0, 4, 4]]), make_persons([]), []
 
     def jobs():
         for i in range(60):

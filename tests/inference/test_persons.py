@@ -1,9 +1,11 @@
 """Defaults of persons, and boxes of their points."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
-from tokenhmr_jax.inference import persons
+from tokenhmr_jax.inference import persons, sources
 
 
 def points_44(*rows) -> np.ndarray:
@@ -50,3 +52,40 @@ def test_persons_that_do_not_fit_are_named():
         persons.make_persons(keypoints2d=points_44([1, 2, 0.2])[None])
     with pytest.raises(ValueError, match='1 boxes, 2 scores, 1 track_ids, 1 keypoints2d'):
         persons.make_persons([[1, 2, 3, 4]], scores=[1, 1])
+
+
+FRAME = sources.Frame('000139', 0, np.zeros((60, 80, 3), np.uint8))
+SOURCE = sources.Images([pathlib.Path(name) for name in ('000139.jpg', 'other.jpg')])
+
+
+def test_listed_persons_by_frames():
+    three = persons.make_persons([[1, 2, 3, 4], [5, 6, 7, 8], [1, 1, 9, 9]], [1, 0.5, 1])
+    grouped = persons.by_name('a.csv', ['139', '000139.jpg', '7'], three)
+    with pytest.raises(ValueError, match=r'000139\.jpg has another name in it'):
+        persons.Listed('a.csv', grouped, SOURCE)
+    grouped = persons.by_name('a.csv', ['139', '139', '7'], three)
+    find = persons.Listed('a.csv', grouped, SOURCE)
+    assert find.count == 3
+    assert find(FRAME).scores.tolist() == [1, 0.5]
+    assert find(FRAME._replace(name='other')).boxes.shape == (0, 4)
+    assert find.unused({'000139', 'other'}) == 1
+    assert find.unused({'other'}) == 3
+
+
+def test_a_box_beside_the_picture():
+    grouped = persons.by_name('a.csv', ['139'], persons.make_persons([[90, 2, 95, 4]]))
+    with pytest.raises(ValueError, match=r'a\.csv: box \[90\.0.* beside 000139, .* 80 x 60'):
+        persons.Listed('a.csv', grouped, SOURCE)(FRAME)
+
+
+@pytest.mark.parametrize(
+    ('names', 'track_ids', 'message'),
+    [
+        ('ab', [3, -1], 'a box of b has no track id'),
+        ('bb', [5, 5], r'track ids \[5, 5\] of b'),
+    ],
+)
+def test_track_ids_that_would_mix_people_are_named(names, track_ids, message):
+    two = persons.make_persons([[1, 2, 3, 4]] * 2, track_ids=track_ids)
+    with pytest.raises(ValueError, match=message):
+        persons.by_name('a.csv', list(names), two)

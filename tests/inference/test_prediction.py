@@ -104,10 +104,11 @@ def test_a_run_goes_on_where_it_stopped(result, small_model, folder, settings):
 
 def test_a_photograph(small_model, tmp_path, capsys, monkeypatch):
     """A photograph in the public domain; without a detector it needs boxes."""
-    monkeypatch.setitem(sys.modules, 'torchvision', None)
+    for name in ('rtmlib', 'torchvision', 'ai_edge_litert'):
+        monkeypatch.setitem(sys.modules, name, None)
     Image.fromarray(skimage.data.astronaut()).save(tmp_path / 'eileen.png')
     out, settings = tmp_path / 'image', PredictSettings(meshes=('ply',))
-    with pytest.raises(ImportError, match='torchvision'):
+    with pytest.raises(ImportError, match='no detector of persons is installed'):
         predict(small_model, str(tmp_path / 'eileen.png'), str(out), settings)
     assert not out.exists()
     settings = settings._replace(boxes='image')

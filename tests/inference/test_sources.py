@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokenhmr_jax.inference import boxes, picture_files, sources
+from tokenhmr_jax.inference import finders, picture_files, sources
 
 
 def test_pictures_of_every_kind(tmp_path):
@@ -69,7 +69,7 @@ def test_pictures_of_equal_names(tmp_path):
     assert source.called('cam2/000001.jpg') == source.called('a.b_2') == []
     (tmp_path / 'a.csv').write_text('image,left,top,right,bottom\na,0,0,4,4\n')
     with pytest.raises(ValueError, match=r'a may be any of a\.jpg, a\.png'):
-        boxes.make_finder(str(tmp_path / 'a.csv'), source)
+        finders.make_finder(str(tmp_path / 'a.csv'), None, source)
     (tmp_path / 'a.csv').write_text('image,left,top,right,bottom\na_0,0,0,4,4\na_0.jpg,0,0,4,4\n')
     with pytest.raises(ValueError, match=r'a_0\.jpg has another name'):
-        boxes.make_finder(str(tmp_path / 'a.csv'), source)
+        finders.make_finder(str(tmp_path / 'a.csv'), None, source)

@@ -7,19 +7,19 @@ from collections.abc import Iterable, Iterator
 import jax
 import numpy as np
 
-from tokenhmr_jax.inference.boxes import Boxes
 from tokenhmr_jax.inference.cameras import Camera
 from tokenhmr_jax.inference.model import Model
+from tokenhmr_jax.inference.persons import Persons
 from tokenhmr_jax.inference.sources import Frame
 from tokenhmr_jax.types import ImagePrediction
 
 
 @dataclasses.dataclass
 class FrameJob:
-    """A frame with its persons' boxes and, one by one, their predictions."""
+    """A frame, the persons found in it and, one by one, their predictions."""
 
     frame: Frame
-    boxes: Boxes
+    found: Persons
     camera: Camera
     persons: list[ImagePrediction] = dataclasses.field(default_factory=list)
 
@@ -39,13 +39,13 @@ def predict_batches(model: Model, jobs: Iterable[FrameJob], batch_size: int) -> 
     waiting: collections.deque[tuple[FrameJob, int]] = collections.deque()
     for job in jobs:
         open_jobs.append(job)
-        waiting.extend((job, row) for row in range(len(job.boxes.boxes)))
+        waiting.extend((job, row) for row in range(len(job.found.boxes)))
         while len(waiting) >= batch_size:
             _run(model, [waiting.popleft() for _ in range(batch_size)])
         if waiting and len(open_jobs) > 2 * batch_size:
             _run(model, list(waiting))
             waiting.clear()
-        while open_jobs and len(open_jobs[0].persons) == len(open_jobs[0].boxes.boxes):
+        while open_jobs and len(open_jobs[0].persons) == len(open_jobs[0].found.boxes):
             yield open_jobs.popleft()
     if waiting:
         _run(model, list(waiting))
@@ -58,7 +58,7 @@ def _run(model: Model, persons: list[tuple[FrameJob, int]]) -> None:
     padded = persons + persons[-1:] * (size - len(persons))
     prediction = model.predict(
         [job.frame.image for job, _ in padded],
-        np.stack([job.boxes.boxes[row] for job, row in padded]),
+        np.stack([job.found.boxes[row] for job, row in padded]),
         [job.camera.focal_length for job, _ in padded],
     )
     for i, (job, _) in enumerate(persons):

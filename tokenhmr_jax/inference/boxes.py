@@ -1,163 +1,24 @@
-"""Boxes (left, top, right, bottom) of persons, in pixels, from a file or a detector.
-
-A *finder* is a function of a `sources.Frame` that returns its `Boxes`.
-"""
+"""Files of boxes (left, top, right, bottom) of persons, in pixels."""
 
 import csv
-import importlib.util
 import json
 import pathlib
-from collections.abc import Callable, Collection
-from typing import NamedTuple
+import zipfile
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
-from numpy.typing import ArrayLike
 
-from tokenhmr_jax.inference.sources import Frame, Images, Video
+from tokenhmr_jax.inference.persons import Persons, by_name, make_persons
 
 _PERSON = 1  # COCO's category
-_LEAST_SCORE = 0.5
+_SIDES = ('left', 'top', 'right', 'bottom')
 
 
-class Boxes(NamedTuple):
-    """The boxes of a frame, pixels; scores default to 1, track ids to -1."""
+def read_boxes(path: str) -> dict[str, Persons]:
+    """The persons of a file of boxes, by image names as written there.
 
-    boxes: Float[np.ndarray, 'N 4']
-    scores: Float[np.ndarray, ' N']
-    track_ids: Int[np.ndarray, ' N']
-
-
-Finder = Callable[[Frame], Boxes]
-
-
-def make_boxes(
-    boxes: ArrayLike, scores: ArrayLike | None = None, track_ids: ArrayLike | None = None
-) -> Boxes:
-    """`Boxes` with defaults."""
-    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-    scores = np.ones(len(boxes)) if scores is None else scores
-    track_ids = np.full(len(boxes), -1) if track_ids is None else track_ids
-    return Boxes(boxes, np.asarray(scores, np.float32), np.asarray(track_ids, np.int32))
-
-
-def make_finder(
-    name: str, source: Images | Video, weights: str | None = None
-) -> tuple[Finder, str]:
-    """A finder and its description. Raises as `check_boxes`, `Listed` and `torchvision_detector`.
-
-    Args:
-      name: 'detect', 'image' for the whole image, or a file of boxes.
-      source: the frames to which a file's names belong.
-      weights: of `torchvision_detector`.
-    """
-    check_boxes(name)
-    if name == 'image':
-        return whole_image, 'persons: one in each image, which it fills'
-    if name == 'detect':
-        return torchvision_detector(weights), "persons: torchvision's Faster R-CNN"
-    return Listed(name, source), f'persons: boxes of {name}'
-
-
-def check_boxes(name: str) -> None:
-    """Checks a name for `make_finder`.
-
-    Raises FileNotFoundError for a missing file, ImportError for 'detect' without torchvision, and
-    ValueError for another kind of file.
-    """
-    if name == 'detect' and not importlib.util.find_spec('torchvision'):
-        raise ImportError(
-            '--boxes=detect: torchvision, which detects persons, is not installed: pip install -e '
-            '.[predict], or give boxes by --boxes=image or a file'
-        )
-    if name in ('detect', 'image'):
-        return
-    if pathlib.PurePath(name).suffix not in _READERS:
-        kinds = ', '.join(_READERS)
-        raise ValueError(f"--boxes={name}: expected 'detect', 'image', or a file {kinds}")
-    if not pathlib.Path(name).is_file():
-        raise FileNotFoundError(f'{name}: no such file of boxes')
-
-
-class Listed:
-    """The boxes of a file, by the frames of a source.
-
-    Raises as `read_boxes`, and ValueError for a name of several frames, or two names of one frame.
-    """
-
-    def __init__(self, path: str, source: Images | Video):
-        self._boxes, self._nowhere = {}, 0
-        for name, found in read_boxes(path).items():
-            frames = source.called(name)
-            if len(frames) > 1:
-                raise ValueError(
-                    f'{path}: {name} may be any of {", ".join(frames[:4])}: expected its name with '
-                    'the suffix, or the folder before it'
-                )
-            if not frames:
-                self._nowhere += len(found.boxes)
-            elif frames[0] in self._boxes:
-                raise ValueError(f'{path}: {name} has another name in it: expected one')
-            else:
-                self._boxes[frames[0]] = found
-
-    def __call__(self, frame: Frame) -> Boxes:
-        return self._boxes.get(frame.name, make_boxes([]))
-
-    def unused(self, frames: Collection[str]) -> int:
-        """The number of boxes that belong to none of these frames."""
-        left = (found for name, found in self._boxes.items() if name not in frames)
-        return self._nowhere + sum(len(found.boxes) for found in left)
-
-
-def whole_image(frame: Frame) -> Boxes:
-    """One box around the whole image."""
-    height, width = frame.image.shape[:2]
-    return make_boxes([[0, 0, width, height]])
-
-
-def torchvision_detector(weights: str | None = None) -> Finder:
-    """torchvision's Faster R-CNN (BSD), trained on COCO.
-
-    `weights` is a file of its state dict; by default torchvision downloads it. Raises
-    FileNotFoundError for a missing file, ValueError for a file of something else.
-    """
-    import torch
-    from torchvision.models import detection
-
-    kind = detection.FasterRCNN_ResNet50_FPN_V2_Weights.DEFAULT
-    build = detection.fasterrcnn_resnet50_fpn_v2
-    if weights is None:
-        network = build(weights=kind)
-    else:
-        try:
-            state = torch.load(weights, map_location='cpu', weights_only=True)
-            network = build(weights=None, weights_backbone=None)
-            network.load_state_dict(state)
-        except OSError:
-            raise
-        except Exception as error:  # broken archives and pickles fail in any way
-            raise ValueError(
-                f'{weights}: not weights of the detector ({type(error).__name__}): expected a '
-                "state dict of torchvision's fasterrcnn_resnet50_fpn_v2"
-            ) from error
-    network.eval()
-
-    def find(frame: Frame) -> Boxes:
-        with torch.inference_mode():
-            image = torch.from_numpy(frame.image).movedim(-1, 0).float() / 255
-            found = {name: value.numpy() for name, value in network([image])[0].items()}
-        kept = (found['labels'] == _PERSON) & (found['scores'] > _LEAST_SCORE)
-        return make_boxes(found['boxes'][kept], found['scores'][kept])
-
-    return find
-
-
-def read_boxes(path: str) -> dict[str, Boxes]:
-    """The boxes of a file, by image names as written there.
-
-    .json: COCO results, a list of {image_id, category_id, bbox: [left, top, width, height], score};
-      categories other than 1, person, are left out.
+    .json: COCO results, a list of {image_id, category_id, bbox: [left, top, width, height], score},
+      or COCO's annotations; categories other than 1, person, are left out.
     .csv: with a header: image, left, top, right, bottom, and optionally score and track_id.
     .npz: arrays `image` (N,), `boxes` (N, 4), and optionally `scores` and `track_ids` (N,).
 
@@ -166,66 +27,121 @@ def read_boxes(path: str) -> dict[str, Boxes]:
     or none has. Raises FileNotFoundError for a missing file, ValueError for another kind of file or
     wrong content.
     """
-    check_boxes(path)
+    check_file(path, 'boxes', SUFFIXES)
     place = pathlib.Path(path)
+    names, *fields = _READERS[place.suffix](place)
     try:
-        names, *fields = _READERS[place.suffix](place)
-        names, found = [str(name) for name in names], make_boxes(*fields)
-    except Exception as error:
-        what = f'{type(error).__name__}: {error}'
-        raise ValueError(f'{path}: not boxes as expected ({what})') from error
-    if not len(names) == len(found.boxes) == len(found.scores) == len(found.track_ids):
-        raise ValueError(f'{path}: {len(names)} names for {len(found.boxes)} boxes')
-    _check_areas(found.boxes, names, path)
-    rows = {}
-    for i, name in enumerate(names):
-        rows.setdefault(name, []).append(i)
-    by_name = {name: Boxes(*(field[i] for field in found)) for name, i in rows.items()}
-    _check_ids(by_name, path)
-    return by_name
+        found = make_persons(*fields)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f'{path}: not boxes as expected: {error}') from error
+    return by_name(path, names, found)
 
 
-def _check_areas(boxes: np.ndarray, names: list[str], path: str) -> None:
-    good = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    if not good.all():
-        first = int(np.argmin(good))
+def check_file(path: str, what: str, suffixes: tuple[str, ...]) -> None:
+    """Raises ValueError for another suffix, FileNotFoundError for a missing file."""
+    if pathlib.PurePath(path).suffix not in suffixes:
+        raise ValueError(f'--{what}={path}: expected a file {", ".join(suffixes)}')
+    if not pathlib.Path(path).is_file():
+        raise FileNotFoundError(f'{path}: no such file of {what}')
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """The content of a JSON file. Raises ValueError for a truncated one."""
+    try:
+        return json.loads(path.read_text(encoding='utf-8-sig'))
+    except ValueError as error:
+        raise ValueError(f'{path}: not a whole JSON file ({error})') from error
+
+
+def read_npz(path: pathlib.Path, required: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The arrays of a file. Raises ValueError for a broken one, or if one is missing."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f'{path}: not a whole .npz file of numbers and names') from error
+    if missing := [name for name in required if name not in arrays]:
+        raise ValueError(f'{path}: no array {", ".join(missing)}: it has {", ".join(arrays)}')
+    return arrays
+
+
+def read_people(path: pathlib.Path) -> list[dict[str, Any]]:
+    """COCO's results, or its annotations, of persons: each with the `name` of its image or frame.
+
+    The name is `frame`, else `file_name`, else `image_id`.
+    """
+    content, files = read_json(path), {}
+    if isinstance(content, dict) and 'annotations' in content:
+        files = {row['id']: row['file_name'] for row in content.get('images', ())}
+        content = content['annotations']
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise ValueError(f'{path}: expected a list of persons, as COCO results are')
+    people = [row for row in content if row.get('category_id', _PERSON) == _PERSON]
+    if content and not people:
+        raise ValueError(f'{path}: no person among {len(content)} entries: expected category_id 1')
+    for i, row in enumerate(people):
+        file = row.get('file_name', files.get(row.get('image_id'), row.get('image_id')))
+        row['name'] = str(row.get('frame', file))
+        if row['name'] == 'None':
+            raise ValueError(f'{path}: person {i} has no image_id, file_name or frame')
+    videos = sorted({str(row.get('file_name', '')) for row in people if 'frame' in row})
+    if len(videos) > 1:
+        raise ValueError(f'{path}: frames of {", ".join(videos[:4])}: expected one video')
+    return people
+
+
+def box_of_row(path: pathlib.Path, number: int, row: dict[str, Any]) -> list[float]:
+    """Left, top, right, bottom of a COCO entry."""
+    try:
+        left, top, width, height = map(float, row['bbox'])
+    except (KeyError, TypeError, ValueError):
         raise ValueError(
-            f'{path}: box {first}, of {names[first]}, is {boxes[first].tolist()}: expected '
-            'finite left, top, right, bottom with left < right and top < bottom'
+            f'{path}: person {number}, of {row["name"]}, has bbox {row.get("bbox")}: expected '
+            'left, top, width, height'
+        ) from None
+    return [left, top, left + width, top + height]
+
+
+def _read_coco(path: pathlib.Path) -> tuple:
+    people = read_people(path)
+    boxes = [box_of_row(path, i, row) for i, row in enumerate(people)]
+    return [row['name'] for row in people], boxes, [row.get('score', 1) for row in people], None
+
+
+def _read_csv(path: pathlib.Path) -> tuple:
+    try:
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path}: not a text file of UTF-8') from error
+    header = lines[0] if lines else ''
+    separator = ';' if ';' in header and ',' not in header else ','
+    columns = [column.strip().lower() for column in header.split(separator)]
+    if missing := {'image', *_SIDES} - set(columns):
+        raise ValueError(
+            f'{path}: its first line is {header[:80]!r}, without {", ".join(sorted(missing))}: '
+            'expected the header image,left,top,right,bottom, and optionally score and track_id'
         )
+    names, boxes, scores, track_ids = [], [], [], []
+    for number, row in enumerate(csv.DictReader(lines[1:], columns, delimiter=separator), 2):
+        try:
+            value = {key: text.strip().replace(',', '.') for key, text in row.items() if text}
+            names.append(row['image'].strip())
+            boxes.append([float(value[side]) for side in _SIDES])
+            scores.append(float(value.get('score', 1)))
+            track_ids.append(int(value.get('track_id', -1)))
+        except (KeyError, ValueError, AttributeError):
+            raise ValueError(
+                f'{path}: line {number} is {lines[number - 1][:80]!r}: expected a value for each '
+                f'of {separator.join(columns)}'
+            ) from None
+    return names, boxes, scores, track_ids
 
 
-def _check_ids(found: dict[str, Boxes], path: str) -> None:
-    """Raises ValueError unless no box has a track id, or all, each its own within an image."""
-    some = any((boxes.track_ids >= 0).any() for boxes in found.values())
-    for name, boxes in found.items():
-        ids = boxes.track_ids
-        if some and (ids < 0).any():
-            raise ValueError(f'{path}: a box of {name} has no track id: expected all to have one')
-        if some and len(set(ids.tolist())) < len(ids):
-            raise ValueError(f'{path}: track ids {ids.tolist()} of {name}: expected each once')
-
-
-def _read_coco(path):
-    people = [row for row in json.loads(path.read_text()) if row['category_id'] == _PERSON]
-    boxes = np.array([row['bbox'] for row in people], np.float32).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    return [row['image_id'] for row in people], boxes, [row['score'] for row in people], None
-
-
-def _read_csv(path):
-    with path.open(newline='') as file:
-        rows = list(csv.DictReader(file))
-    boxes = [[float(row[side]) for side in ('left', 'top', 'right', 'bottom')] for row in rows]
-    scores = [float(row.get('score') or 1) for row in rows]
-    track_ids = [int(row.get('track_id') or -1) for row in rows]
-    return [row['image'] for row in rows], boxes, scores, track_ids
-
-
-def _read_npz(path):
-    with np.load(path, allow_pickle=False) as content:
-        given = [content.get(name) for name in ('scores', 'track_ids')]
-        return content['image'], content['boxes'], *given
+def _read_npz(path: pathlib.Path) -> tuple:
+    arrays = read_npz(path, ('image', 'boxes'))
+    names = [str(name) for name in np.ravel(arrays['image'])]
+    return names, arrays['boxes'], arrays.get('scores'), arrays.get('track_ids')
 
 
 _READERS = {'.json': _read_coco, '.csv': _read_csv, '.npz': _read_npz}
+SUFFIXES = tuple(_READERS)

@@ -15,9 +15,10 @@ import tqdm
 from tokenhmr_jax import cli
 from tokenhmr_jax.config import config_differences
 from tokenhmr_jax.drawing import draw
-from tokenhmr_jax.inference import boxes, cameras, meshes, overlays, results, smoothing, sources
+from tokenhmr_jax.inference import cameras, finders, meshes, overlays, results, smoothing, sources
 from tokenhmr_jax.inference.batching import FrameJob, predict_batches
 from tokenhmr_jax.inference.model import Model, load
+from tokenhmr_jax.inference.persons import Listed
 from tokenhmr_jax.inference.tracks import Tracker
 from tokenhmr_jax.inference.video import finish_video
 
@@ -28,6 +29,7 @@ class PredictSettings(NamedTuple):
     """Settings of a prediction; the command's flags explain each."""
 
     boxes: str = 'detect'
+    keypoints: str | None = None
     detector_weights: str | None = None
     focal_length: float | None = None
     fov: float | None = None
@@ -38,8 +40,8 @@ class PredictSettings(NamedTuple):
     smoothing: str = 'zero_lag'
 
     def check(self) -> None:
-        """Raises ValueError for settings that cannot be served; also as `boxes.check_boxes`."""
-        boxes.check_boxes(self.boxes)
+        """Raises ValueError for settings that cannot be served; also as `check_finder`."""
+        finders.check_finder(self.boxes, self.keypoints)
         cameras.check_camera(self.focal_length, self.fov)
         if self.batch_size < 1 or self.batch_size & (self.batch_size - 1):
             raise ValueError(f'batch_size={self.batch_size}: expected a power of two')
@@ -75,7 +77,9 @@ def predict(
     """
     settings.check()
     source, folder, start = sources.open_source(path), pathlib.Path(out), time.perf_counter()
-    find, description = boxes.make_finder(settings.boxes, source, settings.detector_weights)
+    find, description = finders.make_finder(
+        settings.boxes, settings.keypoints, source, settings.detector_weights
+    )
     print(description, flush=True)
     request = {'input': str(path), 'model': model.name} | settings._asdict()
     request['meshes'] = list(settings.meshes)
@@ -83,7 +87,7 @@ def predict(
     clock, failed = Clock(), {}
     persons, cameras_used = _predict_frames(model, source, find, folder, settings, clock, failed)
     done = {path.stem for path in results.frame_paths(folder)}
-    listed = isinstance(find, boxes.Listed)
+    listed = isinstance(find, Listed)
     summary = {
         'request': request,
         'frames': len(done),
@@ -194,7 +198,9 @@ def _write(job, folder, model, settings, fps, clock) -> None:
         if not fps:
             _draw_frame(job, prediction, folder, model, settings)
         height, width = frame.image.shape[:2]
-        arrays |= job.boxes._asdict() | {
+        found = job.found._asdict()
+        found['given_keypoints2d'] = found.pop('keypoints2d')
+        arrays |= found | {
             'camera_source': job.camera.source,
             'image_size': (width, height),
             'index': frame.index,
@@ -205,7 +211,7 @@ def _write(job, folder, model, settings, fps, clock) -> None:
 
 def _draw_frame(job, prediction, folder, model, settings) -> None:
     """Writes meshes and overlay of an image."""
-    frame, ids, vertices = job.frame, job.boxes.track_ids, np.zeros((0, 0, 3))
+    frame, ids, vertices = job.frame, job.found.track_ids, np.zeros((0, 0, 3))
     if prediction is not None:
         vertices = prediction.vertices + prediction.translation[:, None]
     for row, body in enumerate(vertices):

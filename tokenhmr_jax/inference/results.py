@@ -11,8 +11,8 @@
 NAME is the picture's file name without suffix. Pictures of equal names keep the suffix, and the
 folders that tell them apart. In a video NAME is the frame's number.
 
-`frames/NAME.npz`, N persons. A frame without persons has boxes, scores and track_ids of no rows,
-and no other arrays of persons:
+`frames/NAME.npz`, N persons. A frame without persons has boxes, scores, track_ids and
+given_keypoints2d of no rows, and no other arrays of persons:
 
     boxes            (N, 4) left, top, right, bottom, px
     scores           (N,) of the detector; 1 by default for given boxes
@@ -24,6 +24,7 @@ and no other arrays of persons:
     joints           (N, 24, 3) metres, in the camera's axes, from the body's own origin
     keypoints3d      (N, 44, 3) likewise
     keypoints2d      (N, 44, 2) px of the image
+    given_keypoints2d  (N, 44, 3) px of a file or detector, and confidence; 0 where not known
     translation      (N, 3) metres: the body's origin in the image's camera. SMPL's `transl`
     focal_length     (N,) px, and principal_point (N, 2) px: the image's camera
     camera_source    source of the focal length

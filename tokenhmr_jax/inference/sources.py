@@ -112,8 +112,12 @@ class Video:
             yield Frame('end', index, None, error=error)
 
     def called(self, name: str) -> list[str]:
-        """As in `Images`; `name` is the frame's number, leading zeros and suffix optional."""
-        number = _spellings(pathlib.PurePath(name).name)[-1]
+        """As in `Images`; `name` is the frame's number, leading zeros and suffix optional.
+
+        The video's own name and `_` may precede it, as OpenPose names its files.
+        """
+        name = pathlib.PurePath(name).name.removeprefix(f'{pathlib.PurePath(self._path).stem}_')
+        number = _spellings(name)[-1]
         return [f'{int(number):06d}'] if number.isdecimal() else []
 
     def _open(self) -> cv2.VideoCapture:
