@@ -9,6 +9,7 @@ command run again continues an interrupted result.
 from collections.abc import Sequence
 
 from tokenhmr_jax import cli
+from tokenhmr_jax.body import camera
 from tokenhmr_jax.inference import finders, meshes, smoothing
 from tokenhmr_jax.inference.prediction import PredictSettings, predict_with_checkpoint
 
@@ -35,6 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ),
         focal_length=flags.number('focal_length', None, "Of the image's camera, pixels."),
         fov=flags.number('fov', None, "Field of view across the image's width, degrees."),
+        camera_guess=flags.choice(
+            'camera_guess',
+            default.camera_guess,
+            list(camera.GUESSES),
+            "Where nothing tells the camera: 55 degrees across the diagonal, or TokenHMR's.",
+        ),
         batch_size=flags.integer(
             'batch_size', default.batch_size, 'Persons in a batch, a power of two.'
         ),

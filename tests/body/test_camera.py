@@ -87,7 +87,12 @@ def test_off_the_axis_a_body_is_seen_from_the_side_of_its_ray(bodies):
 def test_assumed_focal_length_follows_the_longer_side():
     size = jnp.array([[1280, 720], [480, 640]])
     expected = [25000, 12500]
-    np.testing.assert_allclose(camera.full_focal_length(size), expected)
+    np.testing.assert_allclose(camera.original_focal_length(size), expected)
+
+
+def test_guessed_focal_length_sees_55_degrees_across_the_diagonal():
+    found = float(camera.guessed_focal_length(np.array([400, 300])))
+    assert 2 * np.degrees(np.arctan(250 / found)) == pytest.approx(55)
 
 
 def test_fit_recovers_the_camera_from_any_origin(bodies, rng):

@@ -40,11 +40,16 @@ def test_exif_turns_the_picture_and_tells_the_focal_length(tmp_path):
     wide = cameras.frame_camera(frame, None, 90.0)
     assert wide.focal_length == pytest.approx(20)  # half the width is as far as the image
     guess = cameras.frame_camera(FRAME, None, None)
-    assert guess.focal_length == pytest.approx(5000 / 256 * 80) and 'default' in guess.source
+    assert guess.source == 'guessed: 55 degrees across the diagonal'
+    assert 2 * np.degrees(np.arctan(50 / guess.focal_length)) == pytest.approx(55)  # 60 x 80
+    guess = cameras.frame_camera(FRAME, None, None, 'original')
+    assert guess.focal_length == pytest.approx(5000 / 256 * 80) and 'guessed' in guess.source
     with pytest.raises(ValueError, match='expected one of them'):
         cameras.check_camera(50.0, 90.0)
     with pytest.raises(ValueError, match=r'fov=180.0: expected degrees'):
         cameras.check_camera(None, 180.0)
+    with pytest.raises(ValueError, match=r"camera_guess='wide': expected one of"):
+        cameras.check_camera(None, None, 'wide')
 
 
 def test_off_centre_a_crop_shows_a_turned_body(mannequin):

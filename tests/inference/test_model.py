@@ -195,7 +195,7 @@ def test_a_box_is_seen_alike_by_both_cameras(model):
     rng = np.random.default_rng(2)
     image = rng.integers(0, 256, (300, 400, 3), np.uint8)
     boxes = np.float32([[210, 30, 290, 210], [20, 40, 140, 100]])
-    found = model.predict(image, boxes)
+    found = model.predict(image, boxes, 'original')
     # 192:256 around 80 x 180 is 135 x 180; around 120 x 60, 120 x 160.
     np.testing.assert_allclose(found.crop_center, [[250, 120], [80, 70]])
     np.testing.assert_allclose(found.crop_side, [180, 160])
@@ -207,6 +207,15 @@ def test_a_box_is_seen_alike_by_both_cameras(model):
     # Both cameras are far away: they differ by the body's depth over its distance.
     assert np.abs(pixels - found.keypoints2d).max() < 0.02 * 180
     np.testing.assert_allclose(found.vertices.shape, (2, 6890, 3))
+
+
+def test_an_unknown_camera_sees_55_degrees(model):
+    """The diagonal of 400 x 300 pixels is 500."""
+    image, boxes = np.zeros((300, 400, 3), np.uint8), [[210, 30, 290, 210]]
+    found = model.predict(image, boxes)
+    assert 2 * np.degrees(np.arctan(250 / found.focal_length[0])) == pytest.approx(55)
+    with pytest.raises(ValueError, match=r"camera_guess='wide': expected one of \['diagonal"):
+        model.predict(image, boxes, 'wide')
 
 
 def test_predictions_come_from_the_crop_alone(model):

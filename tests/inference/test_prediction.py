@@ -117,7 +117,8 @@ def test_a_photograph(small_model, tmp_path, capsys, monkeypatch):
     found = results.read_arrays(out / 'frames/eileen.npz')
     assert len(found['boxes']) == len(list((out / 'meshes').glob('eileen_*.ply')))
     assert found['boxes'].tolist() == [[0, 0, 512, 512]]
-    assert found['focal_length'] == 10000 and 'not the world' in str(found['camera_source'])
+    assert found['focal_length'] == pytest.approx(256 * 2**0.5 / np.tan(np.radians(27.5)))
+    assert str(found['camera_source']) == 'guessed: 55 degrees across the diagonal'
 
 
 def test_a_video_that_ends_in_the_middle(film):

@@ -76,7 +76,7 @@ def test_predicted_keypoints(golden, bodies, random_body):
 
 def test_full_image_translation(golden):
     size = golden['full_image_size']
-    focal_length = camera.full_focal_length(size)
+    focal_length = camera.original_focal_length(size)
     np.testing.assert_allclose(focal_length, np.full(3, golden['full_focal']), rtol=1e-6)
     found = camera.full_translation(
         golden['pred_cam'],

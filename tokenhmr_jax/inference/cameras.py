@@ -3,6 +3,8 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from tokenhmr_jax.body import camera
 from tokenhmr_jax.inference.sources import Frame
 
@@ -14,10 +16,19 @@ class Camera(NamedTuple):
     source: str
 
 
-def frame_camera(frame: Frame, focal_length: float | None, fov: float | None) -> Camera:
-    """The camera that the user gives, else that of EXIF, else TokenHMR's default.
+_GUESS_SOURCES = {
+    'diagonal': 'guessed: 55 degrees across the diagonal',
+    'original': "guessed: 5000/256 of the larger side; distances are not the world's",
+}
 
-    `focal_length` is in pixels; `fov` is the field of view across the image's width, degrees.
+
+def frame_camera(
+    frame: Frame, focal_length: float | None, fov: float | None, guess: str = 'diagonal'
+) -> Camera:
+    """The camera that the user gives, else that of EXIF, else a guess.
+
+    `focal_length` is in pixels; `fov` is the field of view across the image's width, degrees;
+    `guess` is one of `camera.GUESSES`.
     """
     height, width = frame.image.shape[:2]
     if focal_length is not None:
@@ -26,12 +37,14 @@ def frame_camera(frame: Frame, focal_length: float | None, fov: float | None) ->
         return Camera(width / 2 / math.tan(math.radians(fov) / 2), 'given field of view')
     if frame.focal_length is not None:
         return Camera(frame.focal_length, 'EXIF')
-    guess = camera.CROP_FOCAL_LENGTH / camera.CROP_SIZE * max(width, height)
-    return Camera(guess, "default, 5000/256 of the larger side: distances are not the world's")
+    guessed = camera.GUESSES[guess](np.array([width, height]))
+    return Camera(float(guessed), _GUESS_SOURCES[guess])
 
 
-def check_camera(focal_length: float | None, fov: float | None) -> None:
-    """Raises ValueError for two values, or an impossible one. Units as in `frame_camera`."""
+def check_camera(focal_length: float | None, fov: float | None, guess: str = 'diagonal') -> None:
+    """Raises ValueError for two values, or an impossible one. Arguments as in `frame_camera`."""
+    if guess not in camera.GUESSES:
+        raise ValueError(f'camera_guess={guess!r}: expected one of {list(camera.GUESSES)}')
     if focal_length is not None and fov is not None:
         raise ValueError(f'focal_length={focal_length} and fov={fov}: expected one of them')
     if focal_length is not None and not 0 < focal_length < math.inf:

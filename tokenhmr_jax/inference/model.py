@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from tokenhmr_jax.body import camera, smpl
 from tokenhmr_jax.data import crops
+from tokenhmr_jax.inference import cameras
 from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
 from tokenhmr_jax.models.regressor import FrozenWeights
 from tokenhmr_jax.tasks.regressor import RegressorTask
@@ -59,7 +60,7 @@ class Model:
         self,
         images: np.ndarray | Sequence[np.ndarray],
         boxes: ArrayLike,
-        focal_length: float | Sequence[float] | None = None,
+        focal_length: float | Sequence[float] | str | None = None,
     ) -> ImagePrediction:
         """The bodies of the persons in boxes. Each number of boxes is compiled once.
 
@@ -68,10 +69,13 @@ class Model:
         Args:
           images: (H, W, 3) uint8, RGB; one of all boxes, or one per box.
           boxes: (N, 4) pixels: left, top, right, bottom.
-          focal_length: of the image's camera in pixels, one or N; by default TokenHMR's, 19.5
-            times the image's larger side.
+          focal_length: of the image's camera in pixels, one or N, or a guess: 'diagonal' (the
+            default), 55 degrees across the image's diagonal; 'original', TokenHMR's 19.5 times
+            the larger side.
         """
         boxes = _check_boxes(boxes)
+        if isinstance(focal_length, str):
+            cameras.check_camera(None, None, focal_length)
         images = _one_per_box(images, len(boxes))
         center, side = self._squares(boxes)
         size = self.config.data.crop_size
@@ -79,8 +83,8 @@ class Model:
         cut = [crops.warp(image, crops.crop_matrix(c, s, size), size) for image, c, s in squares]
         output = self.predict_crops(np.stack(cut))
         image_size = np.array([image.shape[1::-1] for image in images], np.float32)
-        if focal_length is None:
-            focal_length = camera.full_focal_length(image_size)
+        if focal_length is None or isinstance(focal_length, str):
+            focal_length = camera.GUESSES[focal_length or 'diagonal'](image_size)
         focal_length = np.broadcast_to(np.asarray(focal_length, np.float32), len(boxes))
         middle = image_size / 2
         translation = camera.full_translation(output.camera, center, side, focal_length, middle)

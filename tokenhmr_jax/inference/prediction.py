@@ -33,6 +33,7 @@ class PredictSettings(NamedTuple):
     detector_weights: str | None = None
     focal_length: float | None = None
     fov: float | None = None
+    camera_guess: str = 'diagonal'
     batch_size: int = 16
     meshes: tuple[str, ...] = ('glb',)
     overlays: bool = True
@@ -42,7 +43,7 @@ class PredictSettings(NamedTuple):
     def check(self) -> None:
         """Raises ValueError for settings that cannot be served; also as `check_finder`."""
         finders.check_finder(self.boxes, self.keypoints)
-        cameras.check_camera(self.focal_length, self.fov)
+        cameras.check_camera(self.focal_length, self.fov, self.camera_guess)
         if self.batch_size < 1 or self.batch_size & (self.batch_size - 1):
             raise ValueError(f'batch_size={self.batch_size}: expected a power of two')
         unknown = set(self.meshes) - set(meshes.FORMATS)
@@ -186,7 +187,9 @@ def _jobs(source, find, folder, settings, clock, bar, failed) -> Iterator[FrameJ
         if (found.track_ids < 0).any():
             ids = tracker.update(found.boxes) if source.fps else np.arange(len(found.boxes))
             found = found._replace(track_ids=ids.astype(np.int32))
-        camera = cameras.frame_camera(frame, settings.focal_length, settings.fov)
+        camera = cameras.frame_camera(
+            frame, settings.focal_length, settings.fov, settings.camera_guess
+        )
         yield FrameJob(frame, found, camera)
 
 

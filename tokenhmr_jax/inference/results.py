@@ -40,9 +40,9 @@ given_keypoints2d of no rows, and no other arrays of persons:
 **Frames and units.** The camera is OpenCV's: x right, y down, z forward, metres, its centre at the
 origin. `joints + translation` are joints in the image's camera, `focal_length * xy / z +
 principal_point` their pixels; the first pixel spans 0 to 1. The distance is as good as the focal
-length: with the default, 5000 / 256 times the image's larger side, persons cover the right pixels
-but are several times too far away. Meshes and animations are turned to glTF's axes, y up, z towards
-the viewer: (x, -y, -z).
+length, which `camera_source` may call a guess. With the guess of TokenHMR, 5000 / 256 times the
+image's larger side, persons cover the right pixels but are ten to twenty times too far away. Meshes
+and animations are turned to glTF's axes, y up, z towards the viewer: (x, -y, -z).
 
 **global_orient off-centre.** The network sees each crop as if a camera looked straight at it. The
 axes of the crop's and the image's camera are parallel, so `global_orient` holds for both. But the
