@@ -66,7 +66,12 @@ setup(
         'beam': ['apache-beam>=2.60'],
         # Reading PyTorch checkpoints; 2.10 for its fixes of weights_only loading.
         'convert': ['torch>=2.10'],
-        # Finding persons: torchvision's detectors and their weights, both BSD.
+        # Finding persons and their keypoints: BlazePose on LiteRT, small, and without PyTorch.
+        # scikit-image and matplotlib bring photographs in the public domain.
+        'photos': ['ai-edge-litert>=1.2', 'matplotlib>=3.8', 'scikit-image>=0.24'],
+        # The same by torchvision's Keypoint R-CNN; it and its weights are BSD.
+        # RTMPose has no extra: rtmlib names opencv-python, which overwrites the headless one. So:
+        # pip install --no-deps rtmlib && pip install onnxruntime
         'predict': ['torchvision>=0.20'],
         'benchmark': ['torch>=2.10', 'smplx>=0.1.28'],
     },
