@@ -8,16 +8,16 @@ from tokenhmr_jax.inference.detectors import keypoint_rcnn
 
 
 def test_persons_of_output():
-    """Persons that score; a point's confidence is the sigmoid of its logit."""
+    """Persons that score; a point's confidence is the sigmoid of its peak above 2."""
     points = np.ones((3, 17, 3), np.float32) * np.array([7, 8, 1], np.float32)
-    logits = np.full((3, 17), np.log(4), np.float32)
-    logits[0, 9] = -9
+    peaks = np.full((3, 17), 2 + np.log(4), np.float32)
+    peaks[0, 9] = 0.5
     output = {
         'boxes': np.array([[0, 0, 9, 9], [1, 1, 8, 8], [2, 2, 7, 7]], np.float32),
         'labels': np.array([1, 2, 1]),
         'scores': np.array([0.9, 0.9, 0.4], np.float32),
         'keypoints': points,
-        'keypoints_scores': logits,
+        'keypoints_scores': peaks,
     }
     found = keypoint_rcnn.persons_of_output(output)
     assert found.boxes.tolist() == [[0, 0, 9, 9]]

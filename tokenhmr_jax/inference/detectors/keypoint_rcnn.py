@@ -8,6 +8,8 @@ from tokenhmr_jax.inference.sources import Frame
 
 _PERSON = 1  # COCO's category
 _LEAST_SCORE = 0.5
+# The heatmap's peak at which a point is as likely seen as not. Seen ones reach 5 to 20.
+_EVEN_PEAK = 2.0
 
 
 def keypoint_rcnn(weights: str | None = None) -> Finder:
@@ -32,13 +34,13 @@ def keypoint_rcnn(weights: str | None = None) -> Finder:
 def persons_of_output(found: dict[str, np.ndarray]) -> Persons:
     """The persons of the network's output for one image.
 
-    A point's confidence is the sigmoid of its heatmap's peak, `keypoints_scores`: the third number
-    of `keypoints` is 1 for every point.
+    A point's confidence comes from its heatmap's peak, `keypoints_scores`: the third number of
+    `keypoints` is 1 for every point.
     """
     kept = (found['labels'] == _PERSON) & (found['scores'] > _LEAST_SCORE)
     points = np.array(found['keypoints'][kept], np.float32).reshape(-1, 17, 3)
-    logits = np.reshape(found['keypoints_scores'][kept], (-1, 17))
-    points[..., 2] = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
+    peaks = np.reshape(found['keypoints_scores'][kept], (-1, 17)) - _EVEN_PEAK
+    points[..., 2] = 1 / (1 + np.exp(-np.clip(peaks, -50, 50)))
     points = keypoint_conventions.to_44(points, 'coco')
     return make_persons(found['boxes'][kept], found['scores'][kept], keypoints2d=points)
 
