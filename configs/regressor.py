@@ -8,8 +8,9 @@ docs/released_weights.md converts them. Without `warm_start.checkpoint` it start
 weights, for which its rates are far too low. Both add to a published mean body: `model.body_mean`.
 
 Variants: `paper`, as published; `release`, what the public PyTorch code does; `bedlam`, ground
-truth alone; `quickstart`, small, on pictures of the mannequin, for a laptop; `miniature`, as small,
-for ablations of TALS and tokens.
+truth alone; `prompted`, which also reads 2D keypoints and the camera; `quickstart`, small, on
+pictures of the mannequin, for a laptop; `bundled`, small, from 2D keypoints alone, the network that
+comes with the package; `miniature`, small, for ablations of TALS and tokens.
 """
 
 import ml_collections
@@ -32,12 +33,14 @@ MIXTURE = {
     'pseudo_gt/aic/train': 0.13,
     'pseudo_gt/insta/train': 0.12,
 }
+# Stage 1's motion, without that of limits and yoga.
+PROMPTED_POSES = ('CMU', 'KIT', 'BMLrub', 'DanceDB', 'BMLmovi', 'TotalCapture', 'ACCAD')
 GROUND_TRUTH = ('pseudo_gt/h36m/train', 'bedlam/train')
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
-    """The config of `arg`, 'variant=paper|release|bedlam|quickstart|miniature'."""
-    return choose_variant(arg, paper, release, bedlam, quickstart, miniature)
+    """The config of `arg`: 'variant=' and the name of a function below."""
+    return choose_variant(arg, paper, release, bedlam, prompted, quickstart, bundled, miniature)
 
 
 def paper() -> ml_collections.ConfigDict:
@@ -91,6 +94,7 @@ def paper() -> ml_collections.ConfigDict:
 
     config.optimizer.learning_rate = 1e-5
     _set_data(config.data)
+    _set_prompts(config)
     config.eval.every = 5000
     config.eval.batch_size = 64
     config.eval.limit = 2048
@@ -107,6 +111,8 @@ def _network() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     # 'direct' regresses the pose in 6D, as HMR2.0 does.
     config.head = 'tokens'
+    # 'image', 'prompts' (camera and 2D keypoints), or both; see models/prompts.py.
+    config.inputs = ('image',)
     # The body that the network's output is added to: 'rest', upright and at rest; 'none', the same,
     # but the tokens' decoder, if there is one, gives the body's pose itself, as in stage 1; or the
     # path of smpl_mean_params.npz, as published. A head that training starts from brings its own.
@@ -125,6 +131,8 @@ def _network() -> ml_collections.ConfigDict:
     config.backbone.dtype = 'bfloat16'
     config.decoder = ml_collections.ConfigDict()
     config.decoder.update(width=1024, depth=6, heads=8, head_dim=64, mlp_dim=1024, dtype='bfloat16')
+    config.prompts = ml_collections.ConfigDict()
+    config.prompts.update(width=256, depth=4, heads=8, mlp_dim=1024, dtype='bfloat16')
     config.mixer = ml_collections.ConfigDict()
     config.mixer.update(width=64, depth=4, token_dim=64, channel_dim=256, dtype='bfloat16')
     return config
@@ -152,6 +160,32 @@ def _set_data(config: ml_collections.ConfigDict) -> None:
     config.augment.extreme_crop = 0.1
 
 
+def _set_prompts(config: ml_collections.ConfigDict) -> None:
+    """Settings of a network with `model.inputs` of prompts; others have no use for them."""
+    config.prompts = ml_collections.ConfigDict()
+    # Shares of the examples that lose a part of what is known, so that any subset works.
+    config.prompts.drop_image = 0.25
+    config.prompts.drop_keypoints2d = 0.25
+    config.prompts.drop_camera = 0.25
+    # Disturbances of the labels' keypoints, as detectors make them; see data/detections.py.
+    config.prompts.detector = ml_collections.ConfigDict()
+    config.prompts.detector.update(
+        noise=1.0, missing=0.06, limb=0.05, half=0.06, swap=0.04, stray=0.02
+    )
+    # People without pictures, drawn in each step beside the batch; see data/virtual_people.py.
+    config.people = ml_collections.ConfigDict()
+    config.people.batch_size = 0
+    # Prepared splits of datasets/amass, and how many poses of each.
+    config.people.poses = ()
+    config.people.max_poses = 200_000
+    config.people.distance = (1.0, 15.0)
+    config.people.field_of_view = (20.0, 100.0)
+    config.people.tilted = 0.12
+    config.people.betas = 1.0
+    config.people.children = 0.0
+    config.people.child_betas = (0.0,) * 10
+
+
 def release() -> ml_collections.ConfigDict:
     """The public code's behaviour."""
     config = paper()
@@ -170,6 +204,15 @@ def bedlam() -> ml_collections.ConfigDict:
     config = paper()
     config.data.mixture = ml_collections.ConfigDict({'bedlam/train': 1.0})
     config.data.ground_truth = ('bedlam/train',)
+    return config
+
+
+def prompted() -> ml_collections.ConfigDict:
+    """The published network, with prompts and people without pictures beside the image's."""
+    config = paper()
+    config.model.inputs = ('image', 'prompts')
+    config.people.batch_size = 64
+    config.people.poses = tuple(f'amass/{name}' for name in PROMPTED_POSES)
     return config
 
 
@@ -212,6 +255,28 @@ def quickstart() -> ml_collections.ConfigDict:
     config.data.augment.extreme_crop = 0.0
     config.eval.every = 900
     config.checkpoint_every = 900
+    return config
+
+
+def bundled() -> ml_collections.ConfigDict:
+    """From 2D keypoints alone: `make bundled` trains it for the package."""
+    config = quickstart()
+    config.num_steps = 9000
+    # No pictures: each step draws all its people.
+    config.batch_size = 0
+    config.data.mixture = ml_collections.ConfigDict()
+    config.data.ground_truth = ()
+    config.data.data_dir = 'runs/bundled/data'
+    config.data.validation = ('amass/procedural_heldout',)
+    config.tokenizer.checkpoint = 'runs/bundled/tokenizer'
+    config.model.inputs = ('prompts',)
+    config.model.prompts.update(width=128, depth=4, heads=4, mlp_dim=256, dtype='float32')
+    config.people.batch_size = 256
+    config.people.poses = ('amass/procedural',)
+    config.loss_weights.keypoints3d = 0.2
+    config.eval.every = 1000
+    config.eval.limit = 1000
+    config.checkpoint_every = 1000
     return config
 
 

@@ -1,6 +1,6 @@
 """Stored configs, and what their settings decide."""
 
-from tokenhmr_jax.config import Decides, settings_deciding, without_removed_settings
+from tokenhmr_jax.config import Decides, settings_deciding, settings_of_today
 
 
 def test_removed_settings_go_and_all_others_stay():
@@ -9,8 +9,8 @@ def test_removed_settings_go_and_all_others_stay():
     kept = {'task': 'regressor', 'data': data, 'model': {'backbone': {'width': 8}}}
     stored = kept | {'adversarial': {'weight': 0.0, 'mocap': ''}}
     stored |= {'model': {'backbone': {'width': 8, 'drop_groups': 1}}}
-    assert without_removed_settings(stored) == kept
-    assert without_removed_settings(kept) == kept
+    assert settings_of_today(stored) == kept
+    assert settings_of_today(kept) == kept
 
 
 def test_the_nearest_group_decides():

@@ -41,6 +41,8 @@ DECIDES = {
     'model.decoder.heads': Decides.ARCHITECTURE | Decides.UNSEEN,
     'model.decoder.dtype': Decides.RESULT,
     'model.mixer.dtype': Decides.RESULT,
+    'model.prompts.heads': Decides.ARCHITECTURE | Decides.UNSEEN,
+    'model.prompts.dtype': Decides.RESULT,
     'codebook.num_codes': Decides.ARCHITECTURE,
     'tokenizer.model': Decides.ARCHITECTURE,
     'tokenizer.model.dilation_rate': Decides.ARCHITECTURE | Decides.UNSEEN,
@@ -58,6 +60,14 @@ DECIDES = {
 }
 # Settings of older checkpoints that nothing reads any more.
 _REMOVED = ('adversarial', 'model.backbone.drop_groups')
+# Settings that older checkpoints of regressors lack, with the values that they were trained by.
+_ADDED = {
+    'model': {
+        'inputs': ['image'],
+        'prompts': {'width': 256, 'depth': 4, 'heads': 8, 'mlp_dim': 1024, 'dtype': 'bfloat16'},
+    },
+    'people': {'batch_size': 0},
+}
 
 
 def parse_arg(arg: str | None, **defaults: str) -> dict[str, str]:
@@ -106,12 +116,13 @@ def config_from_json(tree: dict) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(tree, convert_dict=True)
 
 
-def without_removed_settings(tree: dict) -> dict:
-    """A stored config, plain containers, without settings that nothing reads any more."""
+def settings_of_today(tree: dict) -> dict:
+    """A stored config, plain containers, without removed settings and with those added since."""
     removed = [tuple(name.split('.')) for name in _REMOVED]
     flat = traverse_util.flatten_dict(tree, keep_empty_nodes=True)  # datasets may have dots
     kept = {path: v for path, v in flat.items() if all(path[: len(r)] != r for r in removed)}
-    return traverse_util.unflatten_dict(kept)
+    added = traverse_util.flatten_dict(_ADDED) if tree.get('task') == 'regressor' else {}
+    return traverse_util.unflatten_dict(added | kept)
 
 
 def settings_deciding(tree: dict, what: Decides) -> dict[str, Any]:

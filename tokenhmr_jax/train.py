@@ -107,7 +107,7 @@ def _set_up(config: ml_collections.ConfigDict) -> _Setup:
     if not config.data.validation:
         raise ValueError('data.validation is empty: expected prepared splits')
     validation = [pipeline.open_split(config.data.data_dir, n) for n in config.data.validation]
-    frozen = jax.device_put(task.frozen(), sharding.replicated(mesh))
+    frozen = jax.device_put(task.frozen(training=True), sharding.replicated(mesh))
     tx = optimizer.make_optimizer(config.optimizer, config.num_steps)
     description = describe_run(config, smpl.topology(frozen.body))
     return _Setup(task, mesh, tx, data, validation, frozen, description)
@@ -136,7 +136,9 @@ class _Evaluation:
 
 
 def _training_data(config: ml_collections.ConfigDict, task: Task) -> grain.DatasetIterator:
-    """This host's share of the config's mixture."""
+    """This host's share of the config's mixture; without one, batches of no records."""
+    if not config.data.mixture:
+        return pipeline.no_records()
     return pipeline.train_batches(
         config.data.data_dir,
         config.data.mixture,

@@ -1,4 +1,4 @@
-"""Single body poses for the pose tokenizer, from motion capture files or a procedural source.
+"""Single body poses for training without pictures, from motion capture files or a procedural source.
 
     python datasets/amass/amass_dataset_builder.py --data_dir=DATA --manual_dir=AMASS
 
@@ -62,8 +62,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     name = 'amass'
     pkg_dir_path = epath.Path(__file__).parent
-    VERSION = tfds.core.Version('1.0.0')
-    RELEASE_NOTES: ClassVar = {'1.0.0': 'First version.'}
+    VERSION = tfds.core.Version('1.1.0')
+    RELEASE_NOTES: ClassVar = {'1.0.0': 'First version.', '1.1.0': 'Root orientations.'}
 
     def __init__(self, *, settings: Settings = Settings(), **kwargs):
         self._settings = settings
@@ -78,6 +78,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 # SMPL joints 1 to 21, axis-angle in radians; as bytes, which are fast to decode.
                 'body_pose': tfds.features.Tensor(
                     shape=(21, 3), dtype=np.float32, encoding=tfds.features.Encoding.BYTES
+                ),
+                # In a z-up world.
+                'global_orient': tfds.features.Tensor(
+                    shape=(3,), dtype=np.float32, encoding=tfds.features.Encoding.BYTES
                 ),
                 # '<source>/<subject>/<sequence>:<frame>'
                 'key': tfds.features.Text(),
@@ -122,7 +126,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield source + HELD_OUT * (clip.name in held_out or other_part)
 
     def _recorded(self, split, clips):
-        """Yields (key, pose) of the chosen frames of one split's clips."""
+        """Yields key, root and pose of the chosen frames of one split's clips."""
         settings, found = self._settings, 0
         sampling = {
             'amass': (settings.stride, settings.middle),
@@ -132,12 +136,13 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         for clip in clips:
             try:
                 poses = amass.read_body_pose(clip)
+                roots = amass.read_root(clip, len(poses))
             except amass.BadClip as error:
                 self._skip(str(error))
                 continue
             for frame in amass.middle_frames(len(poses), *sampling[clip.kind]):
                 found += 1
-                yield f'{clip.name}:{frame}', poses[frame]
+                yield f'{clip.name}:{frame}', roots[frame], poses[frame]
         if not found:
             raise ValueError(
                 f'{split}: no frame in its {len(clips)} files, such as {clips[0].path}'
@@ -154,20 +159,19 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             )
 
     def _procedural(self, count, stream):
-        """Yields (key, pose) of procedural poses; two streams share no clip."""
+        """Yields key, root and pose of procedural motion; two streams share no clip."""
         for start in range(0, count, _CLIP_FRAMES):
             clip = start // _CLIP_FRAMES
             rng = np.random.default_rng((self._settings.seed, stream, clip))
             kind = motion.sample_kind(rng)
-            poses = motion.generate(
-                rng, kind, min(_CLIP_FRAMES, count - start), _CLIP_FPS
-            ).body_pose
+            moved = motion.generate(rng, kind, min(_CLIP_FRAMES, count - start), _CLIP_FPS)
+            poses = zip(moved.global_orient, moved.body_pose, strict=True)
             for frame, pose in enumerate(poses):
-                yield f'{PROCEDURAL}/{kind}/{stream}-{clip:06d}:{frame}', pose
+                yield f'{PROCEDURAL}/{kind}/{stream}-{clip:06d}:{frame}', *pose
 
     def _generate_examples(self, poses):
-        for key, pose in poses:
-            yield key, {'body_pose': pose, 'key': key}
+        for key, root, pose in poses:
+            yield key, {'body_pose': pose, 'global_orient': root, 'key': key}
 
 
 if __name__ == '__main__':

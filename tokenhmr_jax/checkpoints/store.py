@@ -18,7 +18,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from tokenhmr_jax.checkpoints import checksums
-from tokenhmr_jax.config import without_removed_settings
+from tokenhmr_jax.config import settings_of_today
 from tokenhmr_jax.types import TrainState
 
 _NONE, _NONE_GOOD = -1, -2
@@ -173,7 +173,7 @@ class Checkpoints:
     def read_config(self, step: int) -> dict:
         """The `describe_run` that a step was saved with, without settings of older versions."""
         description = self._restore(step, config=ocp.args.JsonRestore())['config']
-        return description | {'config': without_removed_settings(description['config'])}
+        return description | {'config': settings_of_today(description['config'])}
 
     def restore_model(self, step: int, params: Any, state: Any) -> tuple[Any, Any]:
         """Parameters and state, with the shardings of the arrays or shapes given."""

@@ -220,8 +220,15 @@ def augment_crop(
         'image': crops.crop_record(record, to_crop, crop_size),
         'keypoints2d': crops.keypoints_in_crop(to_crop, keypoints2d, crop_size),
         'color': np.asarray(augmentation.color, np.float32),
+        'camera': _place_in_camera(record, to_crop, crop_size),
         **{name: record[name] for name in ('gender', 'has_pose', 'has_betas', 'key')},
     }
+
+
+def _place_in_camera(record, to_crop, crop_size: int) -> Float[np.ndarray, ' 3']:
+    """The crop's place in the picture's camera, as `Prompts.camera`."""
+    focal, point = crops.camera_in_crop(to_crop, record['focal_length'], record['principal_point'])
+    return (np.array([*(crop_size / 2 - point), crop_size]) / focal).astype(np.float32)
 
 
 def random_crop(

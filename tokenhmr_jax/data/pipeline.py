@@ -158,6 +158,12 @@ def train_batches(
     return iter(batched.to_iter_dataset(options))
 
 
+def no_records() -> grain.DatasetIterator:
+    """An endless stream of batches without a record, for steps that draw all they train on."""
+    empty = lambda _: {'key': np.zeros(0, 'S1')}  # noqa: E731
+    return iter(grain.MapDataset.range(1).repeat().map(empty).to_iter_dataset())
+
+
 def eval_batches(
     records: Records,
     *,

@@ -36,7 +36,7 @@ class PromptLayer(nn.Module):
         q, k, v = jnp.split(qkv.reshape(*x.shape[:-1], -1, width // self.heads), 3, axis=-2)
         y = jax.nn.dot_product_attention(q, k, v, mask=known[:, None, None])
         x = x + dense(width, 'out')(y.reshape(x.shape))
-        y = nn.gelu(dense(self.mlp_dim, 'mlp_in')(norm('mlp_norm')(x)), approximate=False)
+        y = nn.relu(dense(self.mlp_dim, 'mlp_in')(norm('mlp_norm')(x)))
         return x + dense(width, 'mlp_out')(y)
 
 

@@ -144,3 +144,13 @@ def batch_terms(
         name: reference_batch * jnp.mean(jnp.sum(weights[name] * error, axis=-1))
         for name, error in errors.items()
     }
+
+
+def pooled_terms(
+    parts: list[tuple[int, dict[str, Float[Array, '']]]],
+) -> dict[str, Float[Array, '']]:
+    """The terms of a batch in parts of so many examples each, from the parts' own."""
+    total = sum(count for count, _ in parts)
+    return {
+        name: sum(count / total * terms[name] for count, terms in parts) for name in parts[0][1]
+    }

@@ -207,7 +207,7 @@ def read_frames(clips: Sequence[Clip], stride: int) -> tuple[list[poses.Pose], l
     for clip in clips:
         try:
             body_pose = read_body_pose(clip)
-            global_orient = _read_root(clip, len(body_pose))
+            global_orient = read_root(clip, len(body_pose))
         except BadClip as error:
             skipped.append(str(error))
             continue
@@ -218,17 +218,21 @@ def read_frames(clips: Sequence[Clip], stride: int) -> tuple[list[poses.Pose], l
     return frames, skipped
 
 
-def _read_root(clip: Clip, count: int) -> Float[np.ndarray, 'N 3']:
-    """Root orientations of a clip whose body poses could be read, axis-angle."""
-    if clip.kind == 'preprocessed':
-        return np.tile(poses.UPRIGHT, (count, 1))
-    root = np.zeros((0, 3))
+def read_root(clip: Clip, count: int) -> Float[np.ndarray, 'N 3']:
+    """Reads the root orientations of a clip of `count` frames: axis-angle, a z-up world, float32.
+
+    Files without any stand upright. Raises BadClip for another shape, or values not finite.
+    """
+    root = None
     if clip.path.suffix == '.pkl':
-        root = np.asarray(pickles.load_pickle(clip.path).get('global_orient', root))
-    else:
+        root = pickles.load_pickle(clip.path).get('global_orient')
+    elif clip.kind != 'preprocessed':
         with np.load(clip.path, allow_pickle=False) as file:
             names = [name for name in ('root_orient', 'poses') if name in file]
-            root = file[names[0]][:, :3] if names else root
+            root = file[names[0]][:, :3] if names else None
+    if root is None:
+        return np.tile(poses.UPRIGHT, (count, 1))
+    root = np.asarray(root)
     if root.shape != (count, 3) or not np.isfinite(root).all():
         raise BadClip(
             f'{clip.path}: root orientation of shape {root.shape}, expected {(count, 3)}, finite'

@@ -1,4 +1,5 @@
-"""Stage 2: from the crop of a person to a body, with losses on keypoints, rotations and shape."""
+"""Stage 2: from the crop or keypoints of a person to a body, with losses on keypoints, rotations
+and shape."""
 
 import dataclasses
 import functools
@@ -13,13 +14,14 @@ from jaxtyping import Float, Int, Num
 
 from tokenhmr_jax.body import camera, keypoint_body, skeleton, smpl
 from tokenhmr_jax.config import check_choice
-from tokenhmr_jax.data import augment
+from tokenhmr_jax.data import augment, virtual_people
+from tokenhmr_jax.models.prompts import PromptEncoder
 from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, upright_mean
 from tokenhmr_jax.models.token_head import DirectHead, QueryDecoder, TokenHead, TokenMixer
 from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
 from tokenhmr_jax.models.vit import ViT
 from tokenhmr_jax.objectives import losses, metrics, tals
-from tokenhmr_jax.tasks import body_models
+from tokenhmr_jax.tasks import body_models, prompting
 from tokenhmr_jax.tasks.regressor_report import RegressorReport
 from tokenhmr_jax.tasks.regressor_targets import (
     Frozen,
@@ -29,7 +31,7 @@ from tokenhmr_jax.tasks.regressor_targets import (
     true_params,
 )
 from tokenhmr_jax.tasks.warm_start import MEANS, check_start, warm_start
-from tokenhmr_jax.types import Array, ImageBatch, RegressorOutput
+from tokenhmr_jax.types import Array, ImageBatch, Prompts, RegressorOutput
 
 # Scores of which the lowest may decide the best step.
 _ERRORS = ('mpjpe_mm', 'pa_mpjpe_mm', 'pve_mm', 'keypoints2d_px')
@@ -52,6 +54,7 @@ class RegressorTask:
         losses.check_distance(config.tals.distance, 'tals.distance')
         check_choice(config, 'eval.convention', metrics.CONVENTIONS)
         check_choice(config, 'eval.best_metric', _ERRORS)
+        _check_people(config)
         unknown = set(config.data.ground_truth) - set(config.data.mixture)
         if unknown:
             raise ValueError(
@@ -81,8 +84,10 @@ class RegressorTask:
     def report(self) -> RegressorReport:
         return RegressorReport(self)
 
-    def frozen(self, body: smpl.BodyModel | None = None) -> Frozen:
+    def frozen(self, body: smpl.BodyModel | None = None, training: bool = False) -> Frozen:
         """Loads the body models, the neutral one unless it is given, and the thresholds.
+
+        For training also the poses of people without pictures.
 
         Errors as `load_body` and `tals.load_thresholds`; ValueError for a body without regressor
         of the extra keypoints, or of another topology than its gendered ones.
@@ -98,8 +103,14 @@ class RegressorTask:
             gendered=gendered,
             keypoint_body=keypoint_body.reduce_body(body),
             thresholds=tals.load_thresholds(self.config.tals.thresholds),
-            is_ground_truth=jnp.array([s in self.config.data.ground_truth for s in sources]),
+            is_ground_truth=jnp.array([s in self.config.data.ground_truth for s in sources], bool),
+            poses=prompting.load_poses(self.config) if training and self._num_people else None,
         )
+
+    @property
+    def _num_people(self) -> int:
+        """People without pictures in each part of a step's batch."""
+        return self.config.people.batch_size // self.config.accumulation_steps
 
     @property
     def train_transform(self) -> Callable[[dict, np.random.Generator], dict]:
@@ -114,22 +125,43 @@ class RegressorTask:
         """Turns a record into a plain crop, of the box grown to the network's proportion."""
         data, plain = self.config.data, augment.Augmentation()
         sizes = {'crop_size': data.crop_size, 'box_aspect': data.eval_box_aspect}
-        return functools.partial(augment.augment_crop, augmentation=plain, **sizes)
+        crop = functools.partial(augment.augment_crop, augmentation=plain, **sizes)
+        # Records of poses have no picture: they are seen by the cameras of their own seeds.
+        return lambda record: crop(record) if 'image' in record else record
 
     @functools.cached_property
     def _has_gendered(self) -> bool:
         return body_models.has_gendered(self.config)  # not for every batch: files may be far away
 
-    def batch(self, columns: dict[str, np.ndarray]) -> ImageBatch:
-        """The part of a batch of crops that goes to the devices; errors as `check_gendered`."""
+    def batch(self, columns: dict[str, np.ndarray]) -> ImageBatch | None:
+        """The part of a batch that goes to the devices, None of none; errors as `check_gendered`.
+
+        Poses without pictures become people before the cameras of their own seeds.
+        """
+        if not len(columns['key']):
+            return None
+        seed = np.array([prompting.seed_of(key) for key in columns['key']], np.int32)
+        if 'image' not in columns:
+            poses = prompting.Poses(columns['global_orient'], columns['body_pose'])
+            return jax.device_get(self._people(seed, poses))
         if not self._has_gendered:
             body_models.check_gendered(self.config, columns['gender'], columns['key'])
-        names = [field.name for field in dataclasses.fields(ImageBatch) if field.name != 'source']
         source = columns.get('source', np.zeros(len(columns['image']), np.int32))
-        return ImageBatch(source=source, **{name: columns[name] for name in names})
+        names = {field.name for field in dataclasses.fields(ImageBatch)} & columns.keys()
+        return ImageBatch(
+            **{name: columns[name] for name in names} | {'source': source, 'seed': seed}
+        )
 
-    def batch_shapes(self) -> ImageBatch:
+    @functools.cached_property
+    def _people(self) -> Callable:
+        body = keypoint_body.reduce_body(body_models.load_body(self.config))
+        draw = functools.partial(prompting.draw_people, config=self.config)
+        return jax.jit(lambda seeds, poses: draw(prompting.seed_keys(seeds), body, poses))
+
+    def batch_shapes(self) -> ImageBatch | None:
         """A training batch as `jax.ShapeDtypeStruct`s."""
+        if not self.config.data.mixture:
+            return None
         count, side = self.config.batch_size, self.config.data.crop_size
 
         def of(*shape, dtype=np.float32):
@@ -147,6 +179,8 @@ class RegressorTask:
             has_pose=of(),
             has_betas=of(),
             source=of(dtype=np.int32),
+            camera=of(3),
+            seed=of(dtype=np.int32),
         )
 
     def init(self, rng: jax.Array) -> tuple[dict, FrozenWeights]:
@@ -173,14 +207,39 @@ class RegressorTask:
         params: dict,
         state: FrozenWeights,
         frozen: Frozen,
-        batch: ImageBatch,
+        batch: ImageBatch | None,
         rng: jax.Array,
         step: int | Int[Array, ''],
     ) -> tuple[Float[Array, ''], tuple[FrozenWeights, dict[str, Float[Array, '']]]]:
         """The weighted loss of a batch, the frozen weights as they were, and scalars to log."""
+        config, parts, logs = self.config, [], {}
+        if config.data.mixture:
+            terms, logs = self._image_terms(params, state, frozen, batch, rng)
+            parts.append((len(batch.image), terms))
+        if self._num_people:
+            terms = self._people_terms(params, state, frozen, jax.random.fold_in(rng, 1))
+            parts.append((self._num_people, terms[0]))
+            logs |= {f'{name}/people': value for name, value in terms[1].items()}
+        terms = parts[0][1] if len(parts) == 1 else losses.pooled_terms(parts)
+        logs |= {f'loss/{name}': term for name, term in terms.items()}
+        return losses.weighted_sum(terms, config.loss_weights), (state, logs)
+
+    def _image_terms(
+        self, params: dict, state: FrozenWeights, frozen: Frozen, batch: ImageBatch, rng: jax.Array
+    ) -> tuple[dict, dict]:
+        """Loss terms and scalars to log of pictures."""
         config = self.config
         image = augment.jitter(batch.image, batch.color)
-        prediction = self.model.apply(params, state, image, train_rng=rng)
+        prompts = None
+        if self.model.prompts is not None:
+            draw, drop = jax.random.split(jax.random.fold_in(rng, 2))
+            keys = jax.random.split(draw, len(image))
+            prompts = prompting.prompts_of_labels(keys, batch, config)
+            # Cameras of fitted labels are made up.
+            known = frozen.is_ground_truth[batch.source].astype(jnp.float32)
+            prompts = prompts.replace(has_camera=prompts.has_camera * known)
+            prompts = prompting.drop_parts(drop, prompts, config)
+        prediction = self.model.apply(params, state, image, rng, prompts)
         keypoints3d = keypoint_body.keypoints(frozen.keypoint_body, prediction.params)
         truth = true_params(batch.global_orient, batch.body_pose, batch.betas)
         has_betas, betas = batch.has_betas, batch.betas
@@ -206,14 +265,45 @@ class RegressorTask:
         sources = sorted(config.data.mixture)
         confidence = batch.keypoints2d[..., 2]
         shares = tals.shares_below(below, confidence, batch.has_pose, batch.source, len(sources))
-        logs = {f'loss/{name}': term for name, term in terms.items()}
-        logs |= {
+        logs = {
             f'below/{kind}/{source}': share[i]
             for kind, share in shares.items()
             for i, source in enumerate(sources)
         }
         logs['mpjpe_mm'] = jnp.nanmean(keypoint_error_mm(keypoints3d, batch.keypoints3d))
-        return losses.weighted_sum(terms, config.loss_weights), (state, logs)
+        return terms, logs
+
+    def _people_terms(
+        self, params: dict, state: FrozenWeights, frozen: Frozen, rng: jax.Array
+    ) -> tuple[dict, dict]:
+        """Loss terms and scalars to log of people without pictures, whose labels are all true."""
+        config, count = self.config, self._num_people
+        pick, draw, drop = jax.random.split(rng, 3)
+        keys = jax.random.split(draw, count)
+        poses = prompting.pick_poses(pick, frozen.poses, count)
+        batch = prompting.draw_people(keys, frozen.keypoint_body, poses, config)
+        dropped = prompting.drop_parts(drop, batch.prompts, config)
+        # Keypoints are all that there is.
+        prompts = batch.prompts.replace(has_camera=dropped.has_camera)
+        prediction = self.model.apply(params, state, None, None, prompts)
+        keypoints3d = keypoint_body.keypoints(frozen.keypoint_body, prediction.params)
+        truth = true_params(batch.global_orient, batch.body_pose, batch.betas)
+        errors = losses.regressor_errors(
+            keypoints2d=virtual_people.project_in_crop(
+                keypoints3d, prediction.camera, batch.camera
+            ),
+            keypoints2d_gt=batch.keypoints2d,
+            keypoints3d=keypoints3d,
+            keypoints3d_gt=batch.keypoints3d,
+            rotation=all_rotations(prediction.params),
+            rotation_gt=all_rotations(truth),
+            betas=prediction.params.betas,
+            betas_gt=batch.betas,
+        )
+        weights = losses.label_weights(batch.has_pose, batch.has_betas)
+        terms = losses.batch_terms(errors, weights, config.reference_batch)
+        error = keypoint_error_mm(keypoints3d, batch.keypoints3d)
+        return terms, {'mpjpe_mm': jnp.mean(error)}
 
     def _weights(
         self, below, frozen: Frozen, batch: ImageBatch, has_betas
@@ -233,14 +323,23 @@ class RegressorTask:
     def predict(
         self, params: dict, state: FrozenWeights, frozen: Frozen, batch: ImageBatch
     ) -> RegressorOutput:
-        """The bodies in the crops."""
-        return self.bodies(params, state, frozen.body, batch.image)
+        """The bodies in the crops, with prompts of their labels if the network reads prompts."""
+        prompts = batch.prompts
+        if self.model.prompts is not None and prompts is None and batch.seed is not None:
+            keys = prompting.seed_keys(batch.seed)
+            prompts = prompting.prompts_of_labels(keys, batch, self.config)
+        return self.bodies(params, state, frozen.body, batch.image, prompts)
 
     def bodies(
-        self, params: dict, state: FrozenWeights, body: smpl.BodyModel, image: Num[Array, 'B S S 3']
+        self,
+        params: dict,
+        state: FrozenWeights,
+        body: smpl.BodyModel,
+        image: Num[Array, 'B S S 3'] | None,
+        prompts: Prompts | None = None,
     ) -> RegressorOutput:
-        """The bodies in RGB crops, by a body model."""
-        prediction = self.model.apply(params, state, image)
+        """The bodies in RGB crops, or of prompts, by a body model."""
+        prediction = self.model.apply(params, state, image, prompts=prompts)
         posed = smpl.forward(body, prediction.params)
         keypoints3d = smpl.keypoints(body, posed)
         return RegressorOutput(
@@ -270,15 +369,39 @@ class RegressorTask:
         return scalars | {f'joint_mm/{joint}': float(value) for joint, value in per_joint}
 
 
+def _check_people(config) -> None:
+    """Raises ValueError for settings of people without pictures that do not go together."""
+    prompting.people_settings(config)
+    if not config.data.mixture and not config.people.batch_size:
+        raise ValueError('data.mixture is empty and people.batch_size is 0: nothing to train on')
+    if config.people.batch_size and 'prompts' not in config.model.inputs:
+        raise ValueError(
+            f'people.batch_size={config.people.batch_size} with model.inputs='
+            f"{tuple(config.model.inputs)}: people without pictures need 'prompts'"
+        )
+    if config.data.mixture and 'image' not in config.model.inputs:
+        raise ValueError(
+            f'data.mixture with model.inputs={tuple(config.model.inputs)}: pictures need '
+            "'image', expected an empty mixture otherwise"
+        )
+
+
 def _regressor(model: ml_collections.FrozenConfigDict, tokenizer) -> Regressor:
-    backbone, decoder = ViT(**model.backbone), QueryDecoder(**model.decoder)
+    decoder, backbone, prompts = QueryDecoder(**model.decoder), None, None
+    if set(model.inputs) - {'image', 'prompts'}:
+        raise ValueError(f"model.inputs={tuple(model.inputs)}: expected of 'image', 'prompts'")
+    if 'image' in model.inputs:
+        backbone = ViT(**model.backbone)
+    if 'prompts' in model.inputs:
+        channels = model.backbone.width if backbone else model.decoder.width
+        prompts = PromptEncoder(features=channels, **model.prompts)
     if model.head == 'direct':
-        return Regressor(backbone, DirectHead(decoder), None, model.rotation_6d)
+        return Regressor(backbone, DirectHead(decoder), None, model.rotation_6d, prompts)
     if model.head != 'tokens':
         raise ValueError(f"model.head={model.head!r}: expected 'tokens' or 'direct'")
     mixer = TokenMixer(num_tokens(tokenizer.model.size_mul), tokenizer.num_codes, **model.mixer)
     stage1 = Tokenizer(**tokenizer.model)
-    return Regressor(backbone, TokenHead(decoder, mixer), stage1, model.rotation_6d)
+    return Regressor(backbone, TokenHead(decoder, mixer), stage1, model.rotation_6d, prompts)
 
 
 def _project(keypoints3d, weak) -> Float[Array, 'B 44 2']:

@@ -50,6 +50,8 @@ class RegressorReport:
     def baselines(self, frozen: Frozen, splits: Splits) -> dict[str, list[dict]]:
         """The metrics of the 'mean body' of `eval.baseline_records` records of `data.mixture`."""
         config = self._task.config
+        if not config.data.mixture:
+            return {}  # people without pictures are drawn anew in each step
         data, threads = config.data, config.data.num_threads
         training = [pipeline.open_split(data.data_dir, name) for name in sorted(data.mixture)]
         limit = max(config.eval.baseline_records // len(training), 1)
@@ -127,13 +129,22 @@ def draw_examples(
     Each example shows the crop, the predicted body as the crop's camera sees it, and the true
     (sand) and predicted (blue) bodies seen from the side; above it its title and MPJPE.
     """
-    titles = [''] * len(batch.image) if titles is None else titles
+    images = _keypoint_pictures(batch) if batch.image is None else batch.image
+    titles = [''] * len(images) if titles is None else titles
     tiles = [
         _tile(faces, image, jax.tree.map(lambda x, i=i: x[i], shown))
-        for i, image in enumerate(batch.image)
+        for i, image in enumerate(images)
     ]
     labels = [f'{t} {e:.0f} mm'.strip() for t, e in zip(titles, shown.mpjpe_mm, strict=True)]
     return render.contact_sheet(tiles, columns, labels)
+
+
+def _keypoint_pictures(batch: ImageBatch) -> UInt8[np.ndarray, 'B S S 3']:
+    """The prompts of people without pictures."""
+    blank = np.full((_TILE, _TILE, 3), 255, np.uint8)
+    points = np.asarray(batch.prompts.keypoints2d)
+    pixels = np.concatenate([_TILE * (points[..., :2] + 0.5), points[..., 2:]], axis=-1)
+    return np.stack([draw.draw_keypoints(blank, person) for person in pixels])
 
 
 def _tile(faces, image: UInt8[np.ndarray, 'S S 3'], body: Bodies) -> UInt8[np.ndarray, 'H W 3']:

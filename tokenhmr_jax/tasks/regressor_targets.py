@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 
 from tokenhmr_jax.body import keypoint_body, rotations, skeleton, smpl
 from tokenhmr_jax.objectives import metrics, tals
+from tokenhmr_jax.tasks.prompting import Poses
 from tokenhmr_jax.types import Array, BodyOutput, ImageBatch, SmplParams
 
 
@@ -19,6 +20,7 @@ class Frozen:
     keypoint_body: `body` reduced to its keypoints, which the losses need.
     thresholds: of TALS.
     is_ground_truth: for each source of the mixture, in alphabetical order.
+    poses: of people without pictures; None if training draws none.
     """
 
     body: smpl.BodyModel
@@ -26,6 +28,7 @@ class Frozen:
     keypoint_body: keypoint_body.KeypointBody
     thresholds: tals.Thresholds
     is_ground_truth: Bool[Array, ' S']
+    poses: Poses | None = None
 
 
 def label_errors(

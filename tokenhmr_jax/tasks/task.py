@@ -32,8 +32,11 @@ class Task(Protocol):
         """Raises FileNotFoundError or ValueError for a missing or unfit file, given a record of
         each split."""
 
-    def frozen(self, body: smpl.BodyModel | None = None) -> Any:
-        """Loads what nothing moves, the neutral body model too unless it is given."""
+    def frozen(self, body: smpl.BodyModel | None = None, training: bool = False) -> Any:
+        """Loads what nothing moves, the neutral body model too unless it is given.
+
+        With `training` also what the loss alone needs.
+        """
 
     @property
     def train_transform(self) -> Callable[[dict, np.random.Generator], dict] | None: ...

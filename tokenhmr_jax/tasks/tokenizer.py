@@ -73,7 +73,7 @@ class TokenizerTask:
     def report(self) -> TokenizerReport:
         return TokenizerReport(self)
 
-    def frozen(self, body: smpl.BodyModel | None = None) -> Frozen:
+    def frozen(self, body: smpl.BodyModel | None = None, training: bool = False) -> Frozen:
         """Loads the body model, unless it is given.
 
         Errors as `load_body`; ValueError for a body that lacks the mean hands of the config.

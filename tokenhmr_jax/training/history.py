@@ -10,7 +10,7 @@ import ml_collections
 from etils import epath
 
 from tokenhmr_jax.cli import whole_file
-from tokenhmr_jax.config import config_to_json, without_removed_settings
+from tokenhmr_jax.config import config_to_json, settings_of_today
 
 _CONFIG, _METRICS, _EVALUATION = 'config.json', 'metrics.jsonl', 'evaluation/evaluation.json'
 _EVAL = 'eval/'
@@ -95,7 +95,7 @@ def read_run(workdir: str | os.PathLike) -> Run:
         raise FileNotFoundError(f'{workdir}: no {_CONFIG}: expected the folder of a run')
     return Run(
         workdir,
-        config=without_removed_settings(_parse(config.read_bytes(), config)),
+        config=settings_of_today(_parse(config.read_bytes(), config)),
         lines=_lines(workdir / _METRICS),
         evaluation=_evaluation(workdir / _EVALUATION),
     )

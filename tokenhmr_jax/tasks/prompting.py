@@ -1,0 +1,150 @@
+"""Prompts of the regressor's examples: of labels, and of people without pictures."""
+
+import zlib
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from flax import struct
+from jaxtyping import Float, Int32
+
+from tokenhmr_jax.body import camera, keypoint_body, rotations
+from tokenhmr_jax.data import detections, pipeline, virtual_people
+from tokenhmr_jax.types import Array, ImageBatch, Prompts
+
+# Sides of the crop up to which projected keypoints count.
+_FARTHEST = 1.5
+Config = ml_collections.ConfigDict | ml_collections.FrozenConfigDict
+
+
+@struct.dataclass
+class Poses:
+    """Poses that people without pictures take: axis-angle, the root in a z-up world."""
+
+    global_orient: Float[Array, 'N 3']
+    body_pose: Float[Array, 'N 21 3']
+
+
+def load_poses(config: Config) -> Poses:
+    """The poses of the prepared splits `people.poses`, at most `people.max_poses` of each, evenly.
+
+    Raises FileNotFoundError for a missing split, ValueError for one without root orientations.
+    """
+    found = []
+    for name in config.people.poses:
+        split = pipeline.open_split(config.data.data_dir, name)
+        count = min(len(split), config.people.max_poses)
+        records = split.read(np.linspace(0, len(split) - 1, count).astype(int).tolist())
+        if 'global_orient' not in records[0]:
+            raise ValueError(
+                f'{name} has no root orientations: expected poses of datasets/amass from version '
+                '1.1.0; prepare it again'
+            )
+        found += records
+    stack = lambda key: np.stack([record[key] for record in found])  # noqa: E731
+    return Poses(jnp.asarray(stack('global_orient')), jnp.asarray(stack('body_pose')))
+
+
+def seed_of(key: str | bytes) -> np.int32:
+    """The seed of a record's own random numbers, from its key."""
+    return np.int32(zlib.crc32(key if isinstance(key, bytes) else key.encode()) >> 1)
+
+
+def seed_keys(seeds: Int32[Array, ' B']) -> jax.Array:
+    """A random key per record."""
+    return jax.vmap(jax.random.key)(seeds)
+
+
+def prompts_of_labels(keys: jax.Array, batch: ImageBatch, config: Config) -> Prompts:
+    """Prompts that a detector would give for the pictures of a batch, one key each."""
+    keypoints2d = batch.keypoints2d
+    size = virtual_people.person_size(keypoints2d[..., :2], keypoints2d[..., 2])
+    return Prompts(
+        keypoints2d=_disturb(keys, keypoints2d, size, config),
+        camera=jnp.zeros((len(size), 3)) if batch.camera is None else batch.camera,
+        has_camera=jnp.zeros(len(size)) if batch.camera is None else jnp.ones(len(size)),
+        has_image=jnp.ones(len(size)),
+    )
+
+
+def drop_parts(key: jax.Array, prompts: Prompts, config: Config) -> Prompts:
+    """Drops image, keypoints and camera of some examples, at the config's rates."""
+    image, points, place = jax.random.split(key, 3)
+    count, rates = (len(prompts.camera),), config.prompts
+    kept = lambda key, rate: 1.0 - jax.random.bernoulli(key, rate, count)  # noqa: E731
+    with_points = kept(points, rates.drop_keypoints2d)
+    has_image = prompts.has_image
+    # Something is left: only those with keypoints lose their image.
+    has_image = has_image * jnp.maximum(kept(image, rates.drop_image), 1 - with_points)
+    return Prompts(
+        keypoints2d=prompts.keypoints2d * with_points[:, None, None],
+        camera=prompts.camera,
+        has_camera=prompts.has_camera * kept(place, rates.drop_camera),
+        has_image=has_image,
+    )
+
+
+def draw_people(
+    keys: jax.Array, body: keypoint_body.KeypointBody, poses: Poses, config: Config
+) -> ImageBatch:
+    """People in given poses without pictures: labels and prompts, one key each.
+
+    Keypoints in crop units are of the picture's own camera.
+    """
+    bodies, detector, crop = jnp.unstack(jax.vmap(lambda k: jax.random.split(k, 3))(keys), axis=1)
+    settings = people_settings(config)
+    people = virtual_people.draw_people(
+        bodies, body, poses.global_orient, poses.body_pose, settings
+    )
+    size = virtual_people.person_size(people.keypoints2d, jnp.ones_like(people.in_picture))
+    seen = jnp.concatenate([people.keypoints2d, people.in_picture[..., None]], axis=-1)
+    found = _disturb(detector, seen, size, config)
+    centre, side = virtual_people.draw_crops(crop, found, tuple(config.data.eval_box_aspect))
+    in_crop = lambda points: camera.to_crop_units(points, centre, side)  # noqa: E731
+    ones, count = jnp.ones((len(keys), 44, 1)), len(keys)
+    points = in_crop(people.keypoints2d)
+    # Points beside the camera are projected to anywhere.
+    near = jnp.all(jnp.abs(points) < _FARTHEST, axis=-1, keepdims=True)
+    known = found[..., 2:]
+    place = jnp.concatenate([centre, side[:, None]], axis=-1)
+    prompts = Prompts(
+        keypoints2d=jnp.concatenate([in_crop(found[..., :2]) * (known > 0), known], axis=-1),
+        camera=place,
+        has_camera=jnp.ones(count),
+        has_image=jnp.zeros(count),
+    )
+    axis_angle = rotations.matrix_to_axis_angle
+    return ImageBatch(
+        image=None,
+        color=jnp.ones((count, 3)),
+        keypoints2d=jnp.concatenate([points * near, near], axis=-1),
+        keypoints3d=jnp.concatenate([people.keypoints3d, ones], axis=-1),
+        global_orient=axis_angle(people.params.global_orient),
+        body_pose=axis_angle(people.params.body_pose),
+        betas=people.params.betas,
+        gender=jnp.zeros(count),
+        has_pose=jnp.ones(count),
+        has_betas=jnp.ones(count),
+        source=jnp.zeros(count, jnp.int32),
+        camera=place,
+        prompts=prompts,
+    )
+
+
+def people_settings(config: Config) -> virtual_people.PeopleSettings:
+    """Raises ValueError for a value outside its range."""
+    names = virtual_people.PeopleSettings.__dataclass_fields__
+    return virtual_people.PeopleSettings(**{name: config.people[name] for name in names})
+
+
+def _disturb(keys, keypoints2d, size, config: Config) -> Float[Array, 'B 44 3']:
+    settings = detections.DetectorSettings(**config.prompts.detector)
+    one = lambda key, points, size: detections.disturb(key, points, size, settings)  # noqa: E731
+    return jax.vmap(one)(keys, keypoints2d, size)
+
+
+def pick_poses(key: jax.Array, poses: Poses, count: int) -> Poses:
+    """Poses drawn with replacement."""
+    chosen = jax.random.randint(key, (count,), 0, len(poses.body_pose))
+    return jax.tree.map(lambda x: x[chosen], poses)
