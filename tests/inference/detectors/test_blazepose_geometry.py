@@ -97,3 +97,13 @@ def test_region_overlap():
 def test_points_beside_the_picture():
     points = np.array([[0, 0], [80, 60], [81, 3], [3, -1]], float)
     assert geometry.inside(points, 80, 60).tolist() == [True, True, False, False]
+
+
+def test_landmarks_move_to_the_peak_of_their_heatmap():
+    """Cells are 4 pixels. Two equal peaks, in columns 10 and 12 of row 20; others stay."""
+    heatmaps = np.full((64, 64, 3), -50, np.float32)
+    heatmaps[20, [10, 12], 0] = 50
+    heatmaps[40, 40, 1] = 50  # too far
+    points = np.array([[41.0, 82], [80, 80], [-9, 300]])
+    expected = [[44, 80], [80, 80], [-9, 300]]
+    np.testing.assert_allclose(geometry.refined(points, heatmaps), expected, atol=1e-6)

@@ -40,6 +40,8 @@ _SAME_REGION, _SAME_PERSON = 0.35, 0.45
 _LEAST_POINTS, _LEAST_REGION = 5, 16.0
 # Of a half body only half of the 33 points are seen.
 _POINTS_OF_QUALITY = 17
+# The second crop is closer, for finer points.
+_SECOND_LOOK = 0.8
 _CONVENTION = 'blazepose'
 
 
@@ -93,7 +95,7 @@ def find_bodies(
     bodies = []
     for where, evidence in confirmed(image, candidates(image, detector), detector):
         first = look(image, where, landmarks)
-        second = first and look(image, first.region, landmarks)
+        second = first and look(image, first.region.grown(_SECOND_LOOK), landmarks)
         if second is None:
             continue
         steadiness = geometry.similarity(
@@ -185,10 +187,12 @@ def look(
     """The person in a region; None if there is none."""
     to_image = geometry.crop_to_image(where)
     picture = _crop(image, to_image, geometry.LANDMARK_SIDE)
-    values, presence, *_ = landmarks(picture / 255)
+    values, presence, _, heatmaps, _ = landmarks(picture / 255)
     if presence[0] < _LEAST_PRESENCE:
         return None
-    body = body_of_output(values.reshape(-1, 5), float(presence[0]), to_image, *image.shape[:2])
+    values = values.reshape(-1, 5)
+    values[:, :2] = geometry.refined(values[:, :2], heatmaps)
+    body = body_of_output(values, float(presence[0]), to_image, *image.shape[:2])
     known = (body.points[:, 2] >= LEAST_CONFIDENCE).sum()
     return body if known >= _LEAST_POINTS and body.region.side >= _LEAST_REGION else None
 

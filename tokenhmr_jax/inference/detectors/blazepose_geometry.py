@@ -17,6 +17,8 @@ _REGION_MARGIN = 1.25
 # around the body.
 NUM_LANDMARKS, _CENTRE, _ON_CIRCLE = 33, 33, 34
 _OVERLAP = 0.3
+# Of the landmarks' heatmaps: cells on each side of a landmark that count, and the least peak.
+_HEATMAP_REACH, _LEAST_PEAK = 3, 0.5
 
 
 class Detections(NamedTuple):
@@ -43,6 +45,10 @@ class Region(NamedTuple):
     centre: Float[np.ndarray, '2']
     side: float
     angle: float
+
+    def grown(self, factor: float) -> 'Region':
+        """The same of another size."""
+        return self._replace(side=factor * self.side)
 
 
 def anchors() -> Float[np.ndarray, 'A 2']:
@@ -117,6 +123,29 @@ def region_overlap(where: Region, other: Region) -> float:
 def region_of_landmarks(landmarks: Float[np.ndarray, '39 2']) -> Region:
     """The square around the body that the landmarks tell, in their pixels."""
     return region(landmarks[_CENTRE], landmarks[_ON_CIRCLE])
+
+
+def refined(
+    points: Float[np.ndarray, 'K 2'], heatmaps: Float[np.ndarray, 'S S K']
+) -> Float[np.ndarray, 'K 2']:
+    """Landmarks, pixels of their crop, moved to the mean of their heatmaps (logits) around them.
+
+    A landmark without a clear peak near it stays.
+    """
+    cells = heatmaps.shape[0]
+    scale, points = LANDMARK_SIDE / cells, points.copy()
+    for i, (x, y) in enumerate((points // scale).astype(int)):
+        if not (0 <= x < cells and 0 <= y < cells):
+            continue
+        left, top = max(x - _HEATMAP_REACH, 0), max(y - _HEATMAP_REACH, 0)
+        near = heatmaps[top : y + _HEATMAP_REACH + 1, left : x + _HEATMAP_REACH + 1, i]
+        weights = 1 / (1 + np.exp(-np.clip(near, -50, 50)))
+        if weights.max() >= _LEAST_PEAK:
+            rows, columns = np.indices(weights.shape)
+            total = weights.sum()
+            across, down = (weights * columns).sum() / total, (weights * rows).sum() / total
+            points[i] = scale * (left + across), scale * (top + down)
+    return points
 
 
 def crop_to_image(where: Region) -> Float[np.ndarray, '2 3']:
