@@ -172,6 +172,7 @@ def _set_prompts(config: ml_collections.ConfigDict) -> None:
     config.prompts.detector.update(
         noise=1.0, missing=0.06, limb=0.05, half=0.06, swap=0.04, stray=0.02
     )
+    config.prompts.detector.conventions = ()
     # People without pictures, drawn in each step beside the batch; see data/virtual_people.py.
     config.people = ml_collections.ConfigDict()
     config.people.batch_size = 0

@@ -1,6 +1,6 @@
 """Bodies in pictures and videos.
 
-    python -m tokenhmr_jax.predict --checkpoint=WORKDIR --input=PHOTOS --out=RESULT
+    python -m tokenhmr_jax.predict --input=PHOTOS --out=RESULT
 
 PHOTOS is an image, a folder, a glob or a video. inference/results.py documents the result. The same
 command run again continues an interrupted result.
@@ -18,7 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     default = PredictSettings()
     flags = cli.Flags(__doc__, arguments)
-    checkpoint = flags.string('checkpoint', None, "A regressor's workdir.", required=True)
+    checkpoint = flags.string(
+        'checkpoint', 'bundled', "A regressor's workdir, or 'bundled', the package's own."
+    )
     step = flags.string('step', 'best', "Which step: 'best', 'last', or its number.")
     path = flags.string('input', None, 'Image, folder, glob or video.', required=True)
     out = flags.string('out', None, 'Folder of the result.', required=True)
@@ -50,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         all_probs=flags.boolean('all_probs', default.all_probs, "Write all codes' probabilities."),
         smoothing=flags.choice(
             'smoothing', default.smoothing, list(smoothing.FILTERS), 'Of the tracks of videos.'
+        ),
+        refine=flags.boolean(
+            'refine', None, 'Move bodies onto their keypoints. Default: if the network reads them.'
         ),
     )
     cache = flags.string('compilation_cache', cli.COMPILED, "Folder, or '' for none.")

@@ -23,9 +23,10 @@ class DetectorSettings:
     noise: factor of the typical errors in `_ERROR`.
     missing: mean probability of a keypoint to be missing.
     limb: probability of each arm and leg to be missing.
-    half: probability that all below the hips is missing, and as often all above.
+    half: probability that all from the hips down is missing; half as often all above.
     swap: probability that the legs, the arms, or one pair of joints exchange left and right.
     stray: probability that a limb's end lies somewhere else, as on another person.
+    conventions: of the detectors, names in `keypoint_conventions.CONVENTIONS`; none for all.
     """
 
     noise: float = 1.0
@@ -34,13 +35,26 @@ class DetectorSettings:
     half: float = 0.08
     swap: float = 0.04
     stray: float = 0.02
+    conventions: tuple[str, ...] = ()
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            most = 10.0 if field.name == 'noise' else 0.45
-            if not 0 <= value <= most:
-                raise ValueError(f'detector.{field.name}={value}: expected from 0 to {most}')
+        most = {
+            'noise': 10.0,
+            'missing': 0.3,
+            'limb': 1.0,
+            'half': 2 / 3,
+            'swap': 1.0,
+            'stray': 1.0,
+        }
+        for name, limit in most.items():
+            value = getattr(self, name)
+            if not 0 <= value <= limit:
+                raise ValueError(f'detector.{name}={value}: expected from 0 to {limit:.2g}')
+        known = keypoint_conventions.CONVENTIONS
+        if unknown := set(self.conventions) - set(known):
+            raise ValueError(
+                f'detector.conventions={sorted(unknown)}: expected some of {", ".join(known)}'
+            )
 
 
 def _having(*words: str) -> np.ndarray:
@@ -71,7 +85,6 @@ _STRAY_REACH = 0.5  # sizes of the person
 # hips, about their middle; head, about the nose.
 _HIP_WIDTH, _HEAD_WIDTH = (0.95, 1.5), (0.85, 1.15)
 _DRAWS = 300  # random numbers of each kind
-_CONVENTIONS = np.stack(list(keypoint_conventions.GIVEN.values()))
 _MID_HIP, _NOSE = skeleton.KEYPOINTS.index('OP MidHip'), skeleton.KEYPOINTS.index('OP Nose')
 
 
@@ -106,7 +119,9 @@ def disturb(
     surprise = jnp.linalg.norm(error, axis=-1) / 6 + 0.5 * stray
     confidence = 0.95 - surprise - 0.1 * jnp.abs(draws.normal((count,)))
     confidence = jnp.clip(confidence, _LEAST_CONFIDENCE, 1.0)
-    known = jnp.asarray(_CONVENTIONS)[draws.index(len(_CONVENTIONS))]
+    given = keypoint_conventions.GIVEN
+    known = jnp.asarray(np.stack([given[name] for name in settings.conventions or given]))
+    known = known[draws.index(len(known))]
     found = seen & known & ~_missing(draws, settings)
     confidence = jnp.where(found, confidence, 0.0)
     return jnp.concatenate([jnp.where(found[:, None], points, 0.0), confidence[:, None]], axis=-1)

@@ -1,5 +1,6 @@
 """Models of checkpoints, ready to predict: `tokenhmr_jax.load` and `load_tokenizer`."""
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -9,28 +10,32 @@ from jaxtyping import Float, Int, Num
 from numpy.typing import ArrayLike
 
 from tokenhmr_jax.body import camera, smpl
+from tokenhmr_jax.body.keypoint_body import KeypointBody, reduce_body
 from tokenhmr_jax.data import crops
 from tokenhmr_jax.inference import cameras
+from tokenhmr_jax.inference.persons import box_of_points, known_points
 from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
 from tokenhmr_jax.models.regressor import FrozenWeights
 from tokenhmr_jax.tasks.regressor import RegressorTask
 from tokenhmr_jax.training.trained_run import open_run
-from tokenhmr_jax.types import ImagePrediction, RegressorOutput
+from tokenhmr_jax.types import ImagePrediction, Prompts, RegressorOutput
 
 
 def load(path: str, step: str = 'best') -> 'Model':
     """The regressor of a run, or of converted weights, on the first device.
 
-    `path` is the workdir, local or gs://...; `step` is 'best', 'last', or its number. Raises
-    FileNotFoundError for a missing checkpoint or body model, and ValueError for a checkpoint of
-    another kind, a missing step or setting, or a body model other than the one of training.
+    `path` is the workdir, local or gs://..., or 'bundled', the network that comes with the package:
+    it reads 2D keypoints alone, and its body is the mannequin. `step` is 'best', 'last', or its
+    number. Raises FileNotFoundError for a missing checkpoint or body model, and ValueError for a
+    checkpoint of another kind, a missing step or setting, or a body model other than the one of
+    training.
     """
     run = open_run(path, step, kind='regressor')
     return Model(run.name, run.config, run.task, run.params, run.state, run.body)
 
 
 def load_tokenizer(path: str, step: str = 'best') -> PoseTokenizer:
-    """The pose tokenizer of a run. Arguments and errors as in `load`."""
+    """The pose tokenizer of a run, or 'bundled'. Arguments and errors as in `load`."""
     run = open_run(path, step, kind='tokenizer')
     return PoseTokenizer(run.task.model, run.params, run.state.codes, run.body)
 
@@ -49,7 +54,14 @@ class Model:
     ):
         self.name, self.config, self.body = name, config, body
         self.params, self.state = params, state
+        self.reads_image = task.model.backbone is not None
+        self.reads_prompts = task.model.prompts is not None
         self._bodies = jax.jit(task.bodies)
+
+    @functools.cached_property
+    def keypoint_body(self) -> KeypointBody:
+        """The body reduced to its keypoints, for `refinement`."""
+        return reduce_body(self.body)
 
     @property
     def faces(self) -> Int[np.ndarray, 'F 3']:
@@ -59,34 +71,42 @@ class Model:
     def predict(
         self,
         images: np.ndarray | Sequence[np.ndarray],
-        boxes: ArrayLike,
+        boxes: ArrayLike | None = None,
         focal_length: float | Sequence[float] | str | None = None,
+        keypoints2d: ArrayLike | None = None,
     ) -> ImagePrediction:
-        """The bodies of the persons in boxes. Each number of boxes is compiled once.
+        """The bodies of persons in boxes, with keypoints, or both. Each number is compiled once.
 
-        Raises ValueError for another shape or type, or a box without area.
+        A network that reads prompts takes the keypoints, and looks at the box of them where it
+        looks at no picture. Raises ValueError for another shape or type, a box without area, or a
+        person of whom the network can read nothing.
 
         Args:
           images: (H, W, 3) uint8, RGB; one of all boxes, or one per box.
-          boxes: (N, 4) pixels: left, top, right, bottom.
+          boxes: (N, 4) pixels: left, top, right, bottom; by default those of the keypoints.
           focal_length: of the image's camera in pixels, one or N, or a guess: 'diagonal' (the
             default), 55 degrees across the image's diagonal; 'original', TokenHMR's 19.5 times
             the larger side.
+          keypoints2d: (N, 44, 3) pixels and confidence; `keypoint_conventions.to_44` makes them.
         """
+        keypoints2d = self._check_keypoints(keypoints2d)
+        if keypoints2d is not None and (boxes is None or not self.reads_image):
+            boxes = np.stack([box_of_points(points) for points in keypoints2d])
         boxes = _check_boxes(boxes)
         if isinstance(focal_length, str):
             cameras.check_camera(None, None, focal_length)
         images = _one_per_box(images, len(boxes))
         center, side = self._squares(boxes)
-        size = self.config.data.crop_size
-        squares = zip(images, center, side, strict=True)
-        cut = [crops.warp(image, crops.crop_matrix(c, s, size), size) for image, c, s in squares]
-        output = self.predict_crops(np.stack(cut))
         image_size = np.array([image.shape[1::-1] for image in images], np.float32)
         if focal_length is None or isinstance(focal_length, str):
             focal_length = camera.GUESSES[focal_length or 'diagonal'](image_size)
         focal_length = np.broadcast_to(np.asarray(focal_length, np.float32), len(boxes))
         middle = image_size / 2
+        prompts = None
+        if self.reads_prompts:
+            place = np.concatenate([center - middle, side[:, None]], axis=1) / focal_length[:, None]
+            prompts = self._prompts(keypoints2d, center, side, place)
+        output = self.predict_crops(self._cut(images, center, side), prompts)
         translation = camera.full_translation(output.camera, center, side, focal_length, middle)
         return ImagePrediction(
             params=output.params,
@@ -104,12 +124,51 @@ class Model:
             residual_token_probs=output.token_probs,
         )
 
-    def predict_crops(self, images: Num[np.ndarray, 'B H W 3']) -> RegressorOutput:
-        """The bodies in square RGB crops. Raises ValueError for a size other than the config's."""
+    def predict_crops(
+        self, images: Num[np.ndarray, 'B H W 3'] | None, prompts: Prompts | None = None
+    ) -> RegressorOutput:
+        """The bodies in square RGB crops, or of prompts; None for what the network does not read.
+
+        Raises ValueError for a size other than the config's.
+        """
         size = self.config.data.crop_size
-        if images.shape[1:] != (size, size, 3):
+        if images is not None and images.shape[1:] != (size, size, 3):
             raise ValueError(f'crops of shape {images.shape}: expected (B, {size}, {size}, 3)')
-        return jax.device_get(self._bodies(self.params, self.state, self.body, images))
+        return jax.device_get(self._bodies(self.params, self.state, self.body, images, prompts))
+
+    def _check_keypoints(self, keypoints2d) -> np.ndarray | None:
+        """The keypoints that the network reads; None for none."""
+        if keypoints2d is not None:
+            keypoints2d = np.array(keypoints2d, np.float32)
+            if keypoints2d.ndim != 3 or keypoints2d.shape[1:] != (44, 3):
+                raise ValueError(f'keypoints of shape {keypoints2d.shape}: expected (N, 44, 3)')
+            keypoints2d = known_points(keypoints2d)
+        if self.reads_image:
+            return keypoints2d if self.reads_prompts else None
+        if keypoints2d is None:
+            raise ValueError(f'{self.name} reads 2D keypoints, no pictures: expected keypoints2d')
+        if lacking := np.flatnonzero(keypoints2d[..., 2].max(axis=1) <= 0).tolist():
+            raise ValueError(f'persons {lacking}: no keypoint is known, expected at least one')
+        return keypoints2d
+
+    def _cut(self, images, center, side) -> np.ndarray | None:
+        """The crops; None if the network reads none."""
+        if not self.reads_image:
+            return None
+        size = self.config.data.crop_size
+        squares = zip(images, center, side, strict=True)
+        return np.stack(
+            [crops.warp(image, crops.crop_matrix(c, s, size), size) for image, c, s in squares]
+        )
+
+    def _prompts(self, keypoints2d, center, side, place) -> Prompts:
+        ones = np.ones(len(side), np.float32)
+        points = np.zeros((len(side), 44, 3), np.float32)
+        if keypoints2d is not None:
+            points = keypoints2d.copy()
+            points[..., :2] = (points[..., :2] - center[:, None]) / side[:, None, None]
+            points *= points[..., 2:] > 0
+        return Prompts(points, place.astype(np.float32), has_camera=ones, has_image=ones)
 
     def _squares(
         self, boxes: Float[np.ndarray, 'N 4']

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import dataclasses
 import os
 import pathlib
 import time
@@ -18,7 +19,8 @@ from tokenhmr_jax.drawing import draw
 from tokenhmr_jax.inference import cameras, finders, meshes, overlays, results, smoothing, sources
 from tokenhmr_jax.inference.batching import FrameJob, predict_batches
 from tokenhmr_jax.inference.model import Model, load
-from tokenhmr_jax.inference.persons import Listed
+from tokenhmr_jax.inference.persons import Listed, Persons
+from tokenhmr_jax.inference.refinement import RefinementReport
 from tokenhmr_jax.inference.tracks import Tracker
 from tokenhmr_jax.inference.video import finish_video
 
@@ -39,6 +41,7 @@ class PredictSettings(NamedTuple):
     overlays: bool = True
     all_probs: bool = False
     smoothing: str = 'zero_lag'
+    refine: bool | None = None
 
     def check(self) -> None:
         """Raises ValueError for settings that cannot be served; also as `check_finder`."""
@@ -81,21 +84,24 @@ def predict(
     find, description = finders.make_finder(
         settings.boxes, settings.keypoints, source, settings.detector_weights
     )
+    _check_readable(model, settings)
     print(description, flush=True)
     request = {'input': str(path), 'model': model.name} | settings._asdict()
     request['meshes'] = list(settings.meshes)
     _begin(folder, request)
-    clock, failed = Clock(), {}
-    persons, cameras_used = _predict_frames(model, source, find, folder, settings, clock, failed)
+    clock, failed, totals = Clock(), {}, _Totals()
+    _predict_frames(model, source, find, folder, settings, clock, failed, totals)
     done = {path.stem for path in results.frame_paths(folder)}
     listed = isinstance(find, Listed)
     summary = {
         'request': request,
         'frames': len(done),
-        'persons_in_this_run': persons,
+        'persons_in_this_run': totals.persons,
         'boxes_of_no_frame': find.unused(done | failed.keys()) if listed else 0,
         'failed': failed,
-        'cameras': cameras_used,
+        'persons_without_keypoints': totals.unread,
+        'cameras': dict(totals.cameras),
+        'refinement': totals.refinement(),
         'fps': source.fps,
     }
     if source.fps:
@@ -105,6 +111,39 @@ def predict(
     summary['seconds'] = {'all': time.perf_counter() - start} | dict(clock.seconds)
     results.write_json(folder / 'result.json', summary)
     return summary
+
+
+@dataclasses.dataclass
+class _Totals:
+    """Counts over all frames of this run, and refinements."""
+
+    persons: int = 0
+    unread: int = 0
+    cameras: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    moves: list[RefinementReport] = dataclasses.field(default_factory=list)
+
+    def add(self, job: FrameJob) -> None:
+        self.persons += len(job.persons)
+        self.cameras[job.camera.source] += 1
+        self.moves += job.moves
+
+    def refinement(self) -> dict[str, float] | None:
+        """Medians over persons; None without refinement."""
+        if not self.moves:
+            return None
+        columns = zip(RefinementReport._fields, zip(*self.moves, strict=True), strict=True)
+        medians = {name: float(np.nanmedian(values)) for name, values in columns}
+        return medians | {'changed': float(np.mean([move.changed for move in self.moves]))}
+
+
+def _check_readable(model: Model, settings: PredictSettings) -> None:
+    """Raises ValueError for a network that reads keypoints, and boxes without any."""
+    known = settings.keypoints is not None or settings.boxes in finders.DETECT
+    if not known and not model.reads_image:
+        raise ValueError(
+            f'--boxes={settings.boxes}: {model.name} reads 2D keypoints, no pictures: expected '
+            '--keypoints, or a detector'
+        )
 
 
 class Clock:
@@ -145,20 +184,21 @@ def _begin(folder: pathlib.Path, request: dict) -> None:
         (folder / name).mkdir(exist_ok=True)
 
 
-def _predict_frames(model, source, find, folder, settings, clock, failed) -> tuple[int, dict]:
-    """Writes the frames that remain; returns the counts of persons, and of frames by camera.
+def _predict_frames(model, source, find, folder, settings, clock, failed, totals) -> None:
+    """Writes the frames that remain.
 
     Decoding and finding, the network, and writing run beside each other.
     """
-    persons, cameras_used, writes = 0, collections.Counter(), collections.deque()
+    writes = collections.deque()
+    refine = model.reads_prompts if settings.refine is None else settings.refine
     bar = tqdm.tqdm(total=len(source), unit='frame', disable=None)
     with futures.ThreadPoolExecutor(2) as pool, bar:
         jobs = _jobs(source, find, folder, settings, clock, bar, failed)
+        jobs = (_readable(model, job, totals) for job in jobs)
         jobs = clock.timed(sources.ahead(jobs), 'wait')
-        jobs = predict_batches(model, jobs, settings.batch_size)
+        jobs = predict_batches(model, jobs, settings.batch_size, refine)
         for job in clock.timed(jobs, 'network'):
-            cameras_used[job.camera.source] += 1
-            persons += len(job.persons)
+            totals.add(job)
             writes.append(pool.submit(_write, job, folder, model, settings, source.fps, clock))
             if len(writes) > _WAITING_WRITES:
                 writes.popleft().result()
@@ -166,7 +206,15 @@ def _predict_frames(model, source, find, folder, settings, clock, failed) -> tup
         for write in writes:
             write.result()
     clock.seconds['network'] -= clock.seconds.pop('wait')
-    return persons, dict(cameras_used)
+
+
+def _readable(model: Model, job: FrameJob, totals: _Totals) -> FrameJob:
+    """The job without persons of whom the network can read nothing."""
+    if not model.reads_image:
+        seen = (job.found.keypoints2d[..., 2] > 0).any(axis=1)
+        totals.unread += int((~seen).sum())
+        job.found = Persons(*(field[seen] for field in job.found))
+    return job
 
 
 def _jobs(source, find, folder, settings, clock, bar, failed) -> Iterator[FrameJob]:
@@ -198,6 +246,8 @@ def _write(job, folder, model, settings, fps, clock) -> None:
     with clock('write'):
         frame, prediction = job.frame, job.prediction
         arrays = {} if prediction is None else results.person_arrays(prediction, settings.all_probs)
+        if job.refinement is not None:
+            arrays |= {f'refinement_{k}': v for k, v in job.refinement._asdict().items()}
         if not fps:
             _draw_frame(job, prediction, folder, model, settings)
         height, width = frame.image.shape[:2]
@@ -231,6 +281,14 @@ def _report(summary: dict, out: str) -> None:
     for source, count in summary['cameras'].items():
         print(f'camera of {count} frames: {source}')
     print(f'persons found in this run: {summary["persons_in_this_run"]}')
+    if summary['persons_without_keypoints']:
+        print(f'persons without keypoints, left out: {summary["persons_without_keypoints"]}')
+    if moved := summary['refinement']:
+        print(
+            f'refined: joints moved by {moved["moved_mm"]:.0f} mm, off their keypoints by '
+            f'{moved["error_before"]:.1f}% of the box before, {moved["error_after"]:.1f}% after '
+            '(medians)'
+        )
     if summary['boxes_of_no_frame']:
         print(f'boxes without an image or frame: {summary["boxes_of_no_frame"]}')
     for track_id, track in summary.get('tracks', {}).items():

@@ -34,6 +34,9 @@ given_keypoints2d of no rows, and no other arrays of persons:
     residual_tokens  (N, T) int32 the likeliest code of each residual token, and
     residual_token_confidence (N, T) its probability; absent for a head without tokens
     residual_token_probs (N, T, K) float16 of all codes, with --all_probs
+    refinement_moved_mm  (N,) mean movement of the joints by the refinement, with
+    refinement_turned_degrees, refinement_error_before, refinement_error_after (% of the box) and
+    refinement_changed (False: the network's answer); absent without refinement
     image_size       (2,) width and height, px
     index            () of the frame; time () seconds, NaN for images
 

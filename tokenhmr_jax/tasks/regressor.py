@@ -342,12 +342,16 @@ class RegressorTask:
         prediction = self.model.apply(params, state, image, prompts=prompts)
         posed = smpl.forward(body, prediction.params)
         keypoints3d = smpl.keypoints(body, posed)
+        keypoints2d = _project(keypoints3d, prediction.camera)
+        if image is None:
+            place = prompts.camera
+            keypoints2d = virtual_people.project_in_crop(keypoints3d, prediction.camera, place)
         return RegressorOutput(
             params=prediction.params,
             camera=prediction.camera,
             body=posed,
             keypoints3d=keypoints3d,
-            keypoints2d=_project(keypoints3d, prediction.camera),
+            keypoints2d=keypoints2d,
             token_probs=prediction.token_probs,
         )
 

@@ -30,6 +30,15 @@ def keep_files(workdir: str | os.PathLike, config: ml_collections.ConfigDict) ->
             file.write_text(table)
 
 
+def copy_kept_files(workdir: str | os.PathLike, out: str | os.PathLike) -> None:
+    """Copies what `keep_files` wrote to another folder."""
+    for name in (*(f'{name}.npz' for name in ('body', *GENDERED)), _THRESHOLDS):
+        kept = epath.Path(workdir) / name
+        if kept.exists():
+            with whole_file(epath.Path(out) / name) as file:
+                file.write_bytes(kept.read_bytes())
+
+
 def use_kept_files(workdir: str | os.PathLike, config: ml_collections.ConfigDict) -> None:
     """Lets a config name the copies that a run's folder has."""
     folder = epath.Path(workdir)

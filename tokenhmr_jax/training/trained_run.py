@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import pathlib
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from tokenhmr_jax.tasks.body_models import load_body
 from tokenhmr_jax.training import sharding
 from tokenhmr_jax.training.kept_files import use_kept_files
 
+BUNDLED = 'bundled'
 _LOADERS = {'regressor': 'tokenhmr_jax.load', 'tokenizer': 'tokenhmr_jax.load_tokenizer'}
 
 
@@ -43,6 +45,11 @@ class Trained:
         return jax.device_put(self.task.frozen(self.body), sharding.replicated(self.mesh))
 
 
+def bundled_run(kind: str | None = None) -> pathlib.Path:
+    """The folder of the regressor, or the tokenizer, that comes with the package."""
+    return pathlib.Path(__file__).parents[1] / BUNDLED / (kind or 'regressor')
+
+
 def open_run(
     workdir: str | os.PathLike,
     step: str = 'best',
@@ -56,11 +63,12 @@ def open_run(
     is missing, a run of another kind, or another body than the one trained with.
 
     Args:
-      workdir: a local folder or gs://...
+      workdir: a local folder, gs://..., or 'bundled' for the network that comes with the package.
       step: 'best', 'last', or its number.
       kind: 'regressor' or 'tokenizer', if it must be one.
     """
     mesh = sharding.make_mesh(jax.devices()[:1]) if mesh is None else mesh
+    workdir = bundled_run(kind) if workdir == BUNDLED else workdir
     named = missing_settings_named(f'{workdir}: its config')
     with Checkpoints(workdir, create=False) as saved, named:
         number = saved.find(step)

@@ -1,0 +1,112 @@
+"""Errors of networks that read 2D keypoints, by the share of the body that is seen.
+
+    python -m tokenhmr_jax.studies.lifting --checkpoint=bundled --data_dir=DATA \
+        --split=amass/procedural_heldout
+
+People in the poses of a split stand before random cameras, drawn from each record's own seed; a
+detector of COCO's 17 keypoints finds them, with its errors (data/detections.py).
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+
+from tokenhmr_jax import cli
+from tokenhmr_jax.body import camera, smpl
+from tokenhmr_jax.body.keypoint_body import reduce_body
+from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.drawing.markdown import markdown_table
+from tokenhmr_jax.inference import refinement
+from tokenhmr_jax.tasks import make_task
+from tokenhmr_jax.tasks.regressor_targets import label_errors
+from tokenhmr_jax.training.trained_run import Trained, open_run
+from tokenhmr_jax.types import ImageBatch, RegressorOutput
+
+_BATCH, _MOST_SEEN = 128, 14
+_ERRORS = ('mpjpe_mm', 'pa_mpjpe_mm', 'pve_mm')
+# Settings of the detector, and which of the people count by their number of keypoints.
+CONDITIONS = {
+    f'at least {_MOST_SEEN} of 17 points seen': ({}, lambda seen: seen >= _MOST_SEEN),
+    'half of the body missing': ({'half': 2 / 3}, lambda seen: (seen > 0) & (seen < _MOST_SEEN)),
+}
+
+
+def measure(
+    run: Trained, data_dir: str, split: str, limit: int | None = None
+) -> dict[str, dict[str, float]]:
+    """Mean errors of the network and of its refined answers, and the people, by condition."""
+    found = {}
+    for name, (extra, counts) in CONDITIONS.items():
+        columns = zip(*_errors(run, data_dir, split, limit, extra), strict=True)
+        found[name] = _means(*map(np.concatenate, columns), counts)
+    return found
+
+
+def _means(seen, answers, refined, counts) -> dict[str, float]:
+    chosen = counts(seen)
+    means = {name: answers[chosen, i].mean() for i, name in enumerate(_ERRORS)}
+    means |= {f'refined {name}': refined[chosen, i].mean() for i, name in enumerate(_ERRORS)}
+    return {'people': int(chosen.sum())} | {name: float(value) for name, value in means.items()}
+
+
+def _errors(run, data_dir, split, limit, detector) -> Iterator[tuple[np.ndarray, ...]]:
+    """For each batch the numbers of seen keypoints (N,), and errors (N, 3) before and after."""
+    config = run.config.copy_and_resolve_references()
+    with config.unlocked():
+        config.prompts.detector.update(detector | {'conventions': ('coco',)})
+    task, reduced = make_task(config), reduce_body(run.body)
+
+    @jax.jit
+    def run_batch(batch: ImageBatch):
+        output = task.predict(run.params, run.state, run.frozen, batch)
+        convention = config.eval.convention
+        measured = functools.partial(label_errors, convention, run.frozen)
+        refined = _refined(reduced, run.body, output, batch)
+        seen = (batch.prompts.keypoints2d[..., 2] > 0).sum(-1)
+        both = [measured(body, batch) for body in (output.body, refined)]
+        return seen, *([[e[name] for name in _ERRORS] for e in both])
+
+    batches = pipeline.eval_batches(
+        pipeline.open_split(data_dir, split), batch_size=_BATCH, num_threads=2, limit=limit
+    )
+    for columns, valid in batches:
+        seen, answers, refined = jax.device_get(run_batch(task.batch(columns)))
+        yield seen[valid], np.stack(answers, -1)[valid], np.stack(refined, -1)[valid]
+
+
+def _refined(reduced, body: smpl.BodyModel, output: RegressorOutput, batch: ImageBatch):
+    """The refined bodies, by the pictures' own cameras; units are focal lengths."""
+    centre, side = batch.camera[:, :2], batch.camera[:, 2]
+    ones, middle = np.ones(len(side), np.float32), np.zeros((len(side), 2), np.float32)
+    points = batch.prompts.keypoints2d
+    place = camera.to_full_pixels(points[..., :2], centre, side)
+    keypoints2d = jax.numpy.concatenate([place, points[..., 2:]], axis=-1)
+    translation = camera.full_translation(output.camera, centre, side, ones, middle)
+    found = refinement.refine(reduced, output.params, translation, keypoints2d, ones, middle, side)
+    return smpl.forward(body, found.params)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; `arguments` are the process's own by default."""
+    flags = cli.Flags(__doc__, arguments)
+    checkpoints = flags.strings('checkpoint', ['bundled'], "A run's workdir; repeatable.")
+    data_dir = flags.string('data_dir', None, 'Prepared data.', required=True)
+    splits = flags.strings('split', ['amass/procedural_heldout'], 'Of poses; repeatable.')
+    limit = flags.integer('limit', None, 'People of each split, evenly spread. Default: all.')
+
+    def command():
+        lines = []
+        for checkpoint in checkpoints.value:
+            run = open_run(checkpoint, kind='regressor')
+            for split in splits.value:
+                for name, means in measure(run, data_dir.value, split, limit.value).items():
+                    lines.append([checkpoint, split, name, *(f'{v:.0f}' for v in means.values())])
+        print(markdown_table(['checkpoint', 'split', 'condition', *means], lines))
+
+    cli.run(flags, command)
+
+
+if __name__ == '__main__':
+    main()
