@@ -3,6 +3,7 @@
 # make lint         ruff, and the layers of the package
 # make plan         memory and operations of the published training on a slice of TPUs, without one
 # make faults       all faults that a run must survive, in full, and a table of the outcomes
+# make bundled      the network of the package, trained anew: an hour
 # make miniature    ablations of TALS and tokens, small (docs/miniature.md); stopped, it goes on
 
 PYTHON ?= python3
@@ -11,6 +12,7 @@ WORKDIR ?= runs/quickstart
 DATA_DIR ?= $(WORKDIR)/data
 EXTRAS ?= test
 MINIATURE ?= runs/miniature
+BUNDLED ?= runs/bundled
 PY := $(VENV)/bin/python
 MINIATURE_CONFIG = --config=configs/regressor.py:variant=miniature \
 	--config.data.data_dir=$(MINIATURE)/data --config.tokenizer.checkpoint=$(MINIATURE)/tokenizer \
@@ -19,7 +21,7 @@ MINIATURE_CONFIG = --config=configs/regressor.py:variant=miniature \
 
 PYTEST := $(PY) -m pytest -q -n auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: quickstart miniature test test-all faults plan lint clean
+.PHONY: quickstart bundled miniature test test-all faults plan lint clean
 
 quickstart: $(VENV)/quickstart
 	$(PY) datasets/amass/amass_dataset_builder.py --data_dir=$(DATA_DIR)
@@ -49,6 +51,21 @@ miniature: $(VENV)/report
 		--checkpoint=$(MINIATURE)/pretrained --out=$(MINIATURE)/thresholds.csv
 	$(PY) launch/sweep.py --sweep=configs/regressor_sweeps.py:ablation --seeds=3 \
 		--workdir=$(MINIATURE)/ablation $(MINIATURE_CONFIG)
+
+bundled: $(VENV)/quickstart
+	$(PY) datasets/amass/amass_dataset_builder.py --data_dir=$(BUNDLED)/data \
+		--num_procedural=120000
+	$(PY) -m tokenhmr_jax.train --config=configs/tokenizer.py:variant=bundled \
+		--config.data.data_dir=$(BUNDLED)/data --workdir=$(BUNDLED)/tokenizer
+	$(PY) -m tokenhmr_jax.train --config=configs/regressor.py:variant=bundled \
+		--config.data.data_dir=$(BUNDLED)/data \
+		--config.tokenizer.checkpoint=$(BUNDLED)/tokenizer --workdir=$(BUNDLED)/regressor
+	rm -rf tokenhmr_jax/bundled
+	$(PY) -m tokenhmr_jax.pack --checkpoint=$(BUNDLED)/tokenizer \
+		--out=tokenhmr_jax/bundled/tokenizer
+	$(PY) -m tokenhmr_jax.pack --checkpoint=$(BUNDLED)/regressor \
+		--out=tokenhmr_jax/bundled/regressor
+	$(PY) -m tokenhmr_jax.studies.lifting --data_dir=$(BUNDLED)/data
 
 test: $(VENV)/$(EXTRAS)
 	$(PYTEST) -m 'not slow'

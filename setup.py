@@ -18,7 +18,11 @@ setup(
     # datasets/, configs/ and launch/ are used from a checkout: `datasets` as a top-level import
     # belongs to another library.
     packages=find_packages(include=['tokenhmr_jax', 'tokenhmr_jax.*']),
-    package_data={'tokenhmr_jax': ['objectives/tals_thresholds.csv', 'inference/page.html']},
+    package_data={
+        'tokenhmr_jax': [
+            'objectives/tals_thresholds.csv', 'inference/page.html', 'bundled/**', 'bundled/**/.*'
+        ]
+    },
     python_requires='>=3.11,<3.14',
     install_requires=[
         'absl-py>=2.1',

@@ -9,8 +9,18 @@ def test_removed_settings_go_and_all_others_stay():
     kept = {'task': 'regressor', 'data': data, 'model': {'backbone': {'width': 8}}}
     stored = kept | {'adversarial': {'weight': 0.0, 'mocap': ''}}
     stored |= {'model': {'backbone': {'width': 8, 'drop_groups': 1}}}
-    assert settings_of_today(stored) == kept
-    assert settings_of_today(kept) == kept
+    today = settings_of_today(stored)
+    assert today['data'] == data and today['model']['backbone'] == {'width': 8}
+    assert 'adversarial' not in today
+    assert settings_of_today(today) == today
+
+
+def test_checkpoints_from_before_prompts_read_images_alone():
+    today = settings_of_today({'task': 'regressor', 'model': {'head': 'tokens'}})
+    assert today['model']['inputs'] == ['image'] and today['people']['batch_size'] == 0
+    prompted = {'task': 'regressor', 'model': {'inputs': ['prompts']}}
+    assert settings_of_today(prompted)['model']['inputs'] == ['prompts']
+    assert settings_of_today({'task': 'tokenizer'}) == {'task': 'tokenizer'}
 
 
 def test_the_nearest_group_decides():
