@@ -17,6 +17,7 @@ import ml_collections
 from ml_collections.config_dict import placeholder
 
 from tokenhmr_jax.config import choose_variant, import_beside
+from tokenhmr_jax.mannequin import shapes
 from tokenhmr_jax.models import vit
 
 common = import_beside(__file__, 'common')
@@ -33,9 +34,10 @@ MIXTURE = {
     'pseudo_gt/aic/train': 0.13,
     'pseudo_gt/insta/train': 0.12,
 }
-# Stage 1's motion, without that of limits and yoga.
-PROMPTED_POSES = ('CMU', 'KIT', 'BMLrub', 'DanceDB', 'BMLmovi', 'TotalCapture', 'ACCAD')
 GROUND_TRUTH = ('pseudo_gt/h36m/train', 'bedlam/train')
+
+# Motion for people without pictures: stage 1's, without that of limits and yoga.
+PROMPTED_POSES = ('CMU', 'KIT', 'BMLrub', 'DanceDB', 'BMLmovi', 'TotalCapture', 'ACCAD')
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
@@ -274,7 +276,13 @@ def bundled() -> ml_collections.ConfigDict:
     config.model.prompts.update(width=128, depth=4, heads=4, mlp_dim=256, dtype='float32')
     config.people.batch_size = 256
     config.people.poses = ('amass/procedural',)
-    config.loss_weights.keypoints3d = 0.2
+    config.people.children = 0.15
+    config.people.child_betas = tuple(shapes.YOUNGEST * beta for beta in shapes.CHILD_BETAS)
+    config.loss_weights.keypoints2d = 0.05
+    config.loss_weights.keypoints3d = 0.1
+    config.loss_weights.global_orient = 0.3
+    config.loss_weights.body_pose = 0.05
+    config.loss_weights.betas = 0.005
     config.eval.every = 1000
     config.eval.limit = 1000
     config.checkpoint_every = 1000

@@ -4,7 +4,8 @@
     python -m tokenhmr_jax.train --config=configs/tokenizer.py:variant=release --workdir=...
 
 Variants: `supplement`, the published method on AMASS; `release`, what the public PyTorch code does,
-its accidents included; `quickstart`, small, on procedural motion, for a laptop.
+its accidents included; `quickstart`, small, on procedural motion, for a laptop; `bundled`, as
+small, the tokenizer that comes with the package.
 """
 
 import ml_collections
@@ -47,8 +48,8 @@ VALIDATION = ('amass/HumanEva', 'amass/HDM05', 'amass/SFU', 'amass/MPI_Mosh')
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
-    """The config of `arg`, 'variant=supplement|release|quickstart'."""
-    return choose_variant(arg, supplement, release, quickstart)
+    """The config of `arg`, 'variant=supplement|release|quickstart|bundled'."""
+    return choose_variant(arg, supplement, release, quickstart, bundled)
 
 
 def supplement() -> ml_collections.ConfigDict:
@@ -129,4 +130,12 @@ def quickstart() -> ml_collections.ConfigDict:
     config.eval.every = 2000
     config.log_every = 100
     config.checkpoint_every = 2000
+    return config
+
+
+def bundled() -> ml_collections.ConfigDict:
+    """The quickstart's tokenizer, trained longer: `make bundled`."""
+    config = quickstart()
+    config.num_steps = 12_000
+    config.data.data_dir = 'runs/bundled/data'
     return config

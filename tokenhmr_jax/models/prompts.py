@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float
 from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.types import Array, Prompts
 
-# Wavelengths of the Fourier features, in sides of the crop: from twice the crop to 1/32 of it.
-_FREQUENCIES = 2.0 ** np.arange(-1, 6)
+# Of the Fourier features, per side of the crop. Detectors err by more than a finer wave.
+_FREQUENCIES = 2.0 ** np.arange(-1, 4)
 
 
 class PromptLayer(nn.Module):
@@ -60,7 +60,7 @@ class PromptEncoder(nn.Module):
         confidence, index = jax.lax.top_k(prompts.keypoints2d[..., 2], self.capacity)
         place = jnp.take_along_axis(prompts.keypoints2d[..., :2], index[..., None], axis=1)
         label = self._embedding('keypoint', len(skeleton.KEYPOINTS))
-        points = jnp.concatenate([_fourier(place), confidence[..., None]], axis=-1)
+        points = jnp.concatenate([place, _fourier(place), confidence[..., None]], axis=-1)
         points = self._dense('point')(points) + label[index]
 
         has_camera = prompts.has_camera[:, None]
@@ -77,7 +77,8 @@ class PromptEncoder(nn.Module):
         return nn.Dense(self.features, dtype=self.dtype, name='out')(x), seen
 
     def _embedding(self, name: str, count: int) -> Float[Array, 'K C']:
-        return self.param(f'{name}_embedding', nn.initializers.normal(0.02), (count, self.width))
+        # As large as what is added to it: a point without its name says nothing.
+        return self.param(f'{name}_embedding', nn.initializers.normal(1.0), (count, self.width))
 
     def _dense(self, name: str) -> nn.Dense:
         return nn.Dense(self.width, name=f'{name}_in')

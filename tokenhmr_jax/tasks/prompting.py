@@ -148,3 +148,21 @@ def pick_poses(key: jax.Array, poses: Poses, count: int) -> Poses:
     """Poses drawn with replacement."""
     chosen = jax.random.randint(key, (count,), 0, len(poses.body_pose))
     return jax.tree.map(lambda x: x[chosen], poses)
+
+
+def check_people(config: Config) -> None:
+    """Raises ValueError for settings of people without pictures that do not go together."""
+    if config.people.batch_size:
+        people_settings(config)
+    if not config.data.mixture and not config.people.batch_size:
+        raise ValueError('data.mixture is empty and people.batch_size is 0: nothing to train on')
+    if config.people.batch_size and 'prompts' not in config.model.inputs:
+        raise ValueError(
+            f'people.batch_size={config.people.batch_size} with model.inputs='
+            f"{tuple(config.model.inputs)}: people without pictures need 'prompts'"
+        )
+    if config.data.mixture and 'image' not in config.model.inputs:
+        raise ValueError(
+            f'data.mixture with model.inputs={tuple(config.model.inputs)}: pictures need '
+            "'image', expected an empty mixture otherwise"
+        )

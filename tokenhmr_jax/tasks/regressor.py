@@ -15,13 +15,10 @@ from jaxtyping import Float, Int, Num
 from tokenhmr_jax.body import camera, keypoint_body, skeleton, smpl
 from tokenhmr_jax.config import check_choice
 from tokenhmr_jax.data import augment, virtual_people
-from tokenhmr_jax.models.prompts import PromptEncoder
 from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, upright_mean
-from tokenhmr_jax.models.token_head import DirectHead, QueryDecoder, TokenHead, TokenMixer
-from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
-from tokenhmr_jax.models.vit import ViT
 from tokenhmr_jax.objectives import losses, metrics, tals
 from tokenhmr_jax.tasks import body_models, prompting
+from tokenhmr_jax.tasks.regressor_network import make_network
 from tokenhmr_jax.tasks.regressor_report import RegressorReport
 from tokenhmr_jax.tasks.regressor_targets import (
     Frozen,
@@ -54,7 +51,7 @@ class RegressorTask:
         losses.check_distance(config.tals.distance, 'tals.distance')
         check_choice(config, 'eval.convention', metrics.CONVENTIONS)
         check_choice(config, 'eval.best_metric', _ERRORS)
-        _check_people(config)
+        prompting.check_people(config)
         unknown = set(config.data.ground_truth) - set(config.data.mixture)
         if unknown:
             raise ValueError(
@@ -65,7 +62,7 @@ class RegressorTask:
         if mean not in MEANS and not mean.endswith('.npz'):
             raise ValueError(f'model.body_mean={mean!r}: expected one of {MEANS}, or an .npz file')
         config = ml_collections.FrozenConfigDict(config)
-        return cls(config, _regressor(config.model, config.tokenizer))
+        return cls(config, make_network(config.model, config.tokenizer))
 
     def check_inputs(self, records: Sequence[dict]) -> None:
         """Checks all files that a run reads; `records` is one of each split.
@@ -371,41 +368,6 @@ class RegressorTask:
         per_joint = zip(joints, means['joint_mm'], strict=True)
         scalars = {name: float(value) for name, value in means.items() if name != 'joint_mm'}
         return scalars | {f'joint_mm/{joint}': float(value) for joint, value in per_joint}
-
-
-def _check_people(config) -> None:
-    """Raises ValueError for settings of people without pictures that do not go together."""
-    prompting.people_settings(config)
-    if not config.data.mixture and not config.people.batch_size:
-        raise ValueError('data.mixture is empty and people.batch_size is 0: nothing to train on')
-    if config.people.batch_size and 'prompts' not in config.model.inputs:
-        raise ValueError(
-            f'people.batch_size={config.people.batch_size} with model.inputs='
-            f"{tuple(config.model.inputs)}: people without pictures need 'prompts'"
-        )
-    if config.data.mixture and 'image' not in config.model.inputs:
-        raise ValueError(
-            f'data.mixture with model.inputs={tuple(config.model.inputs)}: pictures need '
-            "'image', expected an empty mixture otherwise"
-        )
-
-
-def _regressor(model: ml_collections.FrozenConfigDict, tokenizer) -> Regressor:
-    decoder, backbone, prompts = QueryDecoder(**model.decoder), None, None
-    if set(model.inputs) - {'image', 'prompts'}:
-        raise ValueError(f"model.inputs={tuple(model.inputs)}: expected of 'image', 'prompts'")
-    if 'image' in model.inputs:
-        backbone = ViT(**model.backbone)
-    if 'prompts' in model.inputs:
-        channels = model.backbone.width if backbone else model.decoder.width
-        prompts = PromptEncoder(features=channels, **model.prompts)
-    if model.head == 'direct':
-        return Regressor(backbone, DirectHead(decoder), None, model.rotation_6d, prompts)
-    if model.head != 'tokens':
-        raise ValueError(f"model.head={model.head!r}: expected 'tokens' or 'direct'")
-    mixer = TokenMixer(num_tokens(tokenizer.model.size_mul), tokenizer.num_codes, **model.mixer)
-    stage1 = Tokenizer(**tokenizer.model)
-    return Regressor(backbone, TokenHead(decoder, mixer), stage1, model.rotation_6d, prompts)
 
 
 def _project(keypoints3d, weak) -> Float[Array, 'B 44 2']:
