@@ -4,8 +4,8 @@ import ast
 import pathlib
 
 COMMANDS = (
-    'train', 'evaluate', 'predict', 'view', 'preview', 'pack', 'convert', 'export', 'report',
-    'plan', 'check',
+    'demo', 'train', 'evaluate', 'predict', 'view', 'preview', 'pack', 'convert', 'export',
+    'report', 'plan', 'check',
 )  # fmt: skip
 
 

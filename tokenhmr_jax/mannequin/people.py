@@ -20,7 +20,7 @@ from tokenhmr_jax.data import records
 from tokenhmr_jax.drawing import render
 from tokenhmr_jax.mannequin import clothes, pseudo_gt, scenes
 from tokenhmr_jax.mannequin.body import mannequin_arrays
-from tokenhmr_jax.types import SmplParams
+from tokenhmr_jax.types import Array, SmplParams
 
 LOOKS = ('suit', 'clothed')
 JOB_SIZE = 64  # persons, who are posed and fitted at once
@@ -67,8 +67,13 @@ def studio() -> Studio:
 
 
 @jax.jit
-def _pose_bodies(body, global_orient, body_pose, betas):
-    """Vertices, pelvis and keypoints of bodies given as axis-angle."""
+def pose_bodies(
+    body: smpl.BodyModel,
+    global_orient: Float[Array, 'N 3'],
+    body_pose: Float[Array, 'N 23 3'],
+    betas: Float[Array, 'N 10'],
+) -> tuple[Float[Array, 'N V 3'], Float[Array, 'N 3'], Float[Array, 'N 44 3']]:
+    """Vertices, pelvis and keypoints of bodies given as axis-angle, metres."""
     orient, pose = (rotations.axis_angle_to_matrix(x) for x in (global_orient, body_pose))
     output = smpl.forward(body, SmplParams(orient, pose, betas))
     return output.vertices, output.joints[:, 0], smpl.keypoints(body, output)
@@ -97,7 +102,7 @@ def place_people(job: DrawingJob) -> list[Person]:
         'betas': np.stack([scenes.sample_betas(rng) for rng in rngs]),
     }
     # One shape for all jobs: one compilation, and the same numbers in a short job.
-    bodies = _pose_bodies(body, **{name: _pad(value) for name, value in labels.items()})
+    bodies = pose_bodies(body, **{name: _pad(value) for name, value in labels.items()})
     vertices, pelvis, points = (np.asarray(x)[:count] for x in bodies)
     people = []
     for i, (rng, view) in enumerate(zip(rngs, views, strict=True)):
