@@ -1,3 +1,4 @@
+# make demo         environment, and bodies on photographs in a minute; PHOTOS=FOLDER: also on yours
 # make quickstart   environment, data, training and evaluation of both stages
 # make test         the tests, but for the slow ones; make test-all: all of them
 # make lint         ruff, and the layers of the package
@@ -13,6 +14,7 @@ DATA_DIR ?= $(WORKDIR)/data
 EXTRAS ?= test
 MINIATURE ?= runs/miniature
 BUNDLED ?= runs/bundled
+DEMO ?= runs/demo
 PY := $(VENV)/bin/python
 MINIATURE_CONFIG = --config=configs/regressor.py:variant=miniature \
 	--config.data.data_dir=$(MINIATURE)/data --config.tokenizer.checkpoint=$(MINIATURE)/tokenizer \
@@ -21,7 +23,10 @@ MINIATURE_CONFIG = --config=configs/regressor.py:variant=miniature \
 
 PYTEST := $(PY) -m pytest -q -n auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: quickstart bundled miniature test test-all faults plan lint clean
+.PHONY: demo quickstart bundled miniature test test-all faults plan lint clean
+
+demo: $(VENV)/photos
+	$(PY) -m tokenhmr_jax.demo --out=$(DEMO) $(if $(PHOTOS),'--photos=$(PHOTOS)')
 
 quickstart: $(VENV)/quickstart
 	$(PY) datasets/amass/amass_dataset_builder.py --data_dir=$(DATA_DIR)
@@ -34,6 +39,11 @@ quickstart: $(VENV)/quickstart
 		--config.tokenizer.checkpoint=$(WORKDIR)/tokenizer \
 		--config.data.data_dir=$(DATA_DIR) --workdir=$(WORKDIR)/regressor
 	$(PY) -m tokenhmr_jax.evaluate --checkpoint=$(WORKDIR)/regressor
+	@echo
+	@echo 'Runs, tables and pictures: $(WORKDIR). Next:'
+	@echo '  make demo                  bodies on photographs, make demo PHOTOS=FOLDER: also on yours'
+	@echo '  $(PY) -m tokenhmr_jax.predict --input=PHOTOS --out=RESULT'
+	@echo '  $(PY) -m tokenhmr_jax.view RESULT'
 
 miniature: $(VENV)/report
 	$(PY) datasets/amass/amass_dataset_builder.py --data_dir=$(MINIATURE)/data
