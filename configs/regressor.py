@@ -264,7 +264,7 @@ def quickstart() -> ml_collections.ConfigDict:
 def bundled() -> ml_collections.ConfigDict:
     """From 2D keypoints alone: `make bundled` trains it for the package."""
     config = quickstart()
-    config.num_steps = 9000
+    config.num_steps = 1800
     # No pictures: each step draws all its people.
     config.batch_size = 0
     config.data.mixture = ml_collections.ConfigDict()
@@ -273,8 +273,10 @@ def bundled() -> ml_collections.ConfigDict:
     config.data.validation = ('amass/procedural_heldout',)
     config.tokenizer.checkpoint = 'runs/bundled/tokenizer'
     config.model.inputs = ('prompts',)
-    config.model.prompts.update(width=128, depth=4, heads=4, mlp_dim=256, dtype='float32')
-    config.people.batch_size = 256
+    config.model.prompts.update(width=128, depth=3, heads=4, mlp_dim=384, dtype='float32')
+    config.model.decoder.update(width=256, depth=2, heads=8, head_dim=32, mlp_dim=512)
+    config.people.batch_size = 128
+    config.optimizer.muon_learning_rate = 5e-3
     config.people.poses = ('amass/procedural',)
     config.people.children = 0.15
     config.people.child_betas = tuple(shapes.YOUNGEST * beta for beta in shapes.CHILD_BETAS)
@@ -283,9 +285,9 @@ def bundled() -> ml_collections.ConfigDict:
     config.loss_weights.global_orient = 0.3
     config.loss_weights.body_pose = 0.05
     config.loss_weights.betas = 0.005
-    config.eval.every = 1000
+    config.eval.every = 500
     config.eval.limit = 1000
-    config.checkpoint_every = 1000
+    config.checkpoint_every = 500
     return config
 
 

@@ -136,6 +136,6 @@ def quickstart() -> ml_collections.ConfigDict:
 def bundled() -> ml_collections.ConfigDict:
     """The quickstart's tokenizer, trained longer: `make bundled`."""
     config = quickstart()
-    config.num_steps = 12_000
+    config.num_steps = 6000
     config.data.data_dir = 'runs/bundled/data'
     return config

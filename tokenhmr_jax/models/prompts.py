@@ -1,7 +1,8 @@
 """Prompts as feature tokens that the query decoder reads beside the image's.
 
-One token for each known keypoint and one for the camera, as in PromptHMR (Wang et al., CVPR 2025).
-The tokens attend to one another first, so that keypoints alone can be lifted.
+One token for each known keypoint and one for the camera, as in PromptHMR (Wang et al., CVPR 2025),
+and one for all keypoints together. The tokens attend to one another first, so that keypoints alone
+can be lifted.
 """
 
 import flax.linen as nn
@@ -68,9 +69,15 @@ class PromptEncoder(nn.Module):
         known = self._dense('camera')(camera)
         camera = jnp.where(has_camera > 0, known, self._embedding('no_camera', 1))
 
-        x = jnp.concatenate([camera[:, None], points], axis=1).astype(self.dtype)
-        # The camera's token is always there: attention has something to read.
-        seen = jnp.concatenate([jnp.ones_like(has_camera), confidence], axis=1) > 0
+        # Attention averages: one query would lose the single points of a pose.
+        pose = self._dense('pose', self.mlp_dim)(_flat(prompts.keypoints2d))
+        pose = nn.Dense(self.width, name='pose_out')(nn.relu(pose))
+
+        x = jnp.stack([camera, pose], axis=1)
+        x = jnp.concatenate([x, points], axis=1).astype(self.dtype)
+        # The first two tokens are always there: attention has something to read.
+        always = jnp.broadcast_to(jnp.ones_like(has_camera), (len(x), 2))
+        seen = jnp.concatenate([always, confidence], axis=1) > 0
         for i in range(self.depth):
             x = PromptLayer(self.heads, self.mlp_dim, self.dtype, name=f'layer{i}')(x, seen)
         x = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name='norm')(x)
@@ -80,8 +87,14 @@ class PromptEncoder(nn.Module):
         # As large as what is added to it: a point without its name says nothing.
         return self.param(f'{name}_embedding', nn.initializers.normal(1.0), (count, self.width))
 
-    def _dense(self, name: str) -> nn.Dense:
-        return nn.Dense(self.width, name=f'{name}_in')
+    def _dense(self, name: str, size: int | None = None) -> nn.Dense:
+        return nn.Dense(size or self.width, name=f'{name}_in')
+
+
+def _flat(keypoints2d: Float[Array, 'B 44 3']) -> Float[Array, 'B 132']:
+    """All keypoints as one vector; absent ones are zero."""
+    known = keypoints2d[..., 2:] > 0
+    return jnp.where(known, keypoints2d, 0).reshape(len(keypoints2d), -1)
 
 
 def _fourier(x: Float[Array, '*B D']) -> Float[Array, '*B F']:

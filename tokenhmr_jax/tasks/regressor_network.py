@@ -22,7 +22,7 @@ def make_network(
     if 'image' in model.inputs:
         backbone = ViT(**model.backbone)
     if 'prompts' in model.inputs:
-        channels = model.backbone.width if backbone else model.decoder.width
+        channels = model.backbone.width if backbone else model.prompts.width
         prompts = PromptEncoder(features=channels, **model.prompts)
     if model.head == 'direct':
         return Regressor(backbone, DirectHead(decoder), None, model.rotation_6d, prompts)
