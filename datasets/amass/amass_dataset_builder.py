@@ -1,4 +1,4 @@
-"""Single body poses for training without pictures, from motion capture files or a procedural source.
+"""Single body poses to train with, from motion capture files or a procedural source.
 
     python datasets/amass/amass_dataset_builder.py --data_dir=DATA --manual_dir=AMASS
 

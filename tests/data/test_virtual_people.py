@@ -58,18 +58,13 @@ def test_keypoints_are_projections_of_the_body(draw):
         np.testing.assert_allclose(seen[:, :2] / seen[:, 2:], flat, atol=2e-3 * np.abs(flat).max())
 
 
-def test_a_person_depends_on_its_own_key(draw, reduced):
+def test_a_person_depends_on_its_own_key(reduced):
     keys = jax.random.split(jax.random.key(3), 4)
-    settings = PeopleSettings()
-    run = lambda k: (
-        virtual_people.draw_people(  # noqa: E731
-            k,
-            reduced,
-            np.tile(UPRIGHT, (len(k), 1)),
-            np.zeros((len(k), 21, 3), np.float32),
-            settings,
-        ).keypoints2d
-    )
+
+    def run(keys):
+        root, pose = np.tile(UPRIGHT, (len(keys), 1)), np.zeros((len(keys), 21, 3), np.float32)
+        return virtual_people.draw_people(keys, reduced, root, pose, PeopleSettings()).keypoints2d
+
     np.testing.assert_allclose(run(keys)[1:3], run(keys[1:3]), rtol=1e-4, atol=1e-5)
 
 

@@ -59,20 +59,20 @@ def _errors(run, data_dir, split, limit, detector) -> Iterator[tuple[np.ndarray,
     task, reduced = make_task(config), reduce_body(run.body)
 
     @jax.jit
-    def run_batch(batch: ImageBatch):
-        output = task.predict(run.params, run.state, run.frozen, batch)
-        convention = config.eval.convention
-        measured = functools.partial(label_errors, convention, run.frozen)
-        refined = _refined(reduced, run.body, output, batch)
+    def run_batch(params, state, frozen, reduced, batch: ImageBatch):
+        output = task.predict(params, state, frozen, batch)
+        measured = functools.partial(label_errors, config.eval.convention, frozen)
+        refined = _refined(reduced, frozen.body, output, batch)
         seen = (batch.prompts.keypoints2d[..., 2] > 0).sum(-1)
         both = [measured(body, batch) for body in (output.body, refined)]
         return seen, *([[e[name] for name in _ERRORS] for e in both])
 
+    given = run.params, run.state, run.frozen, reduced
     batches = pipeline.eval_batches(
         pipeline.open_split(data_dir, split), batch_size=_BATCH, num_threads=2, limit=limit
     )
     for columns, valid in batches:
-        seen, answers, refined = jax.device_get(run_batch(task.batch(columns)))
+        seen, answers, refined = jax.device_get(run_batch(*given, task.batch(columns)))
         yield seen[valid], np.stack(answers, -1)[valid], np.stack(refined, -1)[valid]
 
 
