@@ -10,7 +10,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from tokenhmr_jax.mannequin.movement import floor, kinematics, locomotion, upright
+from tokenhmr_jax.mannequin.movement import (
+    acrobatics,
+    floor,
+    kinematics,
+    locomotion,
+    sport,
+    upright,
+)
 from tokenhmr_jax.mannequin.movement.choreography import wander
 from tokenhmr_jax.mannequin.movement.kinematics import to_matrix
 
@@ -20,12 +27,16 @@ KINDS = {
     for kind in (
         upright.standing, locomotion.walking, upright.reaching, floor.sitting, floor.crouching,
         floor.lying, locomotion.running, upright.kicking, locomotion.jumping, upright.stretching,
+        sport.lunging, sport.swinging, sport.boxing, sport.stooping, sport.stepping, sport.dancing,
+        acrobatics.crawling, acrobatics.planking, acrobatics.inverting, acrobatics.sliding,
     )
 }  # fmt: skip
 # Frequency of each kind: people mostly stand, walk, sit and use their hands.
 SHARES = {
-    'standing': 0.22, 'walking': 0.2, 'reaching': 0.16, 'sitting': 0.14, 'crouching': 0.08,
-    'running': 0.06, 'lying': 0.05, 'jumping': 0.04, 'kicking': 0.03, 'stretching': 0.02,
+    'standing': 0.16, 'walking': 0.13, 'reaching': 0.1, 'sitting': 0.12, 'crouching': 0.07,
+    'running': 0.05, 'lying': 0.03, 'jumping': 0.03, 'kicking': 0.03, 'stretching': 0.03,
+    'lunging': 0.04, 'swinging': 0.035, 'boxing': 0.025, 'stooping': 0.025, 'stepping': 0.025,
+    'dancing': 0.03, 'crawling': 0.02, 'planking': 0.01, 'inverting': 0.02, 'sliding': 0.02,
 }  # fmt: skip
 
 MIRROR_X = np.array([-1.0, 1.0, 1.0])

@@ -102,7 +102,7 @@ def _step(rng, t, gait, bend, lean, direction, running):
     if rng.random() < 0.6:
         _swing_arms(rng, t, figure, cycle, 1.2 * gait.stride, 1 if running else rng.beta(0.6, 2))
     else:
-        pose_arms(rng, t, figure, STILL_ARMS, free=0.15, pause=3.0)
+        pose_arms(rng, t, figure, (*STILL_ARMS, 'forward', 'wide'), free=0.15, pause=3.0)
     place_legs(rng, t, figure, ankles, knee_poles(yaw), yaw, pitch)
     return figure, np.maximum(figure.clearance(), 0) if running else np.zeros_like(t)
 

@@ -38,7 +38,7 @@ def standing(rng: Generator, t: Times) -> Clip:
     figure = Figure(to_matrix(hips + xyz(0.3 * lean, 0, 0)), pelvis)
     twist = random_path(rng, t, lambda k: rng.normal(0, 0.3, (k, 1)))[:, 0]
     torso_and_head(rng, t, figure, lean, wander(rng, t, (), 0.08) + rng.normal(0, 0.08), twist)
-    pose_arms(rng, t, figure, STILL_ARMS, free=0.2)
+    pose_arms(rng, t, figure, (*STILL_ARMS, 'up', 'wide', 'point', 'forward'), free=0.2)
     place_legs(rng, t, figure, ankles, knee_poles(yaw), yaw, np.zeros_like(yaw))
     return figure, np.zeros_like(t)
 
