@@ -20,7 +20,10 @@ setup(
     packages=find_packages(include=['tokenhmr_jax', 'tokenhmr_jax.*']),
     package_data={
         'tokenhmr_jax': [
-            'objectives/tals_thresholds.csv', 'inference/page.html', 'bundled/**', 'bundled/**/.*'
+            'objectives/tals_thresholds.csv',
+            'inference/page.html',
+            'bundled/**',
+            'bundled/**/.*',
         ]
     },
     python_requires='>=3.11,<3.14',

@@ -1,4 +1,4 @@
-"""Bodies on photographs: pictures, prediction and web page, without any licensed file.
+"""Bodies on photographs: pictures, prediction and web page.
 
     python -m tokenhmr_jax.demo --out=runs/demo
 

@@ -56,6 +56,7 @@ def test_a_batch_of_crops(images):
     assert shapes == {
         'image': ((8, CROP, CROP, 3), np.dtype(np.uint8)),
         'color': ((8, 3), single),
+        'camera': ((8, 3), single),
         'keypoints2d': ((8, 44, 3), single),
         'keypoints3d': ((8, 44, 4), single),
         'global_orient': ((8, 3), single),

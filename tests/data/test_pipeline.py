@@ -142,9 +142,9 @@ def test_an_unknown_dataset_is_refused_with_what_there_is(prepared):
 
 
 def test_a_version_that_was_put_aside_is_passed_over(prepared, tmp_path):
-    folder = tmp_path / 'amass/1.0.0'
-    shutil.copytree(prepared / 'amass/1.0.0', folder)
-    shutil.copytree(folder, tmp_path / 'amass/1.0.0-old')
+    folder = tmp_path / 'amass/1.1.0'
+    shutil.copytree(prepared / 'amass/1.1.0', folder)
+    shutil.copytree(folder, tmp_path / 'amass/1.1.0-old')
     assert len(pipeline.open_split(str(tmp_path), HELD_OUT)) == 150
     shutil.rmtree(folder)
     with pytest.raises(FileNotFoundError, match=r'no prepared dataset; .* holds \[\]'):

@@ -15,7 +15,7 @@ class Echo(Model):
     def __init__(self):
         pass
 
-    def predict(self, images, boxes, focal_length):
+    def predict(self, images, boxes, focal_length, keypoints2d):
         return boxes
 
 

@@ -82,7 +82,7 @@ class PerfectNetwork(Model):
         self.squares = self._squares(np.float32(boxes))
         return boxes
 
-    def predict_crops(self, images):
+    def predict_crops(self, images, prompts=None):
         output = smpl.forward(self.body, self.known)
         points = smpl.keypoints(self.body, output)
         seen = camera.to_crop_units(self.keypoints2d, *self.squares)

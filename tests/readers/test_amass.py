@@ -33,7 +33,7 @@ def build(module, tmp_path):
         settings = module.Settings(**({'manual_dir': str(tmp_path / 'in')} | settings))
         builder = module.Builder(settings=settings, data_dir=tmp_path / 'out')
         prepare.prepare_dataset(builder, settings)
-        again = tfds.builder_from_directory(tmp_path / 'out/amass/1.0.0')
+        again = tfds.builder_from_directory(tmp_path / 'out/amass/1.1.0')
         return {
             split: {r['key'].decode(): r['body_pose'] for r in again.as_data_source(split)}
             for split in again.info.splits

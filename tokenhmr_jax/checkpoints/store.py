@@ -176,8 +176,19 @@ class Checkpoints:
         return description | {'config': settings_of_today(description['config'])}
 
     def restore_model(self, step: int, params: Any, state: Any) -> tuple[Any, Any]:
-        """Parameters and state, with the shardings of the arrays or shapes given."""
-        model = self._restore_model(step, {'params': params, 'state': state})
+        """Parameters and state, with the shardings of the arrays or shapes given.
+
+        Raises ValueError for a checkpoint whose arrays have other names than these.
+        """
+        try:
+            model = self._restore_model(step, {'params': params, 'state': state})
+        except ValueError as error:
+            if 'tree structures do not match' not in str(error):
+                raise
+            raise ValueError(
+                f"{self._folder(step)}: its arrays are not those of this version's network of its "
+                'config: expected the version that wrote it'
+            ) from error
         return model['params'], model['state']
 
     def read_model(self, step: int) -> dict:

@@ -227,7 +227,8 @@ def augment_crop(
 
 def _place_in_camera(record, to_crop, crop_size: int) -> Float[np.ndarray, ' 3']:
     """The crop's place in the picture's camera, as `Prompts.camera`."""
-    focal, point = crops.camera_in_crop(to_crop, record['focal_length'], record['principal_point'])
+    length, point = float(record['focal_length']), record['principal_point']
+    focal, point = crops.camera_in_crop(to_crop, length, point)
     return (np.array([*(crop_size / 2 - point), crop_size]) / focal).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Errors of networks that read 2D keypoints, by the share of the body that is seen.
+"""Errors of networks that read 2D keypoints, by what is seen.
 
     python -m tokenhmr_jax.studies.lifting --checkpoint=bundled --data_dir=DATA \
         --split=amass/procedural_heldout

@@ -138,11 +138,11 @@ class RegressorTask:
         if not len(columns['key']):
             return None
         seed = np.array([prompting.seed_of(key) for key in columns['key']], np.int32)
+        if 'gender' in columns and not self._has_gendered:
+            body_models.check_gendered(self.config, columns['gender'], columns['key'])
         if 'image' not in columns:
             poses = prompting.Poses(columns['global_orient'], columns['body_pose'])
             return jax.device_get(self._people(seed, poses))
-        if not self._has_gendered:
-            body_models.check_gendered(self.config, columns['gender'], columns['key'])
         source = columns.get('source', np.zeros(len(columns['image']), np.int32))
         names = {field.name for field in dataclasses.fields(ImageBatch)} & columns.keys()
         return ImageBatch(
