@@ -134,7 +134,7 @@ def quickstart() -> ml_collections.ConfigDict:
 
 
 def bundled() -> ml_collections.ConfigDict:
-    """The quickstart's tokenizer, trained longer: `make bundled`."""
+    """The quickstart's tokenizer, in fewer steps, on more poses: `make bundled`."""
     config = quickstart()
     config.num_steps = 6000
     config.data.data_dir = 'runs/bundled/data'

@@ -30,9 +30,9 @@ class DetectorSettings:
     """
 
     noise: float = 1.0
-    missing: float = 0.1
-    limb: float = 0.06
-    half: float = 0.08
+    missing: float = 0.06
+    limb: float = 0.05
+    half: float = 0.06
     swap: float = 0.04
     stray: float = 0.02
     conventions: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ _HEAD = _having('Nose', 'Eye', 'Ear', 'Head', 'Jaw')
 _FEET = _having('Toe', 'Heel')
 _HIPS, _LEGS = _having('Hip', 'Pelvis'), _having('Knee', 'Ankle', 'Toe', 'Heel')
 _ARMS = _having('Elbow', 'Wrist')
-_ENDS = _having('Wrist', 'Ankle', 'Elbow', 'Knee', *('Toe', 'Heel'))
+_ENDS = _ARMS | _LEGS
 _LIMBS = np.stack([
     [side in name and part[i] for i, name in enumerate(skeleton.KEYPOINTS)]
     for side in (' L', ' R') for part in (_ARMS, _LEGS)

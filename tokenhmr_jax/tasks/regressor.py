@@ -153,7 +153,8 @@ class RegressorTask:
     def _people(self) -> Callable:
         body = keypoint_body.reduce_body(body_models.load_body(self.config))
         draw = functools.partial(prompting.draw_people, config=self.config)
-        return jax.jit(lambda seeds, poses: draw(prompting.seed_keys(seeds), body, poses))
+        run = jax.jit(lambda seeds, body, poses: draw(prompting.seed_keys(seeds), body, poses))
+        return lambda seeds, poses: run(seeds, body, poses)
 
     def batch_shapes(self) -> ImageBatch | None:
         """A training batch as `jax.ShapeDtypeStruct`s."""

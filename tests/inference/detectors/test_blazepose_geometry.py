@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tokenhmr_jax.data import crops
 from tokenhmr_jax.inference.detectors import blazepose_geometry as geometry
 
 
@@ -64,7 +65,7 @@ def test_the_crop_lies_in_the_image():
     affine = geometry.crop_to_image(where)
     points = np.array([[128.0, 128], [128, 0], [0, 128]])
     np.testing.assert_allclose(
-        geometry.mapped(points, affine), [[100, 50], [164, 50], [100, -14]], atol=1e-9
+        crops.transform(affine, points), [[100, 50], [164, 50], [100, -14]], atol=1e-9
     )
 
 

@@ -3,7 +3,8 @@
 Its detector sees one or two people who fill the picture, so it also looks at overlapping tiles, and
 again at each candidate with its surroundings: it finds true people again. Each candidate goes
 through the landmark network twice, the second crop as the first's landmarks tell: true people stay
-where they are, ghosts wander off. That takes one to three seconds per picture on two CPU cores.
+where they are, ghosts wander off. That takes seconds per picture: for videos, files of keypoints
+are faster.
 """
 
 import os
@@ -15,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from tokenhmr_jax.body import keypoint_conventions
+from tokenhmr_jax.data import crops
 from tokenhmr_jax.inference.detectors import blazepose_files
 from tokenhmr_jax.inference.detectors import blazepose_geometry as geometry
 from tokenhmr_jax.inference.persons import (
@@ -205,7 +207,7 @@ def body_of_output(
     width: int,
 ) -> Body:
     """The landmark network's output in the image: x, y, z, logits of visibility and presence."""
-    xy = geometry.mapped(values[:, :2], to_image)
+    xy = crops.transform(to_image, values[:, :2])
     body = slice(0, geometry.NUM_LANDMARKS)
     visible = 1 / (1 + np.exp(-np.clip(values[body, 3], -50, 50)))
     confidence = visible * geometry.inside(xy[body], width, height)

@@ -112,7 +112,7 @@ def region(centre: Float[np.ndarray, '2'], on_circle: Float[np.ndarray, '2']) ->
 
 
 def region_overlap(where: Region, other: Region) -> float:
-    """How far two regions are the same: 1, down to 0 for other places, sizes or directions."""
+    """Agreement of two regions: 1, down to 0 for other places, sizes or directions."""
     radius = (where.side + other.side) / 4
     distance = np.hypot(*(where.centre - other.centre)) / radius
     turn = 1 - np.cos(where.angle - other.angle)
@@ -155,13 +155,6 @@ def crop_to_image(where: Region) -> Float[np.ndarray, '2 3']:
     turn = np.array([[cos, -sin], [sin, cos]])
     offset = where.centre - turn @ np.full(2, LANDMARK_SIDE / 2)
     return np.concatenate([turn, offset[:, None]], axis=1)
-
-
-def mapped(
-    points: Float[np.ndarray, 'K 2'], affine: Float[np.ndarray, '2 3']
-) -> Float[np.ndarray, 'K 2']:
-    """Points through an affine map."""
-    return points @ affine[:, :2].T + affine[:, 2]
 
 
 def similarity(

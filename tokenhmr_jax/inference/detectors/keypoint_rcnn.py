@@ -8,7 +8,7 @@ from tokenhmr_jax.inference.sources import Frame
 
 _PERSON = 1  # COCO's category
 _LEAST_SCORE = 0.5
-# The heatmap's peak at which a point is as likely seen as not. Seen ones reach 5 to 20.
+# The peak of the heatmap at which a point counts as seen as likely as not: an assumption.
 _EVEN_PEAK = 2.0
 
 
