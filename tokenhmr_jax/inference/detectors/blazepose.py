@@ -2,7 +2,7 @@
 
 Its detector sees one or two people who fill the picture, so it also looks at overlapping tiles, and
 again at each candidate with its surroundings: it finds true people again. Each candidate goes
-through the landmark network twice, the second crop as the first's landmarks tell: true people stay
+through the landmark network several times, in crops as the first landmarks tell: true people stay
 where they are, ghosts wander off. That takes seconds per picture: for videos, files of keypoints
 are faster.
 """
@@ -42,8 +42,10 @@ _SAME_REGION, _SAME_PERSON = 0.35, 0.45
 _LEAST_POINTS, _LEAST_REGION = 5, 16.0
 # Of a half body only half of the 33 points are seen.
 _POINTS_OF_QUALITY = 17
-# The second crop is closer, for finer points.
-_SECOND_LOOK = 0.8
+# Sides of the crops of further looks, as shares of the region that the first one tells.
+_LOOKS = (0.8, 0.9, 1.0, 1.15)
+# A body's region measures at least so many of its face: less is a small body made up below a head.
+_FACES, _LEAST_FACES = slice(0, 11), 12.0
 _CONVENTION = 'blazepose'
 
 
@@ -96,18 +98,13 @@ def find_bodies(
     """The people in an image, the surest first."""
     bodies = []
     for where, evidence in confirmed(image, candidates(image, detector), detector):
-        first = look(image, where, landmarks)
-        second = first and look(image, first.region.grown(_SECOND_LOOK), landmarks)
-        if second is None:
+        body = steady_look(image, where, landmarks)
+        if body is None:
             continue
-        steadiness = geometry.similarity(
-            second.points[:, :2], first.points[None, :, :2], second.region.side
-        )
-        quality = float(steadiness[0]) * second.quality
-        if evidence >= _LEAST_EVIDENCE and quality >= _LEAST_QUALITY:
-            bodies.append(second._replace(score=quality * evidence, quality=quality))
-        elif quality >= _LEAST_QUALITY_ALONE:
-            bodies.append(second._replace(score=quality * _LEAST_EVIDENCE, quality=quality))
+        if evidence >= _LEAST_EVIDENCE and body.quality >= _LEAST_QUALITY:
+            bodies.append(body._replace(score=body.quality * evidence))
+        elif body.quality >= _LEAST_QUALITY_ALONE:
+            bodies.append(body._replace(score=body.quality * _LEAST_EVIDENCE))
     return distinct(bodies)
 
 
@@ -129,8 +126,7 @@ def confirmed(
     for where in regions:  # grows meanwhile
         best, evidence, others = where, 0.0, []
         for share in _CONTEXTS:
-            side = share * where.side
-            found = _detect(image, (*(where.centre - side / 2).tolist(), side), detector)
+            found = _detect(image, _context(where, share, *image.shape[:2]), detector)
             others += [region for region, score in found if score >= _LEAST_OF_OTHERS]
             for region, score in found:
                 agreement = score * geometry.region_overlap(where, region)
@@ -140,6 +136,14 @@ def confirmed(
         if len(regions) < _MOST_CANDIDATES:
             regions[:] = _added(regions, others)
     return tried
+
+
+def _context(
+    where: geometry.Region, share: float, height: int, width: int
+) -> tuple[float, float, float]:
+    """Left, top and side of a square around a region, or of the picture's if that is smaller."""
+    whole, side = tiles(height, width)[0], share * where.side
+    return whole if side > whole[-1] else (*(where.centre - side / 2).tolist(), side)
 
 
 def _added(regions: list[geometry.Region], others: list[geometry.Region]) -> list[geometry.Region]:
@@ -183,6 +187,25 @@ def _detect(
     return [(where, score) for where, score in pairs if where.side >= _LEAST_REGION]
 
 
+def steady_look(
+    image: UInt8[np.ndarray, 'H W 3'], where: geometry.Region, landmarks: Network
+) -> Body | None:
+    """The person in a region: the median of several looks, from closer and farther away.
+
+    The quality falls with their disagreement.
+    """
+    first = look(image, where, landmarks)
+    again = first and [look(image, first.region.grown(share), landmarks) for share in _LOOKS]
+    again = [body for body in again or () if body is not None]
+    if not again:
+        return None
+    points = np.stack([body.points for body in (first, *again)])
+    median = np.median(points, axis=0)
+    agreement = geometry.similarity(median[:, :2], points[..., :2], first.region.side)
+    quality = np.array([body.quality for body in (first, *again)])
+    return first._replace(points=median, quality=float((agreement * quality).mean()))
+
+
 def look(
     image: UInt8[np.ndarray, 'H W 3'], where: geometry.Region, landmarks: Network
 ) -> Body | None:
@@ -197,6 +220,13 @@ def look(
     body = body_of_output(values, float(presence[0]), to_image, *image.shape[:2])
     known = (body.points[:, 2] >= LEAST_CONFIDENCE).sum()
     return body if known >= _LEAST_POINTS and body.region.side >= _LEAST_REGION else None
+
+
+def proportion(body: Body) -> float:
+    """1, or less for a body that is small for its face."""
+    face = body.points[_FACES, :2]
+    extent = float(np.max(np.linalg.norm(face[:, None] - face, axis=-1)))
+    return min(1.0, body.region.side / max(_LEAST_FACES * extent, 1e-9))
 
 
 def body_of_output(
@@ -222,7 +252,7 @@ def distinct(bodies: list[Body]) -> list[Body]:
     An unsure body must lie beside the others.
     """
     groups: list[list[Body]] = []
-    for body in sorted(bodies, key=lambda body: -body.score):
+    for body in sorted(bodies, key=lambda body: -body.score * proportion(body)):
         for group in groups:
             if _same_person(body, group[0]):
                 group.append(body)
@@ -231,8 +261,7 @@ def distinct(bodies: list[Body]) -> list[Body]:
             sure = body.score > _LEAST_EVIDENCE
             if sure or all(_share_inside(body, group[0]) < _MOST_INSIDE for group in groups):
                 groups.append([body])
-    best = [max(group, key=lambda body: body.quality) for group in groups]
-    return [body._replace(score=group[0].score) for body, group in zip(best, groups, strict=True)]
+    return [group[0] for group in groups]
 
 
 def _same_person(body: Body, other: Body) -> bool:
