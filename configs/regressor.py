@@ -102,6 +102,8 @@ def paper() -> ml_collections.ConfigDict:
     config.eval.limit = 2048
     # 'lsp14', 3DPW's 14 keypoints; 'smpl24', EMDB's joints.
     config.eval.convention = 'lsp14'
+    # What evaluations give of `model.inputs`.
+    config.eval.inputs = ('image', 'prompts')
     # Training records whose mean body is the baseline; examples of a kind in the gallery.
     config.eval.baseline_records = 2048
     config.eval.gallery = 4
@@ -135,6 +137,8 @@ def _network() -> ml_collections.ConfigDict:
     config.decoder.update(width=1024, depth=6, heads=8, head_dim=64, mlp_dim=1024, dtype='bfloat16')
     config.prompts = ml_collections.ConfigDict()
     config.prompts.update(width=256, depth=4, heads=8, mlp_dim=1024, dtype='bfloat16')
+    # Of the whole pose's MLP; and how many keypoints have tokens of their own.
+    config.prompts.update(lifter_width=1024, lifter_blocks=2, capacity=26)
     config.mixer = ml_collections.ConfigDict()
     config.mixer.update(width=64, depth=4, token_dim=64, channel_dim=256, dtype='bfloat16')
     return config
@@ -169,6 +173,8 @@ def _set_prompts(config: ml_collections.ConfigDict) -> None:
     config.prompts.drop_image = 0.25
     config.prompts.drop_keypoints2d = 0.25
     config.prompts.drop_camera = 0.25
+    # Share of the pictures that come with another person's keypoints: those are not to be believed.
+    config.prompts.mistaken = 0.03
     # Disturbances of the labels' keypoints, as detectors make them; see data/detections.py.
     config.prompts.detector = ml_collections.ConfigDict()
     config.prompts.detector.update(
@@ -264,7 +270,7 @@ def quickstart() -> ml_collections.ConfigDict:
 def bundled() -> ml_collections.ConfigDict:
     """From 2D keypoints alone: `make bundled` trains it for the package."""
     config = quickstart()
-    config.num_steps = 1800
+    config.num_steps = 11_000
     # No pictures: each step draws all its people.
     config.batch_size = 0
     config.data.mixture = ml_collections.ConfigDict()
@@ -272,11 +278,18 @@ def bundled() -> ml_collections.ConfigDict:
     config.data.data_dir = 'runs/bundled/data'
     config.data.validation = ('amass/procedural_heldout',)
     config.tokenizer.checkpoint = 'runs/bundled/tokenizer'
+    config.tokenizer.num_codes = common.BUNDLED_NUM_CODES
+    config.tokenizer.model.update(common.BUNDLED_TOKENIZER)
     config.model.inputs = ('prompts',)
-    config.model.prompts.update(width=128, depth=3, heads=4, mlp_dim=384, dtype='float32')
-    config.model.decoder.update(width=256, depth=2, heads=8, head_dim=32, mlp_dim=512)
-    config.people.batch_size = 128
-    config.optimizer.muon_learning_rate = 5e-3
+    # On two cores one token of all keypoints learns more in an hour than one of each.
+    config.model.prompts.update(width=256, depth=0, capacity=0, dtype='float32')
+    config.model.prompts.update(lifter_width=512, lifter_blocks=2)
+    config.model.decoder.update(width=256, depth=1, heads=4, head_dim=32, mlp_dim=512)
+    config.model.mixer.depth = 1
+    config.people.batch_size = 256
+    # AdamW: Muon would take as long as the rest of the step.
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.muon_learning_rate = None
     config.people.poses = ('amass/procedural',)
     config.people.children = 0.15
     config.people.child_betas = tuple(shapes.YOUNGEST * beta for beta in shapes.CHILD_BETAS)
@@ -285,9 +298,9 @@ def bundled() -> ml_collections.ConfigDict:
     config.loss_weights.global_orient = 0.3
     config.loss_weights.body_pose = 0.05
     config.loss_weights.betas = 0.005
-    config.eval.every = 500
+    config.eval.every = 3000
     config.eval.limit = 1000
-    config.checkpoint_every = 500
+    config.checkpoint_every = 3000
     return config
 
 

@@ -134,8 +134,11 @@ def quickstart() -> ml_collections.ConfigDict:
 
 
 def bundled() -> ml_collections.ConfigDict:
-    """The quickstart's tokenizer, in fewer steps, on more poses: `make bundled`."""
+    """A smaller tokenizer than the quickstart's, on more poses: `make bundled`."""
     config = quickstart()
-    config.num_steps = 6000
+    config.num_steps = 8000
+    config.batch_size = 32
+    config.model.update(common.BUNDLED_TOKENIZER)
+    config.codebook.num_codes = common.BUNDLED_NUM_CODES
     config.data.data_dir = 'runs/bundled/data'
     return config

@@ -64,9 +64,19 @@ _REMOVED = ('adversarial', 'model.backbone.drop_groups')
 _ADDED = {
     'model': {
         'inputs': ['image'],
-        'prompts': {'width': 256, 'depth': 4, 'heads': 8, 'mlp_dim': 1024, 'dtype': 'bfloat16'},
+        'prompts': {
+            'width': 256,
+            'depth': 4,
+            'heads': 8,
+            'mlp_dim': 1024,
+            'dtype': 'bfloat16',
+            'lifter_width': 1024,
+            'lifter_blocks': 2,
+            'capacity': 26,
+        },
     },
     'people': {'batch_size': 0},
+    'eval': {'inputs': ['image', 'prompts']},
 }
 
 

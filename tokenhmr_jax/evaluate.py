@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from etils import epath
+from jax.sharding import Mesh
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.data import pipeline
@@ -54,7 +55,7 @@ def evaluate(
     evaluator = Evaluator(run.task, mesh, run.frozen, config)
     measured = [evaluator.measure(run.params, run.state, split) for split in records]
     means, errors = zip(*measured, strict=True)
-    means = {run.task.report.row: means} | _baselines(run, records)
+    means = {run.task.report.row: means} | _alone(run, mesh, records) | _baselines(run, records)
     rows = _rows(run.task, means, names, [len(split) for split in records])
     folder = epath.Path(out or epath.Path(workdir) / 'evaluation')
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,6 +71,18 @@ def evaluate(
     for name, image in pictures.items():
         draw.write_image(folder / name, image)
         print(f'\npicture: {folder / name}')
+    return rows
+
+
+def _alone(run: Trained, mesh: Mesh, records: Sequence[pipeline.Records]) -> dict[str, list]:
+    """Means of a network of several inputs that is given one of them alone."""
+    inputs, rows = run.config.get('model', {}).get('inputs', ()), {}
+    for name in inputs if len(inputs) > 1 else ():
+        config = run.config.copy_and_resolve_references()
+        config.eval.inputs = (name,)
+        evaluator = Evaluator(make_task(config), mesh, run.frozen, config)
+        measured = [evaluator.measure(run.params, run.state, split) for split in records]
+        rows[f'{run.task.report.row}, {name} alone'] = [means for means, _ in measured]
     return rows
 
 

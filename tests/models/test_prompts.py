@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tokenhmr_jax.body import skeleton
-from tokenhmr_jax.models.prompts import PromptEncoder
+from tokenhmr_jax.body import rotations, skeleton
+from tokenhmr_jax.models.prompts import PromptEncoder, facing, ray_turn
 from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, no_prompts, upright_mean
 from tokenhmr_jax.models.token_head import DirectHead, QueryDecoder
 from tokenhmr_jax.models.vit import ViT
@@ -14,7 +14,10 @@ from tokenhmr_jax.types import Prompts
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
 DECODER = QueryDecoder(width=16, depth=1, heads=2, head_dim=8, mlp_dim=16)
-SIZES = {'width': 16, 'depth': 1, 'heads': 2, 'mlp_dim': 16, 'features': 16}
+SIZES = {
+    'width': 16, 'depth': 1, 'heads': 2, 'mlp_dim': 16, 'features': 16,
+    'lifter_width': 16, 'lifter_blocks': 1, 'capacity': 26,
+}  # fmt: skip
 WRIST = skeleton.KEYPOINTS.index('OP LWrist')
 
 
@@ -104,3 +107,28 @@ def test_a_network_of_images_is_as_without_prompts_in_the_house():
     assert params.keys() == {'backbone', 'head'}
     with pytest.raises(ValueError, match='reads images alone'):
         model.apply(params, FrozenWeights(**upright_mean()), None, prompts=some_prompts())
+
+
+def test_a_person_looks_the_same_anywhere_in_the_picture():
+    """A camera that turns away sees other keypoints of the same person, and the same pose."""
+    rng = np.random.default_rng(3)
+    points = np.concatenate([rng.uniform(-0.5, 0.5, (44, 2)), rng.uniform(3, 4, (44, 1))], axis=-1)
+    away = np.asarray(rotations.axis_angle_to_matrix(jnp.array([0.3, -0.4, 0.0])))
+
+    def prompts(seen):
+        flat = seen[:, :2] / seen[:, 2:]
+        centre = (away if seen is not points else np.eye(3)) @ [0, 0, 3.5]
+        place = np.append(centre[:2] / centre[2], 0.4 * 3.5 / centre[2])
+        offsets = (flat - place[:2]) / place[2]
+        given = np.concatenate([offsets, np.ones((44, 1))], axis=-1)[None]
+        return Prompts(jnp.asarray(given), jnp.asarray(place)[None], jnp.ones(1), jnp.ones(1))
+
+    before, after = prompts(points), prompts(points @ away.T)
+    straight = facing(after).keypoints2d[0, :, :2]
+    scale = np.linalg.norm(straight) / np.linalg.norm(before.keypoints2d[0, :, :2])
+    turn = ray_turn(after)[0] @ away  # about the ray, at most
+    np.testing.assert_allclose(turn[2], [0, 0, 1], atol=1e-5)
+    expected = scale * before.keypoints2d[0, :, :2] @ np.asarray(turn)[:2, :2].T
+    np.testing.assert_allclose(straight, expected, atol=1e-4)
+    without = after.replace(has_camera=jnp.zeros(1))
+    np.testing.assert_array_equal(facing(without).keypoints2d, after.keypoints2d)

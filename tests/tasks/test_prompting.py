@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import REGRESSOR_SIZES, quickstart_config
+from conftest import REGRESSOR_SIZES, command, quickstart_config
 
 import tokenhmr_jax
 from tokenhmr_jax import pack
 from tokenhmr_jax.body import keypoint_conventions
 from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.evaluate import evaluate
 from tokenhmr_jax.studies import lifting
 from tokenhmr_jax.tasks import make_task, prompting
 from tokenhmr_jax.train import train
@@ -25,6 +26,8 @@ TINY = REGRESSOR_SIZES | {
     'model.prompts.depth': 1,
     'model.prompts.heads': 2,
     'model.prompts.mlp_dim': 16,
+    'model.prompts.lifter_width': 16,
+    'model.prompts.lifter_blocks': 1,
     'model.prompts.dtype': 'float32',
     'data.validation': ('amass/procedural_heldout',),
     'data.ground_truth': (),
@@ -131,10 +134,43 @@ def test_people_of_whom_nothing_can_be_read(run, given, words):
 
 
 @pytest.mark.slow
+def test_a_network_of_pictures_and_keypoints(prepared, tmp_path):
+    """Each of its inputs is measured alone, too; keypoints of nobody are not read."""
+    data = tmp_path / 'data'
+    command(
+        'datasets/mannequin/mannequin_dataset_builder.py', f'--data_dir={data}',
+        '--num_train=16', '--num_pseudo=0', '--num_heldout=8', '--num_processes=1',
+    )  # fmt: skip
+    (data / 'amass').symlink_to(prepared / 'amass')
+    sizes = {name: value for name, value in TINY.items() if name.startswith('model.prompts.')}
+    settings = REGRESSOR_SIZES | sizes | {
+        'model.inputs': ('image', 'prompts'),
+        'people.batch_size': 8,
+        'people.poses': ('amass/procedural',),
+        'people.max_poses': 100,
+        'data.data_dir': str(data),
+        'tokenizer.checkpoint': '',
+        'model.head': 'direct',
+    }  # fmt: skip
+    train(quickstart_config('regressor', settings), str(tmp_path / 'run'))
+    rows = evaluate(str(tmp_path / 'run'), out=str(tmp_path))
+    names = ('regressor', 'regressor, image alone', 'regressor, prompts alone')
+    assert len({rows[name]['mpjpe_mm'] for name in names}) == 3
+    model = tokenhmr_jax.load(str(tmp_path / 'run'))
+    boxes = [[220, 60, 420, 420]] * 3
+    found = lambda **given: model.predict(PICTURE, boxes, **given).vertices  # noqa: E731
+    without, far = found(), people()
+    far[..., :2] += 1e5
+    assert np.abs(found(keypoints2d=people()) - without).max() > 1e-6
+    for nothing in (np.full((3, 44, 3), np.nan), far):
+        np.testing.assert_array_equal(found(keypoints2d=nothing), without)
+
+
+@pytest.mark.slow
 def test_errors_by_what_is_seen(run, prepared):
     found = lifting.measure(open_run(run[0]), str(prepared), 'amass/procedural_heldout', 40)
-    whole, half = found.values()
-    assert 0 < whole['people'] <= 40 and 0 < half['people'] <= 40
+    assert found.keys() == lifting.CONDITIONS.keys()
+    assert all(0 < values['people'] <= 40 for values in found.values())
     assert all(0 < values['pa_mpjpe_mm'] <= values['mpjpe_mm'] for values in found.values())
 
 
@@ -161,6 +197,17 @@ def test_dropped_parts():
     assert (drop(drop_image=0.0, drop_keypoints2d=0.0).has_image == 1).all()
 
 
+def test_mistaken_keypoints_come_with_an_image():
+    config = _with(quickstart_config('regressor', {}), drop_camera=0.0, mistaken=0.5)
+    config = _with(config, drop_image=0.5, drop_keypoints2d=0.0)
+    points = jnp.ones((400, 44, 3)).at[:, :, 0].set(jnp.arange(400.0)[:, None])
+    given = Prompts(points, jnp.ones((400, 3)), jnp.ones(400), jnp.ones(400))
+    found = prompting.drop_parts(jax.random.key(0), given, config)
+    wrong = np.asarray(found.keypoints2d[:, 0, 0]) != np.arange(400)
+    assert not wrong[np.asarray(found.has_image) == 0].any()
+    assert 0.35 < wrong[np.asarray(found.has_image) == 1].mean() < 0.65
+
+
 def _with(config, **rates):
     config.prompts.update(rates)
     return config
@@ -171,6 +218,7 @@ def _with(config, **rates):
     [({'people.batch_size': 0}, 'nothing to train on'),
      ({'model.inputs': ('image',)}, "people without pictures need 'prompts'"),
      ({'model.inputs': ('prompts', 'sound')}, "sound.*: expected of 'image', 'prompts'"),
+     ({'eval.inputs': ('image',)}, r"eval.inputs=\('image',\): expected some of model.inputs"),
      ({'people.tilted': 2.0}, 'tilted=2.0')],
 )  # fmt: skip
 def test_settings_that_do_not_go_together(prepared, settings, words):

@@ -98,6 +98,19 @@ def full_translation(
     return jnp.concatenate([camera[..., 1:] + shift, depth[..., None]], axis=-1)
 
 
+def turn_to(point: Float[Array, '*B 2']) -> Float[Array, '*B 3 3']:
+    """The shortest rotation to the axes of a camera that looks at a point of the picture.
+
+    point: focal lengths from the principal point.
+    """
+    length = jnp.sqrt(1 + jnp.sum(jnp.square(point), axis=-1))
+    x, y = jnp.moveaxis(point / length[..., None], -1, 0)
+    z = 1 / length
+    k = 1 / (1 + z)
+    rows = (1 - k * x * x, -k * x * y, -x), (-k * x * y, 1 - k * y * y, -y), (x, y, z)
+    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+
+
 def to_crop_units(
     pixels: Float[Array, '*B N 2'], box_center: Float[Array, '*B 2'], box_size: Float[Array, '*B']
 ) -> Float[Array, '*B N 2']:

@@ -20,6 +20,8 @@ from tokenhmr_jax.tasks.regressor import RegressorTask
 from tokenhmr_jax.training.trained_run import open_run
 from tokenhmr_jax.types import ImagePrediction, Prompts, RegressorOutput
 
+_FARTHEST = 1.5  # sides of the crop: keypoints beyond are another person's
+
 
 def load(path: str, step: str = 'best') -> 'Model':
     """The regressor of a run, or of converted weights, on the first device.
@@ -167,7 +169,8 @@ class Model:
         if keypoints2d is not None:
             points = keypoints2d.copy()
             points[..., :2] = (points[..., :2] - center[:, None]) / side[:, None, None]
-            points *= points[..., 2:] > 0
+            near = np.abs(points[..., :2]).max(axis=-1, keepdims=True) < _FARTHEST
+            points = np.where((points[..., 2:] > 0) & near, points, 0)
         return Prompts(points, place.astype(np.float32), has_camera=ones, has_image=ones)
 
     def _squares(

@@ -11,7 +11,7 @@ from flax import struct
 from jaxtyping import Bool, Float, Num
 
 from tokenhmr_jax.body import rotations, skeleton
-from tokenhmr_jax.models.prompts import PromptEncoder
+from tokenhmr_jax.models.prompts import PromptEncoder, ray_turn
 from tokenhmr_jax.models.token_head import DirectHead, TokenHead
 from tokenhmr_jax.models.tokenizer import Tokenizer
 from tokenhmr_jax.models.vit import ViT
@@ -125,13 +125,19 @@ class Regressor:
             token_probs, pose = None, offset.pose
         else:
             token_probs = jax.nn.softmax(offset.logits)
-            body = self._decode(frozen, token_probs)
-            pose = jnp.concatenate([offset.global_orient, body, offset.hands], axis=-1)
+            decoded = self._decode(frozen, token_probs)
+            pose = jnp.concatenate([offset.global_orient, decoded, offset.hands], axis=-1)
         pose = frozen.mean_pose + pose.reshape(-1, skeleton.NUM_JOINTS, 6)
         rotation = rotations.rotation_6d_to_matrix(pose, self.rotation_6d)
+        global_orient = rotation[:, 0]
+        if self.prompts is not None and prompts is not None:
+            # So far as a camera sees it that looks at the crop.
+            back = jnp.swapaxes(ray_turn(prompts), -1, -2)
+            global_orient = rotations.compose(back, global_orient)
         betas = frozen.mean_betas + offset.betas
         camera = frozen.mean_camera + offset.camera
-        return Prediction(SmplParams(rotation[:, 0], rotation[:, 1:], betas), camera, token_probs)
+        body = SmplParams(global_orient, rotation[:, 1:], betas)
+        return Prediction(body, camera, token_probs)
 
     def _read(
         self, params, image, prompts, train_rng

@@ -24,12 +24,14 @@ from tokenhmr_jax.tasks.regressor_targets import label_errors
 from tokenhmr_jax.training.trained_run import Trained, open_run
 from tokenhmr_jax.types import ImageBatch, RegressorOutput
 
-_BATCH, _MOST_SEEN = 128, 14
+_BATCH = 128
 _ERRORS = ('mpjpe_mm', 'pa_mpjpe_mm', 'pve_mm')
-# Settings of the detector, and which of the people count by their number of keypoints.
+# Settings of the detector, and the numbers of keypoints of the people who count.
+_HALVES = {'half': 2 / 3}  # all lose their upper or lower half
 CONDITIONS = {
-    f'at least {_MOST_SEEN} of 17 points seen': ({}, lambda seen: seen >= _MOST_SEEN),
-    'half of the body missing': ({'half': 2 / 3}, lambda seen: (seen > 0) & (seen < _MOST_SEEN)),
+    '14 to 17 of 17 points seen': ({}, range(14, 18)),
+    'half of the body missing: 6 to 13 points': (_HALVES, range(6, 14)),
+    'more than half missing: 1 to 5 points': (_HALVES, range(1, 6)),
 }
 
 
@@ -45,7 +47,7 @@ def measure(
 
 
 def _means(seen, answers, refined, counts) -> dict[str, float]:
-    chosen = counts(seen)
+    chosen = np.isin(seen, counts)
     means = {name: answers[chosen, i].mean() for i, name in enumerate(_ERRORS)}
     means |= {f'refined {name}': refined[chosen, i].mean() for i, name in enumerate(_ERRORS)}
     return {'people': int(chosen.sum())} | {name: float(value) for name, value in means.items()}

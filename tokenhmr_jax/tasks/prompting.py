@@ -69,7 +69,10 @@ def prompts_of_labels(keys: jax.Array, batch: ImageBatch, config: Config) -> Pro
 
 
 def drop_parts(key: jax.Array, prompts: Prompts, config: Config) -> Prompts:
-    """Drops image, keypoints and camera of some examples, at the config's rates."""
+    """Drops image, keypoints and camera of some examples, at the config's rates.
+
+    Some that keep their image get another example's keypoints.
+    """
     image, points, place = jax.random.split(key, 3)
     count, rates = (len(prompts.camera),), config.prompts
     kept = lambda key, rate: 1.0 - jax.random.bernoulli(key, rate, count)  # noqa: E731
@@ -77,8 +80,11 @@ def drop_parts(key: jax.Array, prompts: Prompts, config: Config) -> Prompts:
     has_image = prompts.has_image
     # Something is left: only those with keypoints lose their image.
     has_image = has_image * jnp.maximum(kept(image, rates.drop_image), 1 - with_points)
+    mistaken = kept(jax.random.fold_in(key, 1), 1 - rates.mistaken) * has_image
+    others = jnp.roll(prompts.keypoints2d, 1, axis=0)
+    keypoints2d = jnp.where(mistaken[:, None, None] > 0, others, prompts.keypoints2d)
     return Prompts(
-        keypoints2d=prompts.keypoints2d * with_points[:, None, None],
+        keypoints2d=keypoints2d * with_points[:, None, None],
         camera=prompts.camera,
         has_camera=prompts.has_camera * kept(place, rates.drop_camera),
         has_image=has_image,

@@ -51,6 +51,11 @@ class RegressorTask:
         losses.check_distance(config.tals.distance, 'tals.distance')
         check_choice(config, 'eval.convention', metrics.CONVENTIONS)
         check_choice(config, 'eval.best_metric', _ERRORS)
+        if not set(config.eval.inputs) & set(config.model.inputs):
+            raise ValueError(
+                f'eval.inputs={tuple(config.eval.inputs)}: expected some of model.inputs='
+                f'{tuple(config.model.inputs)}'
+            )
         prompting.check_people(config)
         unknown = set(config.data.ground_truth) - set(config.data.mixture)
         if unknown:
@@ -321,12 +326,14 @@ class RegressorTask:
     def predict(
         self, params: dict, state: FrozenWeights, frozen: Frozen, batch: ImageBatch
     ) -> RegressorOutput:
-        """The bodies in the crops, with prompts of their labels if the network reads prompts."""
-        prompts = batch.prompts
+        """The bodies of what `eval.inputs` names: of the crops, and of prompts of their labels."""
+        prompts, inputs = batch.prompts, self.config.eval.inputs
         if self.model.prompts is not None and prompts is None and batch.seed is not None:
             keys = prompting.seed_keys(batch.seed)
             prompts = prompting.prompts_of_labels(keys, batch, self.config)
-        return self.bodies(params, state, frozen.body, batch.image, prompts)
+        image = batch.image if 'image' in inputs else None
+        prompts = prompts if 'prompts' in inputs else None
+        return self.bodies(params, state, frozen.body, image, prompts)
 
     def bodies(
         self,
@@ -342,8 +349,9 @@ class RegressorTask:
         keypoints3d = smpl.keypoints(body, posed)
         keypoints2d = _project(keypoints3d, prediction.camera)
         if image is None:
-            place = prompts.camera
-            keypoints2d = virtual_people.project_in_crop(keypoints3d, prediction.camera, place)
+            place, known = prompts.camera, prompts.has_camera[:, None, None] > 0
+            seen = virtual_people.project_in_crop(keypoints3d, prediction.camera, place)
+            keypoints2d = jnp.where(known, seen, keypoints2d)
         return RegressorOutput(
             params=prediction.params,
             camera=prediction.camera,

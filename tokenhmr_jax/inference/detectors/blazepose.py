@@ -44,8 +44,6 @@ _LEAST_POINTS, _LEAST_REGION = 5, 16.0
 _POINTS_OF_QUALITY = 17
 # Sides of the crops of further looks, as shares of the region that the first one tells.
 _LOOKS = (0.8, 0.9, 1.0, 1.15)
-# A body's region measures at least so many of its face: less is a small body made up below a head.
-_FACES, _LEAST_FACES = slice(0, 11), 12.0
 _CONVENTION = 'blazepose'
 
 
@@ -222,13 +220,6 @@ def look(
     return body if known >= _LEAST_POINTS and body.region.side >= _LEAST_REGION else None
 
 
-def proportion(body: Body) -> float:
-    """1, or less for a body that is small for its face."""
-    face = body.points[_FACES, :2]
-    extent = float(np.max(np.linalg.norm(face[:, None] - face, axis=-1)))
-    return min(1.0, body.region.side / max(_LEAST_FACES * extent, 1e-9))
-
-
 def body_of_output(
     values: Float[np.ndarray, '39 5'],
     presence: float,
@@ -247,12 +238,12 @@ def body_of_output(
 
 
 def distinct(bodies: list[Body]) -> list[Body]:
-    """The bodies, the surest first, one for each person: of several findings the best.
+    """The bodies, the surest first, one for each person: of several findings the surest.
 
     An unsure body must lie beside the others.
     """
     groups: list[list[Body]] = []
-    for body in sorted(bodies, key=lambda body: -body.score * proportion(body)):
+    for body in sorted(bodies, key=lambda body: -body.score):
         for group in groups:
             if _same_person(body, group[0]):
                 group.append(body)
