@@ -8,6 +8,7 @@ one process, the network alone and with refinement, by turns.
 """
 
 import argparse
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def people(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _time_of_process(checkpoint: str, cache: str) -> float:
-    folder = __file__.rpartition('/')[0] or '.'
+    folder = str(pathlib.Path(__file__).parent)
     program = _FIRST.format(folder=folder, cache=cache, checkpoint=checkpoint)
     start = time.perf_counter()
     subprocess.run([sys.executable, '-c', program], check=True)

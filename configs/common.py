@@ -79,7 +79,7 @@ NUM_CODES = 2048
 # are needed, or re-seeding only moves codes about.
 SMALL_TOKENIZER = {'width': 64, 'code_dim': 8, 'size_mul': 3, 'size_div': 2, 'depth': 1}
 SMALL_NUM_CODES = 256
-# The bundled network's: half as many tokens of half as many codes cost a regressor an eighth.
+# The bundled network's: half as many tokens of half as many codes, for a faster step.
 BUNDLED_TOKENIZER = SMALL_TOKENIZER | {'size_mul': 2}
 BUNDLED_NUM_CODES = 128
 

@@ -281,7 +281,7 @@ def bundled() -> ml_collections.ConfigDict:
     config.tokenizer.num_codes = common.BUNDLED_NUM_CODES
     config.tokenizer.model.update(common.BUNDLED_TOKENIZER)
     config.model.inputs = ('prompts',)
-    # On two cores one token of all keypoints learns more in an hour than one of each.
+    # On two cores one token of all keypoints learns faster than one of each.
     config.model.prompts.update(width=256, depth=0, capacity=0, dtype='float32')
     config.model.prompts.update(lifter_width=512, lifter_blocks=2)
     config.model.decoder.update(width=256, depth=1, heads=4, head_dim=32, mlp_dim=512)

@@ -16,11 +16,10 @@ from tokenhmr_jax.inference import cameras
 from tokenhmr_jax.inference.persons import box_of_points, known_points
 from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
 from tokenhmr_jax.models.regressor import FrozenWeights
+from tokenhmr_jax.tasks import prompting
 from tokenhmr_jax.tasks.regressor import RegressorTask
 from tokenhmr_jax.training.trained_run import open_run
 from tokenhmr_jax.types import ImagePrediction, Prompts, RegressorOutput
-
-_FARTHEST = 1.5  # sides of the crop: keypoints beyond are another person's
 
 
 def load(path: str, step: str = 'best') -> 'Model':
@@ -169,7 +168,7 @@ class Model:
         if keypoints2d is not None:
             points = keypoints2d.copy()
             points[..., :2] = (points[..., :2] - center[:, None]) / side[:, None, None]
-            near = np.abs(points[..., :2]).max(axis=-1, keepdims=True) < _FARTHEST
+            near = np.abs(points[..., :2]).max(axis=-1, keepdims=True) < prompting.FARTHEST
             points = np.where((points[..., 2:] > 0) & near, points, 0)
         return Prompts(points, place.astype(np.float32), has_camera=ones, has_image=ones)
 

@@ -79,7 +79,7 @@ class PromptLayer(nn.Module):
 class PoseLifter(nn.Module):
     """All prompts as one vector through a residual MLP.
 
-    Attention averages: from the tokens of single points it learns a pose several times as slowly.
+    Attention averages: one query would lose the single points of a pose.
     """
 
     width: int

@@ -131,7 +131,7 @@ class Regressor:
         rotation = rotations.rotation_6d_to_matrix(pose, self.rotation_6d)
         global_orient = rotation[:, 0]
         if self.prompts is not None and prompts is not None:
-            # So far as a camera sees it that looks at the crop.
+            # Predicted as a camera sees it that looks at the crop; turned to the picture's.
             back = jnp.swapaxes(ray_turn(prompts), -1, -2)
             global_orient = rotations.compose(back, global_orient)
         betas = frozen.mean_betas + offset.betas

@@ -13,8 +13,9 @@ from tokenhmr_jax.body import camera, keypoint_body, rotations
 from tokenhmr_jax.data import detections, pipeline, virtual_people
 from tokenhmr_jax.types import Array, ImageBatch, Prompts
 
-# Sides of the crop up to which projected keypoints count.
-_FARTHEST = 1.5
+# Sides of the crop up to which keypoints count; those beyond are another person's, or beside the
+# camera.
+FARTHEST = 1.5
 Config = ml_collections.ConfigDict | ml_collections.FrozenConfigDict
 
 
@@ -80,9 +81,10 @@ def drop_parts(key: jax.Array, prompts: Prompts, config: Config) -> Prompts:
     has_image = prompts.has_image
     # Something is left: only those with keypoints lose their image.
     has_image = has_image * jnp.maximum(kept(image, rates.drop_image), 1 - with_points)
-    mistaken = kept(jax.random.fold_in(key, 1), 1 - rates.mistaken) * has_image
+    mistaken = jax.random.bernoulli(jax.random.fold_in(key, 1), rates.mistaken, count)
+    mistaken &= has_image > 0
     others = jnp.roll(prompts.keypoints2d, 1, axis=0)
-    keypoints2d = jnp.where(mistaken[:, None, None] > 0, others, prompts.keypoints2d)
+    keypoints2d = jnp.where(mistaken[:, None, None], others, prompts.keypoints2d)
     return Prompts(
         keypoints2d=keypoints2d * with_points[:, None, None],
         camera=prompts.camera,
@@ -111,7 +113,7 @@ def draw_people(
     ones, count = jnp.ones((len(keys), 44, 1)), len(keys)
     points = in_crop(people.keypoints2d)
     # Points beside the camera are projected to anywhere.
-    near = jnp.all(jnp.abs(points) < _FARTHEST, axis=-1, keepdims=True)
+    near = jnp.all(jnp.abs(points) < FARTHEST, axis=-1, keepdims=True)
     known = found[..., 2:]
     place = jnp.concatenate([centre, side[:, None]], axis=-1)
     prompts = Prompts(

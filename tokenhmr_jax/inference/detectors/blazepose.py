@@ -140,8 +140,10 @@ def _context(
     where: geometry.Region, share: float, height: int, width: int
 ) -> tuple[float, float, float]:
     """Left, top and side of a square around a region, or of the picture's if that is smaller."""
-    whole, side = tiles(height, width)[0], share * where.side
-    return whole if side > whole[-1] else (*(where.centre - side / 2).tolist(), side)
+    side = share * where.side
+    if side > max(height, width):
+        return _around(height, width)
+    return (*(where.centre - side / 2).tolist(), side)
 
 
 def _added(regions: list[geometry.Region], others: list[geometry.Region]) -> list[geometry.Region]:
@@ -155,8 +157,7 @@ def _added(regions: list[geometry.Region], others: list[geometry.Region]) -> lis
 
 def tiles(height: int, width: int) -> list[tuple[float, float, float]]:
     """Left, top and side of squares: one around the image, then smaller ones inside it."""
-    side = max(height, width)
-    squares = [((width - side) / 2, (height - side) / 2, float(side))]
+    squares = [_around(height, width)]
     for share in _TILES:
         side = share * min(height, width)
         if side < _LEAST_TILE:
@@ -165,6 +166,11 @@ def tiles(height: int, width: int) -> list[tuple[float, float, float]]:
         for top in np.linspace(0, height - side, rows):
             squares += [(left, top, side) for left in np.linspace(0, width - side, columns)]
     return squares
+
+
+def _around(height: int, width: int) -> tuple[float, float, float]:
+    side = max(height, width)
+    return (width - side) / 2, (height - side) / 2, float(side)
 
 
 def _detect(
