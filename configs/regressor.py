@@ -234,11 +234,17 @@ def quickstart() -> ml_collections.ConfigDict:
     config.tokenizer.num_codes = common.SMALL_NUM_CODES
     config.tokenizer.model.update(common.SMALL_TOKENIZER)
     config.model.body_mean = 'none'
+    config.model.inputs = ('image', 'prompts')
     config.model.backbone.update(width=192, depth=2, heads=6, patch_size=16, position_scale=0.5)
     config.model.backbone.update(drop_path=0.0, scan=False, remat='', dtype='float32')
     config.model.decoder.update(width=128, depth=2, heads=4, head_dim=32, mlp_dim=256)
     config.model.decoder.dtype = 'float32'
     config.model.mixer.update(width=16, depth=2, token_dim=32, channel_dim=64, dtype='float32')
+    # On two cores one token of all keypoints learns faster than one of each.
+    config.model.prompts.update(width=128, depth=0, heads=4, capacity=0, dtype='float32')
+    config.model.prompts.update(lifter_width=256, lifter_blocks=2)
+    # As many with keypoints as without.
+    config.prompts.drop_keypoints2d = 0.5
     config.body = 'mannequin'
     config.extra_regressor = ''
     config.body_male = config.body_female = ''
@@ -281,11 +287,10 @@ def bundled() -> ml_collections.ConfigDict:
     config.tokenizer.num_codes = common.BUNDLED_NUM_CODES
     config.tokenizer.model.update(common.BUNDLED_TOKENIZER)
     config.model.inputs = ('prompts',)
-    # On two cores one token of all keypoints learns faster than one of each.
-    config.model.prompts.update(width=256, depth=0, capacity=0, dtype='float32')
-    config.model.prompts.update(lifter_width=512, lifter_blocks=2)
+    config.model.prompts.update(width=256, lifter_width=512)
     config.model.decoder.update(width=256, depth=1, heads=4, head_dim=32, mlp_dim=512)
-    config.model.mixer.depth = 1
+    # The lifter has mixed all that there is.
+    config.model.mixer.depth = 0
     config.people.batch_size = 256
     # AdamW: Muon would take as long as the rest of the step.
     config.optimizer.learning_rate = 2e-3
@@ -311,6 +316,7 @@ def miniature() -> ml_collections.ConfigDict:
     `make miniature` prepares what it needs; docs/miniature.md shows what comes out.
     """
     config = quickstart()
+    config.model.inputs = ('image',)
     config.num_steps = 1200
     config.warm_start.checkpoint = 'runs/miniature/pretrained'
     config.data.data_dir = 'runs/miniature/data'

@@ -139,6 +139,7 @@ REGRESSOR_SIZES = {
     'tokenizer.model.width': TINY['model.width'],
     'tokenizer.model.code_dim': TINY['model.code_dim'],
     'tokenizer.model.size_mul': TINY['model.size_mul'],
+    'model.inputs': ('image',),
     'model.backbone.width': 16,
     'model.backbone.depth': 1,
     'model.backbone.heads': 2,
@@ -163,6 +164,7 @@ REGRESSOR_SIZES = {
 
 # A regressor that is compiled in no time.
 SMALL_REGRESSOR = {
+    'model.inputs': ('image',),
     'data.crop_size': 64,
     'model.backbone.depth': 1,
     'model.decoder.width': 16,

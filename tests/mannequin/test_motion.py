@@ -148,6 +148,25 @@ def test_sitting_and_lying_are_low(many):
     assert height['lying'] < 0.4 < height['sitting'] < 1.15 < height['standing']
 
 
+def test_hands_and_knees_carry_people_on_the_floor(many):
+    """Nobody hovers over one foot: the hands are down, and so is what else the kind names."""
+    joints = {
+        'crawling': [J['left_wrist'], J['right_wrist']],
+        'planking': [J['right_wrist']],
+        'sliding': [J['right_wrist'], J['pelvis']],
+    }
+    for kind, down in joints.items():
+        height = np.concatenate([positions(clip)[:, down, 2] for clip in many[kind]])
+        assert (np.quantile(height, 0.9, axis=0) < 0.3).all(), kind
+
+
+def test_handstands_are_upside_down(many):
+    for clip in many['inverting']:
+        points = positions(clip)[..., 2]
+        assert (points[:, J['pelvis']] > points[:, J['neck']] + 0.1).all()
+        assert (points[:, [J['left_wrist'], J['right_wrist']]].min(1) < 0.3).all()
+
+
 def test_standing_feet_stay_where_they_are():
     """The foot on the ground does not slide: less than 2 mm per frame for most of the time."""
     for clip in clips('standing', 5, frames=60, fps=30.0):

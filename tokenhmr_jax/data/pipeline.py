@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import grain
 import ml_collections
 import numpy as np
-import tensorflow_datasets as tfds
 from absl import logging
 from jaxtyping import Bool
 
@@ -72,6 +71,8 @@ def open_split(data_dir: str, name: str) -> Records:
     Raises FileNotFoundError if the dataset or one of its files is missing, and ValueError if the
     dataset has no such split, or the split is empty.
     """
+    import tensorflow_datasets as tfds  # half a second that predictions need not wait
+
     dataset, _, split = name.rpartition('/')
     folder = _version_folder(pathlib.Path(data_dir) / dataset, data_dir)
     builder = tfds.builder_from_directory(folder)

@@ -4,7 +4,6 @@ import os
 import pathlib
 
 import numpy as np
-import trimesh
 from jaxtyping import Float, Int
 
 from tokenhmr_jax import cli
@@ -21,6 +20,8 @@ def write_mesh(
     Vertices are metres in the camera's axes (y down, z forward); faces are counter-clockwise seen
     from outside.
     """
+    import trimesh  # a second that predictions without files need not wait
+
     suffix = pathlib.PurePath(path).suffix
     # Unprocessed: vertices keep their number and order.
     mesh = trimesh.Trimesh(vertices @ gltf.TO_Y_UP, faces, process=False)

@@ -52,7 +52,7 @@ def set_tokenizer_sizes(model: ml_collections.ConfigDict, file: TorchFile, found
 
 
 def set_regressor_sizes(config: ml_collections.ConfigDict, file: TorchFile, found: Shapes) -> None:
-    """Writes the sizes of backbone and head, and the kind of head, into a config.
+    """Writes the sizes of backbone and head, its kind, and what it reads into a config.
 
     No tensor tells the numbers of attention heads: the backbone's is the config's, the decoder's
     the file's or the config's.
@@ -69,6 +69,7 @@ def set_regressor_sizes(config: ml_collections.ConfigDict, file: TorchFile, foun
     head = without_prefix(found, 'smpl_head.')
     _set_decoder(config, file, head)
     tokens = 'decpose.class_pred_layer.weight' in head
+    config.model.inputs = ('image',)
     config.model.head = 'tokens' if tokens else 'direct'
     config.model.rotation_6d = 'rows' if tokens else 'columns'
     stored = {

@@ -70,6 +70,11 @@ def _tokenizer_content(sizes: dict, params: dict, codes: Float[Array, 'K C']) ->
 
 def _regressor_contents(config: dict, params: dict, state: dict, step: int) -> dict[str, dict]:
     sizes = config['model']
+    if 'prompts' in params:
+        raise ValueError(
+            f"model.inputs={tuple(sizes['inputs'])}: the original reads images alone, expected "
+            "('image',)"
+        )
     tokens = sizes['head'] == 'tokens'
     if not tokens and sizes['rotation_6d'] != 'columns':
         raise ValueError("rotation_6d='rows' without tokens: the original has no such head")
