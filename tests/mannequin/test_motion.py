@@ -148,16 +148,13 @@ def test_sitting_and_lying_are_low(many):
     assert height['lying'] < 0.4 < height['sitting'] < 1.15 < height['standing']
 
 
-def test_hands_and_knees_carry_people_on_the_floor(many):
-    """Nobody hovers over one foot: the hands are down, and so is what else the kind names."""
-    joints = {
-        'crawling': [J['left_wrist'], J['right_wrist']],
-        'planking': [J['right_wrist']],
-        'sliding': [J['right_wrist'], J['pelvis']],
-    }
-    for kind, down in joints.items():
-        height = np.concatenate([positions(clip)[:, down, 2] for clip in many[kind]])
-        assert (np.quantile(height, 0.9, axis=0) < 0.3).all(), kind
+def test_hands_carry_people_on_the_floor(many):
+    """Nobody hovers over one foot: a hand is down; on the seat or hip, so is the pelvis."""
+    for kind in ('crawling', 'planking', 'sliding'):
+        points = np.concatenate([positions(clip)[..., 2] for clip in many[kind]])
+        lower_hand = points[:, [J['left_wrist'], J['right_wrist']]].min(1)
+        assert np.quantile(lower_hand, 0.9) < 0.25, kind
+    assert np.quantile(points[:, J['pelvis']], 0.9) < 0.4  # of the sliding ones
 
 
 def test_handstands_are_upside_down(many):

@@ -72,7 +72,7 @@ def _regressor_contents(config: dict, params: dict, state: dict, step: int) -> d
     sizes = config['model']
     if 'prompts' in params:
         raise ValueError(
-            f"model.inputs={tuple(sizes['inputs'])}: the original reads images alone, expected "
+            f'model.inputs={tuple(sizes["inputs"])}: the original reads images alone, expected '
             "('image',)"
         )
     tokens = sizes['head'] == 'tokens'
