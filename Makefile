@@ -4,7 +4,7 @@
 # make lint         ruff, and the layers of the package
 # make plan         memory and operations of the published training on a slice of TPUs, without one
 # make faults       all faults that a run must survive, in full, and a table of the outcomes
-# make bundled      the network of the package, trained anew: half an hour
+# make bundled      the network of the package, trained anew: under an hour
 # make miniature    ablations of TALS and tokens, small (docs/miniature.md); stopped, it goes on
 
 PYTHON ?= python3

@@ -245,6 +245,7 @@ def quickstart() -> ml_collections.ConfigDict:
     config.model.prompts.update(lifter_width=256, lifter_blocks=2)
     # As many with keypoints as without.
     config.prompts.drop_keypoints2d = 0.5
+    config.prompts.mistaken = 0.1
     config.body = 'mannequin'
     config.extra_regressor = ''
     config.body_male = config.body_female = ''
@@ -276,7 +277,7 @@ def quickstart() -> ml_collections.ConfigDict:
 def bundled() -> ml_collections.ConfigDict:
     """From 2D keypoints alone: `make bundled` trains it for the package."""
     config = quickstart()
-    config.num_steps = 11_000
+    config.num_steps = 24_000
     # No pictures: each step draws all its people.
     config.batch_size = 0
     config.data.mixture = ml_collections.ConfigDict()
@@ -303,9 +304,9 @@ def bundled() -> ml_collections.ConfigDict:
     config.loss_weights.global_orient = 0.3
     config.loss_weights.body_pose = 0.05
     config.loss_weights.betas = 0.005
-    config.eval.every = 3000
+    config.eval.every = 6000
     config.eval.limit = 1000
-    config.checkpoint_every = 3000
+    config.checkpoint_every = 6000
     return config
 
 

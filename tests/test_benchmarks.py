@@ -83,3 +83,10 @@ def test_preparing():
     out = command('benchmarks/preparing.py', '--pictures=2', '--persons=2')
     for persons in (4, 4, 8, 16):
         assert f'{persons} persons: ' in out
+
+
+def test_kept_memory():
+    out = command('benchmarks/kept_memory.py', '--turns=1', '--steps=1', '--batch_size=2')
+    for way in ('kept', 'given back'):
+        assert re.search(rf'memory {way}: [\d.]+ ms a step', out), out
+    assert re.search(r'ratio [\d.]+x', out)

@@ -29,6 +29,8 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 COMPILED = os.environ.get(
     'JAX_COMPILATION_CACHE_DIR', os.path.expanduser('~/.cache/tokenhmr_jax/compiled')
 )
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # of malloc.h
+_MEGABYTE = 2**20
 # Errors that a user can mend. All others are faults of the program, with their traceback.
 _MENDABLE = (ValueError, OSError, FloatingPointError, ImportError)
 
@@ -165,18 +167,31 @@ def large_arrays_given_back() -> Iterator[None]:
     By default glibc keeps arrays of up to 32 MB in heaps of 64 MB, which take up to half as much
     memory again as a network of hundreds of arrays.
     """
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
-    if mallopt is None:
-        yield
-        return
-    trim_threshold, mmap_threshold, megabyte = -1, -3, 2**20
-    mallopt(mmap_threshold, megabyte)
+    _set_malloc(_MMAP_THRESHOLD, _MEGABYTE)
     try:
         yield
     finally:
         # The values that glibc would adapt to; a set threshold ended its adaptation.
-        mallopt(mmap_threshold, 32 * megabyte)
-        mallopt(trim_threshold, 64 * megabyte)
+        _set_malloc(_MMAP_THRESHOLD, 32 * _MEGABYTE)
+        _set_malloc(_TRIM_THRESHOLD, 64 * _MEGABYTE)
+
+
+def keep_large_arrays() -> None:
+    """Lets the C library keep the memory of large arrays for the next ones, to the process's end.
+
+    A step on CPUs needs the same memory each time: given back in between, a third of the step goes
+    to the kernel, which clears it (benchmarks/kept_memory.py).
+    """
+    _set_malloc(_MMAP_MAX, 0)
+    _set_malloc(_TRIM_THRESHOLD, -1)
+    _set_malloc(_TOP_PAD, 256 * _MEGABYTE)
+
+
+def _set_malloc(option: int, value: int) -> None:
+    """Sets an option of glibc's malloc; nothing where there is none."""
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
+    if mallopt is not None:
+        mallopt(option, value)
 
 
 @contextlib.contextmanager

@@ -70,6 +70,8 @@ def train(config: ml_collections.ConfigDict, folder: str) -> TrainState:
             stack.enter_context(workdir.lock_workdir(folder))
         saved = stack.enter_context(Checkpoints(folder, config.eval.best_metric))
         state, first = _begin(config, setup, saved, folder)
+        if mesh.devices.flat[0].platform == 'cpu':
+            cli.keep_large_arrays()
         # Not before: what does not fit the run that is there must leave it as it is.
         if jax.process_index() == 0:
             keep_files(folder, config)
