@@ -63,7 +63,7 @@ def step_times(options: argparse.Namespace) -> list[float]:
     state, step, times = initial_state(task, tx, mesh, 0), make_step(task, tx, mesh), []
     for _ in range(options.steps + 1):
         start = time.perf_counter()
-        state, logs = jax.block_until_ready(step(state, frozen, None, 0))
+        state, _ = jax.block_until_ready(step(state, frozen, None, 0))
         times.append(time.perf_counter() - start)
     return times[1:]  # the first compiles
 

@@ -12,7 +12,7 @@ from tokenhmr_jax.body import keypoint_conventions
 from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.evaluate import evaluate
-from tokenhmr_jax.studies import lifting
+from tokenhmr_jax.studies import lifting, prompts
 from tokenhmr_jax.tasks import make_task, prompting
 from tokenhmr_jax.train import train
 from tokenhmr_jax.training.trained_run import open_run
@@ -156,6 +156,10 @@ def test_a_network_of_pictures_and_keypoints(prepared, tmp_path):
     rows = evaluate(str(tmp_path / 'run'), out=str(tmp_path))
     names = ('regressor', 'regressor, image alone', 'regressor, prompts alone')
     assert len({rows[name]['mpjpe_mm'] for name in names}) == 3
+    by_condition = prompts.measure(open_run(tmp_path / 'run'), 'mannequin/suit_heldout')
+    same = dict(zip(('image and keypoints', 'image alone', 'keypoints alone'), names, strict=True))
+    for condition, name in same.items():
+        assert by_condition[condition]['mpjpe_mm'] == pytest.approx(rows[name]['mpjpe_mm'])
     model = tokenhmr_jax.load(str(tmp_path / 'run'))
     boxes = [[220, 60, 420, 420]] * 3
     found = lambda **given: model.predict(PICTURE, boxes, **given).vertices  # noqa: E731
