@@ -99,6 +99,7 @@ def _unit(vectors):
 
 
 def _value_and_gradient(points, parts, blend):
-    value = form.signed_distance(points, parts, blend)
-    moved = [form.signed_distance(points + STEP * axis, parts, blend) for axis in np.eye(3)]
-    return value, (np.stack(moved, axis=1) - value[:, None]) / STEP
+    shifts = np.concatenate([np.zeros((1, 3)), STEP * np.eye(3)])
+    moved = (points + shifts[:, None]).reshape(-1, 3)
+    value = form.signed_distance(moved, np.tile(parts, 4), np.tile(blend, 4)).reshape(4, -1)
+    return value[0], (value[1:] - value[0]).T / STEP
