@@ -277,7 +277,7 @@ def quickstart() -> ml_collections.ConfigDict:
 def bundled() -> ml_collections.ConfigDict:
     """From 2D keypoints alone: `make bundled` trains it for the package."""
     config = quickstart()
-    config.num_steps = 24_000
+    config.num_steps = 15_000
     # No pictures: each step draws all its people.
     config.batch_size = 0
     config.data.mixture = ml_collections.ConfigDict()
@@ -304,9 +304,9 @@ def bundled() -> ml_collections.ConfigDict:
     config.loss_weights.global_orient = 0.3
     config.loss_weights.body_pose = 0.05
     config.loss_weights.betas = 0.005
-    config.eval.every = 6000
+    config.eval.every = 5000
     config.eval.limit = 1000
-    config.checkpoint_every = 6000
+    config.checkpoint_every = 5000
     return config
 
 
