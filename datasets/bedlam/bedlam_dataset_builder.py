@@ -74,14 +74,12 @@ class Builder(shards.Builder, skip_registration=True):
     def _find_scenes(self):
         """Label files of the official release with their picture folders; what lacks either."""
         folder = self._settings.folder
-        labelled = _by_scene(
-            (path.stem, path) for path in listing.find_files(folder, 'labels/**/*.npz')
-        )
-        pictured = _by_scene(
-            (path.parent.name, path) for path in listing.find_files(folder, 'images/*/png')
-        )
+        label_files = listing.find_files(folder, 'labels/**/*.npz')
+        picture_dirs = filter(_has_files, listing.find_files(folder, 'images/*/png'))
+        labelled = _by_scene((path.stem, path) for path in label_files)
+        pictured = _by_scene((path.parent.name, path) for path in picture_dirs)
         lacking = [
-            f'{folder / "images" / path.stem / "png"}: no such folder, for the labels {path}'
+            f'{folder / "images" / path.stem / "png"}: no such folder, or empty, for {path}'
             for scene, path in labelled.items()
             if scene not in pictured
         ]
@@ -113,6 +111,10 @@ class Builder(shards.Builder, skip_registration=True):
 
     def _options(self):
         return bedlam.BedlamOptions(self._settings.smpl_dir, self._settings.store)
+
+
+def _has_files(folder: pathlib.Path) -> bool:
+    return bool(listing.find_files(folder, '*'))
 
 
 def _by_scene(found: Iterable[tuple[str, pathlib.Path]]) -> dict[str, pathlib.Path]:
