@@ -41,7 +41,7 @@ def make_scene(mannequin, rng, size, pictures=2):
                     'trans_world': np.zeros(3),
                     'cam_ext': matrix,
                     'cam_int': camera,
-                    'gtkps': joint_pixels[i],
+                    'gtkps': joint_pixels[i],  # or `openpose_order`
                     'gender': 'female',
                     'motion_info': 'walk',
                     'sub': 'rp_a_1',
@@ -51,13 +51,21 @@ def make_scene(mannequin, rng, size, pictures=2):
     return rows, truth, images
 
 
-def write_official(folder, name, made, stored_turned=False):
+def openpose_order(made):
+    """The same scene with `gtkps` as in bedlam-labels-smpl.zip: the 44 keypoints, and ones."""
+    rows, truth, images = made
+    points = [np.c_[pixels, np.ones(44)] for _, pixels in truth]
+    changed = [row | {'gtkps': each} for row, each in zip(rows, points, strict=True)]
+    return changed, truth, images
+
+
+def write_official(folder, name, made, stored_turned=False, labels='labels'):
     """Labels and pictures of a scene; rows in an order of their own."""
     rows, _, images = made
     order = np.random.default_rng(2).permutation(len(rows))
-    (folder / 'labels').mkdir(parents=True, exist_ok=True)
+    (folder / labels).mkdir(parents=True, exist_ok=True)
     columns = {key: np.array([rows[i][key] for i in order]) for key in rows[0]}
-    np.savez(folder / f'labels/{name}.npz', **columns)
+    np.savez(folder / f'{labels}/{name}.npz', **columns)
     for picture, image in enumerate(images):
         path = folder / f'images/{name}/png/seq_000000/seq_000000_{5 * picture:04d}.png'
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from tokenhmr_jax.mannequin.body import mannequin_arrays
 from tokenhmr_jax.types import SmplParams
 
 _RADIUS = 4  # of a dot, px
+APPLE_DOUBLE = b'\0\5\x16\7\0\2\0\0Mac OS X        ' + bytes(80)
 HEIGHTS = {'neutral': 1.0, 'male': 1.05, 'female': 0.95}  # of SMPL's models here
 # From a world with y up to a camera with y down, a little from above.
 TILT = Rotation.from_euler('x', np.pi + 0.2)
@@ -125,6 +126,13 @@ def box_of(pixels):
     """Centre and size of 1.2 times the box of points (K, 2)."""
     low, high = pixels.min(axis=0), pixels.max(axis=0)
     return (low + high) / 2, 1.2 * (high - low)
+
+
+def pack_on_macos(folder):
+    """Adds what an archive made on macOS has: `._<name>` beside every file, and .DS_Store."""
+    for path in [path for path in folder.rglob('*') if path.is_file()]:
+        (path.parent / f'._{path.name}').write_bytes(APPLE_DOUBLE)
+        (path.parent / '.DS_Store').write_bytes(b'\0\0\0\1Bud1')
 
 
 def write_tar(path, samples):

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import real_formats
 from random_body import random_smpl
 
 from tokenhmr_jax.readers import official_files
@@ -39,6 +40,7 @@ def found(tmp_path_factory):
     np.savez(folder / 'smpl_mean_params.npz', pose=np.zeros(144), shape=np.zeros(10), cam=[1, 2])
     (folder / 'SMPL_FEMALE.pkl').write_bytes(b'not a pickle')
     (folder / 'notes.npz').write_bytes(b'nothing to do with bodies')
+    real_formats.pack_on_macos(folder)
     return official_files.check_files([str(folder)])
 
 

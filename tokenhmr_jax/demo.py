@@ -23,6 +23,7 @@ from tokenhmr_jax.inference import finders, picture_files
 from tokenhmr_jax.inference.page import write_page
 from tokenhmr_jax.inference.prediction import PredictSettings, predict_with_checkpoint
 from tokenhmr_jax.mannequin import group
+from tokenhmr_jax.readers import listing
 
 _GROUP = 'group.png'  # written first: a folder with it is the demo's
 _WIDTH, _HIGHEST = 1000, 500  # pixels of the sheet, and of a row of it
@@ -100,7 +101,8 @@ def _own(photos: str | os.PathLike | None) -> list[pathlib.Path]:
     folder = pathlib.Path(photos)
     if not folder.is_dir():
         raise FileNotFoundError(f'--photos={photos}: no such folder')
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in picture_files.SUFFIXES)
+    found = listing.find_files(folder, '*')
+    found = [path for path in found if path.suffix.lower() in picture_files.SUFFIXES]
     if not found:
         suffixes = ', '.join(picture_files.SUFFIXES)
         raise FileNotFoundError(f'--photos={photos}: no pictures; expected {suffixes}')

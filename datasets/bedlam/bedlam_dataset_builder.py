@@ -8,18 +8,21 @@ See README.md beside this file for the downloads.
 
 import dataclasses
 import functools
+import pathlib
 import re
+from collections.abc import Iterable
 from typing import ClassVar
 
 import tensorflow_datasets as tfds
 from etils import epath
 
-from tokenhmr_jax.readers import bedlam, labels, prepare, shards
+from tokenhmr_jax.readers import bedlam, labels, listing, prepare, shards
 from tokenhmr_jax.readers.prepare import setting
 
 _TRAIN, _HELD_OUT = 'train', 'heldout'
 _PERSONS = 5000  # per unit, about
 _LEFT_OUT = 'agora'  # the labels lack its pictures
+_NAMED = 5  # scenes named at once; the dataset's metadata name all that are left out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,48 +56,78 @@ class Builder(shards.Builder, skip_registration=True):
     def units(self):
         settings = self._settings
         labels.load_keypoint_body(settings.smpl_dir, 'neutral')
-        found = list(self._scenes()) or list(self._tars())
+        scenes, lacking = self._find_scenes()
+        found = [*self._scene_units(scenes)] or [*self._tar_units()]
         if not found:
-            raise FileNotFoundError(
-                f'{settings.folder}: neither labels/<scene>.npz with images/<scene>/png, nor '
-                '<scene>/*.tar'
-            )
+            wanted = 'labels/<scene>.npz, at any depth, with images/<scene>/png, nor <scene>/*.tar'
+            reasons = '; '.join([f'neither {wanted}', *lacking[:_NAMED]])
+            raise FileNotFoundError(f'{settings.folder}: {reasons}')
+        if lacking:
+            print(f'{len(lacking)} scenes are left out: {"; ".join(lacking[:_NAMED])}', flush=True)
+        self._skipped += lacking
         splits = {}
         for unit in found:
             is_out = settings.held_out and re.search(settings.held_out, unit.source)
             splits.setdefault(_HELD_OUT if is_out else _TRAIN, []).append(unit)
         return splits
 
-    def _scenes(self):
+    def _find_scenes(self):
+        """Label files of the official release with their picture folders; what lacks either."""
+        folder = self._settings.folder
+        label_files = listing.find_files(folder, 'labels/**/*.npz')
+        picture_dirs = filter(_has_files, listing.find_files(folder, 'images/*/png'))
+        labelled = _by_scene((path.stem, path) for path in label_files)
+        pictured = _by_scene((path.parent.name, path) for path in picture_dirs)
+        lacking = [
+            f'{folder / "images" / path.stem / "png"}: no such folder, or empty, for {path}'
+            for scene, path in labelled.items()
+            if scene not in pictured
+        ]
+        lacking += [
+            f'{path}: no labels/**/{path.parent.name}.npz'
+            for scene, path in pictured.items()
+            if scene not in labelled
+        ]
+        both = [(labelled[scene], pictured[scene]) for scene in labelled if scene in pictured]
+        return both, lacking
+
+    def _scene_units(self, scenes):
         """Units of the official release."""
-        settings = self._settings
-        for path in sorted(settings.folder.glob('labels/*.npz')):
-            scene = path.stem
-            if scene.startswith(_LEFT_OUT):
-                continue
-            pictures = settings.folder / 'images' / scene / 'png'
-            if not pictures.is_dir():
-                raise FileNotFoundError(f'{pictures}: no such folder, for the labels {path}')
+        for path, pictures in scenes:
             parts = -(-bedlam.num_rows(path) // _PERSONS)
             for k in range(parts):
-                yield shards.Unit(
-                    f'{scene}/{k}-of-{parts}',
-                    scene,
-                    functools.partial(
-                        bedlam.read_scene, path, pictures, (k, parts), self._options()
-                    ),
-                )
+                part = path, pictures, (k, parts), self._options()
+                read = functools.partial(bedlam.read_scene, *part)
+                yield shards.Unit(f'{path.stem}/{k}-of-{parts}', path.stem, read)
 
-    def _tars(self):
+    def _tar_units(self):
         """Units of TokenHMR's tars."""
-        for path in sorted(self._settings.folder.glob('*/*.tar')):
+        for path in listing.find_files(self._settings.folder, '*/*.tar'):
             scene = path.parent.name
-            if not scene.startswith(_LEFT_OUT):
+            # The official pictures come as tars too, which must be unpacked.
+            if scene != 'images' and not scene.startswith(_LEFT_OUT):
                 read = functools.partial(bedlam.read_tar, path, self._options())
                 yield shards.Unit(f'{scene}/{path.name}', scene, read)
 
     def _options(self):
         return bedlam.BedlamOptions(self._settings.smpl_dir, self._settings.store)
+
+
+def _has_files(folder: pathlib.Path) -> bool:
+    return bool(listing.find_files(folder, '*'))
+
+
+def _by_scene(found: Iterable[tuple[str, pathlib.Path]]) -> dict[str, pathlib.Path]:
+    """Files by scene, but AGORA's; ValueError for two of one scene."""
+    paths = {}
+    for name, path in found:
+        # Labels and pictures of one scene may differ in hyphens: 20221020_3-8_..., 20221020-3-8_...
+        scene = name.replace('-', '_')
+        if scene in paths:
+            raise ValueError(f'{paths[scene]} and {path} are of one scene: keep one of them')
+        if not name.startswith(_LEFT_OUT):
+            paths[scene] = path
+    return paths
 
 
 if __name__ == '__main__':

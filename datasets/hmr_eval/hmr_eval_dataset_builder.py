@@ -15,7 +15,7 @@ from typing import ClassVar
 import tensorflow_datasets as tfds
 from etils import epath
 
-from tokenhmr_jax.readers import hmr_eval, labels, prepare, shards
+from tokenhmr_jax.readers import hmr_eval, labels, listing, prepare, shards
 from tokenhmr_jax.readers.prepare import setting
 
 SETS = ('3dpw', 'emdb')
@@ -71,7 +71,7 @@ class Builder(shards.Builder, skip_registration=True):
 
     def _3dpw(self):
         folder = self._settings.folder
-        paths = sorted(folder.glob('sequenceFiles/test/*.pkl'))
+        paths = listing.find_files(folder, 'sequenceFiles/test/*.pkl')
         if not paths:
             raise FileNotFoundError(f'{folder}: no sequenceFiles/test/*.pkl')
         for path in paths:
@@ -83,7 +83,7 @@ class Builder(shards.Builder, skip_registration=True):
 
     def _emdb(self):
         folder = self._settings.folder
-        paths = sorted(folder.glob('P*/*/*_data.pkl'))
+        paths = listing.find_files(folder, 'P*/*/*_data.pkl')
         if not paths:
             raise FileNotFoundError(f'{folder}: no P<k>/<sequence>/*_data.pkl')
         for path in filter(hmr_eval.is_emdb1, paths):

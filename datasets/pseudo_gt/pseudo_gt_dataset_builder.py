@@ -14,7 +14,7 @@ from typing import ClassVar
 import tensorflow_datasets as tfds
 from etils import epath
 
-from tokenhmr_jax.readers import filters, humans4d, prepare, shards
+from tokenhmr_jax.readers import filters, humans4d, listing, prepare, shards
 from tokenhmr_jax.readers.pose_density import load_density
 from tokenhmr_jax.readers.prepare import setting
 
@@ -89,19 +89,16 @@ class Builder(shards.Builder, skip_registration=True):
         if keep.pose_density is not None:
             load_density(keep.pose_density)
         folder = settings.folder / humans4d.SETS[settings.set]
-        tars = sorted(folder.glob('*.tar'))
-        if not tars:
+        units = []
+        for path in listing.find_files(folder, '*.tar'):
+            if humans4d.is_broken_tar(path):
+                self._skipped.append(f'{path}: {humans4d.KNOWN_CORRUPT}')
+            else:
+                read = functools.partial(humans4d.read_persons, path, keep, settings.store)
+                units.append(shards.Unit(path.name, settings.set, read))
+        if not units:
             raise FileNotFoundError(f'{folder}: no tars')
-        return {
-            'train': [
-                shards.Unit(
-                    path.name,
-                    settings.set,
-                    functools.partial(humans4d.read_persons, path, keep, settings.store),
-                )
-                for path in tars
-            ]
-        }
+        return {'train': units}
 
 
 if __name__ == '__main__':

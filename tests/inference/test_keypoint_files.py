@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import real_formats
 
 from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.inference import keypoint_files, sources
@@ -86,6 +87,7 @@ def test_a_folder_of_openpose(tmp_path, clip):
     }.items():
         text = json.dumps({'version': 1.3, 'people': content})
         (tmp_path / f'{name}_keypoints.json').write_text(text)
+    real_formats.pack_on_macos(tmp_path)
     found = keypoint_files.read_keypoints(str(tmp_path))
     assert set(found) == {'clip_000000000002', 'x.y'}
     assert found['x.y'].keypoints2d.shape == (1, 44, 3)

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import real_formats
 from PIL import Image
 
 from tokenhmr_jax.inference import finders, picture_files, sources
@@ -44,6 +45,7 @@ def test_broken_pictures_are_frames_that_say_so(tmp_path):
     (tmp_path / 'b.jpg').write_bytes(whole[: len(whole) // 2])
     (tmp_path / 'c.png').write_text('not a picture')
     (tmp_path / 'notes.txt').write_text('not asked for')
+    real_formats.pack_on_macos(tmp_path)
     source = sources.open_source(str(tmp_path))
     frames = list(sources.ahead(source.frames(lambda name: False)))
     assert [frame.name for frame in frames] == ['a', 'b', 'c'] and len(source) == 3

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import real_formats
 import tensorflow_datasets as tfds
 
 from tokenhmr_jax.readers import amass, prepare
@@ -98,6 +99,8 @@ def test_amass_frames_and_columns(build, tmp_path):
     for no_motion in ('shape.npz', '01_01_stagei.npz', 'neutral_stagei.npz', 'neutral_poses.npz'):
         np.savez(tmp_path / 'in/CMU/01' / no_motion, betas=np.zeros(16))
     (tmp_path / 'in/CMU/LICENSE.txt').write_text('')
+    save_smplh(tmp_path / 'in/.Trashes/CMU/thrown_away_poses.npz', 50)
+    real_formats.pack_on_macos(tmp_path / 'in')
 
     splits = build()
     assert list(splits) == ['CMU']

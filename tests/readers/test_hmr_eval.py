@@ -155,6 +155,7 @@ def test_the_builder(tmp_path, world, smpl_dir):
     write_emdb(tmp_path / 'EMDB', world, '20_outdoor_walk', emdb1=False)
     np.savez(tmp_path / 'meta.npz', **metadata(world, '3dpw'))
     draw(tmp_path / '3DPW/imageFiles/walk', 'image_{:05d}.jpg', world, [0, 1])
+    real_formats.pack_on_macos(tmp_path)
     common = {'smpl_dir': str(smpl_dir), 'num_processes': 1}
     sizes = {}
     for out, change in (

@@ -223,6 +223,7 @@ def test_the_builder(rng, tmp_path, pixels, density_file, capsys):
                 for i in range(2)
             },
         )
+    real_formats.pack_on_macos(folder)
     common = {'set': 'coco', 'manual_dir': str(folder), 'num_processes': 1, 'num_shards': 2}
     for extra in (
         {'pose_density': str(density_file)},
@@ -240,6 +241,32 @@ def test_the_builder(rng, tmp_path, pixels, density_file, capsys):
         assert len(split) == 12
         trust[name] = sum(split[i]['has_betas'] for i in range(12))
     assert trust == {'coco': 6, 'coco_unfiltered': 12}
+
+
+def test_what_is_known_to_be_corrupt_is_left_out(rng, tmp_path, pixels, capsys):
+    """A sample of AI Challenger and tars of InstaVariety; the same names elsewhere stay."""
+    module, folder = load_builder('pseudo_gt'), tmp_path / 'dataset_tars'
+    people = sample(pixels, [real_formats.fitted_person(rng, p) for p in pixels])
+    names = '0a047f0124ae48f8eee15a9506ce1449ee1ba669', 'f' * 40
+    tars = {'aic': ('000000', '002994'), 'insta': ('002993', '002994', '003000', '003001')}
+    counts = {}
+    for name, numbers in tars.items():
+        where = humans4d.SETS[name]
+        for number in numbers:
+            samples = {f'{where}/{key}': people for key in names}
+            real_formats.write_tar(folder / where / f'{number}.tar', samples)
+        settings = module.Settings(
+            set=name, manual_dir=str(folder), pose_density='none', num_processes=1
+        )
+        builder = module.Builder(settings=settings, data_dir=tmp_path / 'out')
+        prepare.prepare_dataset(builder, settings)
+        counts[name] = builder.info.metadata['counts']['train']
+    assert counts['aic'] == {'sources': {'aic': 4}, 'remarks': {humans4d.KNOWN_CORRUPT: 2}}
+    assert counts['insta'] == {'sources': {'insta': 8}, 'remarks': {}}
+    printed = capsys.readouterr().out
+    assert '2 were skipped:' in printed
+    for number in ('002994', '003000'):
+        assert f'{number}.tar: {humans4d.KNOWN_CORRUPT}' in printed
 
 
 @pytest.mark.parametrize(

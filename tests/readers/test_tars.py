@@ -44,6 +44,18 @@ def test_samples_are_runs_of_members_with_one_stem(tmp_path):
     assert found[0][1]['jpg'] == b'one' and found[1][1]['data.pyd'] == b'two'
 
 
+def test_dot_files_are_not_read(tmp_path):
+    """macOS packs one before each member: a sample's parts are not neighbours any more."""
+    members = [member(f'./a/{n}.{part}') for n in '12' for part in ('jpg', 'data.pyd')]
+    packed = [member('./._a', real_formats.APPLE_DOUBLE), member('./.DS_Store.jpg')]
+    for info, data in members:
+        hidden = info.name.replace('/a/', '/a/._')
+        packed += [member(hidden, real_formats.APPLE_DOUBLE), (info, data)]
+    packed.append(member('.cache/3.jpg'))
+    found = list(tars.samples(write(tmp_path / 'x.tar', *packed), tars.PARTS))
+    assert found == [(name, {'jpg': b'x', 'data.pyd': b'x'}) for name in ('a/1', 'a/2')]
+
+
 @pytest.mark.fault(12, 'a ../ member of a tar')
 @pytest.mark.parametrize(
     'bad',

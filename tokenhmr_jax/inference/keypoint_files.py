@@ -15,6 +15,7 @@ from tokenhmr_jax.inference.persons import (
     known_points,
     make_persons,
 )
+from tokenhmr_jax.readers import listing
 
 SUFFIXES = ('.json', '.npz')
 _OPENPOSE_END = '_keypoints.json'
@@ -34,7 +35,7 @@ def check_keypoints(path: str) -> None:
     """
     if not pathlib.Path(path).is_dir():
         boxes.check_file(path, 'keypoints', SUFFIXES)
-    elif not any(pathlib.Path(path).glob(f'*{_OPENPOSE_END}')):
+    elif not listing.find_files(path, f'*{_OPENPOSE_END}'):
         raise FileNotFoundError(f'{path}: no files NAME{_OPENPOSE_END}, as OpenPose writes them')
 
 
@@ -117,7 +118,7 @@ def _triples(who: str, key: str, numbers: Any, count: int | None = None) -> np.n
 
 def _read_openpose(folder: pathlib.Path) -> tuple:
     names, points = [], []
-    for path in sorted(folder.glob(f'*{_OPENPOSE_END}')):
+    for path in listing.find_files(folder, f'*{_OPENPOSE_END}'):
         content = boxes.read_json(path)
         if not isinstance(content, dict) or not isinstance(content.get('people'), list):
             raise ValueError(f'{path}: no list of people: expected a file of OpenPose')

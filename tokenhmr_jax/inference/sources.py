@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from tokenhmr_jax.inference import picture_files
+from tokenhmr_jax.readers import listing
 
 VIDEO_SUFFIXES = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v')
 _END = object()
@@ -169,7 +170,7 @@ def open_source(path: str | os.PathLike) -> Images | Video:
     if place.is_file():
         return Video(place) if place.suffix.lower() in VIDEO_SUFFIXES else Images([place])
     if place.is_dir():
-        found = sorted(p for p in place.iterdir() if p.suffix.lower() in suffixes)
+        found = [p for p in listing.find_files(place, '*') if p.suffix.lower() in suffixes]
         if not found:
             raise FileNotFoundError(f'{path}: no images; expected {", ".join(suffixes)}')
         return Images(found)

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tokenhmr_jax.mannequin import poses
-from tokenhmr_jax.readers import pickles
+from tokenhmr_jax.readers import listing, pickles
 
 # The published division (supplement).
 TRAIN = (
@@ -78,12 +78,10 @@ def find_clips(root: str | os.PathLike) -> dict[str, list[Clip]]:
     if not root.is_dir():
         raise FileNotFoundError(f'{root}: no such folder')
     clips = {}
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        subfolders.sort()
-        for file in sorted(files):
-            clip = _clip(root, Path(folder) / file)
-            if clip is not None:
-                clips.setdefault((clip.source, clip.name), clip)
+    for path in listing.find_files(root, '**/*'):
+        clip = _clip(root, path)
+        if clip is not None:
+            clips.setdefault((clip.source, clip.name), clip)
     if not clips:
         raise FileNotFoundError(
             f'{root}: no motion files: expected <dataset>/<subject>/<sequence>_poses.npz or '

@@ -2,6 +2,9 @@
 
 Both have the same fields for each person and frame. The labels are of the neutral SMPL model, which
 gives the 44 keypoints. The picture's true camera projects them.
+
+`gtkps`, the labels' own projected points, come in two orders: SMPL's joints first, or OpenPose's 25
+keypoints and the 19 of SMPL_to_J19. They serve as a check of the body, which tells the order too.
 """
 
 import os
@@ -20,8 +23,11 @@ from tokenhmr_jax.readers.shards import Remark, corrupt
 COLUMNS = (
     'imgname', 'center', 'scale', 'pose_cam', 'shape', 'trans_cam', 'cam_ext', 'cam_int', 'gtkps',
 )  # fmt: skip
+# Orders of `gtkps`, as they are counted.
+SMPL_ORDER = "gtkps: SMPL's joints"
+OPENPOSE_ORDER = 'gtkps: 25 of OpenPose, 19 of SMPL_to_J19'
 _CHECKED_JOINTS = 22  # SMPL and SMPL-X share them
-_MOST_OFF = 0.1  # largest mean distance from `gtkps` to the labels' joints, in sides of the box
+_MOST_OFF = 0.1  # largest mean distance from `gtkps` to the body's points, in sides of the box
 
 
 class BedlamOptions(NamedTuple):
@@ -93,20 +99,24 @@ def _read_persons(
         try:
             box_center = labels.read_field(row, 'center', 2)
             side = labels.PIXELS_PER_SCALE * labels.read_field(row, 'scale')
-            found = bedlam_labels(row, side, options.smpl_dir)
+            found, order = bedlam_labels(row, side, options.smpl_dir)
             upright = turn_upright(image, found['principal_point'])
             yield records.assemble(upright, name, box_center, (side, side), found, **options.store)
         except ValueError as error:
             yield corrupt(name, error)
+        else:
+            if order is not None:
+                yield Remark(order)
 
 
 def bedlam_labels(
     row: Mapping[str, Any], side: float | np.floating, smpl_dir: str
-) -> dict[str, Any]:
-    """Camera, keypoints, pose and shape of a person, as fields of a record.
+) -> tuple[dict[str, Any], str | None]:
+    """Camera, keypoints, pose and shape of a person, as fields of a record; the order of `gtkps`.
 
-    Raises ValueError if a field is missing or has a wrong shape, or if the projected joints are far
-    from `gtkps`: then the labels are of another body model.
+    The order is SMPL_ORDER or OPENPOSE_ORDER, or None without `gtkps`. Raises ValueError if a field
+    is missing or has a wrong shape, or if the projected body is far from `gtkps` in either order:
+    then the labels are of another body model.
     """
     pose = labels.read_field(row, 'pose_cam', 72)
     # Some labels have an eleventh beta, which the published training drops too.
@@ -118,11 +128,15 @@ def bedlam_labels(
     transl = labels.read_field(row, 'trans_cam', 3) + labels.read_field(row, 'cam_ext', 4, 4)[:3, 3]
     body = labels.load_keypoint_body(smpl_dir, 'neutral')
     posed = labels.pose_bodies(body, pose[None, :3], pose[3:].reshape(1, 23, 3), betas[None])
+    joints, points = posed.joints[0, :_CHECKED_JOINTS], posed.keypoints3d[0]
+    keypoints2d = labels.project_points(points + transl, intrinsics)
+    order = None
     if 'gtkps' in row:
-        _check_place(labels.read_numbers(row, 'gtkps'), posed.joints[0] + transl, intrinsics, side)
-    points = posed.keypoints3d[0]
-    return labels.camera_fields(intrinsics) | {
-        'keypoints2d': labels.with_confidence(labels.project_points(points + transl, intrinsics)),
+        joints2d = labels.project_points(joints + transl, intrinsics)
+        bodies = {SMPL_ORDER: joints2d, OPENPOSE_ORDER: keypoints2d}
+        order = _find_order(labels.read_numbers(row, 'gtkps'), bodies, side)
+    found = labels.camera_fields(intrinsics) | {
+        'keypoints2d': labels.with_confidence(keypoints2d),
         'keypoints3d': labels.with_confidence(points),
         'global_orient': pose[:3],
         'body_pose': pose[3:].reshape(23, 3),
@@ -131,15 +145,26 @@ def bedlam_labels(
         'has_pose': 1,
         'has_betas': 1,
     }
+    return found, order
 
 
-def _check_place(seen, joints, intrinsics, side):
+def _find_order(seen, bodies, side):
+    """The order in which `gtkps` are nearest to the projected body; their number does not tell it.
+
+    `bodies` holds the body's points in each order.
+    """
     if seen.ndim != 2 or len(seen) < _CHECKED_JOINTS or seen.shape[1] < 2:
         raise ValueError(f'`gtkps` is {seen.shape}, expected {_CHECKED_JOINTS} points or more')
-    projected = labels.project_points(joints[:_CHECKED_JOINTS], intrinsics)
-    off = np.abs(projected - seen[:_CHECKED_JOINTS, :2]).mean()
-    if not off <= _MOST_OFF * side:
-        raise ValueError(f'the body is {off:.0f} px from `gtkps`, in a box of {side:.0f} px')
+    off = {
+        order: np.abs(points - seen[: len(points), :2]).mean()
+        for order, points in bodies.items()
+        if len(points) <= len(seen)
+    }
+    near = [order for order in off if off[order] <= _MOST_OFF * side]
+    if not near:
+        least = min(off.values())
+        raise ValueError(f'the body is {least:.0f} px from `gtkps`, in a box of {side:.0f} px')
+    return min(near, key=off.get)
 
 
 def turn_upright(

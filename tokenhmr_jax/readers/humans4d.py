@@ -29,6 +29,26 @@ SETS = {
     'coco_val': 'coco-val',
 }
 
+# Samples and tars that the training code of HMR2.0 and TokenHMR leaves out by name, as corrupt.
+KNOWN_CORRUPT = 'left out: known to be corrupt'
+_CORRUPT_AIC = {
+    '0394e6dc4df78042929b891dbc24f0fd7ffb6b6d',
+    '0a047f0124ae48f8eee15a9506ce1449ee1ba669',
+    '1a703aa174450c02fbc9cfbf578a5435ef403689',
+    '39596a45cbd21bed4a5f9c2342505532f8ec5cbb',
+    '3d33283b40610d87db660b62982f797d50a7366b',
+    '4a77adb695bef75a5d34c04d589baf646fe2ba35',
+    '5c032b9626e410441544c7669123ecc4ae077058',
+    'a0689017b1065c664daef4ae2d14ea03d543217e',
+    'ca018a7b4c5f53494006ebeeff9b4c0917a55f07',
+}
+_CORRUPT_INSTA_TARS = {f'{number:06d}' for number in range(2994, 3001)}
+
+
+def is_broken_tar(path: pathlib.Path) -> bool:
+    """Whether a tar is one of InstaVariety's that are known to be broken."""
+    return path.parent.name == SETS['insta'] and path.stem in _CORRUPT_INSTA_TARS
+
 
 def read_persons(
     path: str | os.PathLike, filters: Filters, options: Mapping[str, Any]
@@ -40,6 +60,9 @@ def read_persons(
     path = pathlib.Path(path)
     for sample, parts in tars.samples(path, tars.PARTS):
         name = f'{path.parent.name}/{path.stem}/{sample}'
+        if path.parent.name == SETS['aic'] and pathlib.PurePath(sample).name in _CORRUPT_AIC:
+            yield Remark(KNOWN_CORRUPT)
+            continue
         try:
             picture, persons = tars.split_sample(name, parts)
             image = pictures.decode_picture(picture, name)

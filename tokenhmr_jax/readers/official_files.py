@@ -11,7 +11,7 @@ import numpy as np
 
 from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.models.regressor import load_mean
-from tokenhmr_jax.readers import labels, pickles, smpl_files
+from tokenhmr_jax.readers import labels, listing, pickles, smpl_files
 
 REGRESSOR, MEAN = 'J19 regressor', 'mean parameters'
 TOGETHER = 'SMPL_MALE, SMPL_FEMALE and SMPL_to_J19 in one folder'
@@ -69,8 +69,8 @@ def check_files(folders: Sequence[str | os.PathLike]) -> list[Finding]:
     for folder in map(pathlib.Path, folders):
         if not folder.is_dir():
             raise FileNotFoundError(f'{folder}: no such folder')
-        for path in sorted(p for p in folder.rglob('*') if p.is_file()):
-            if claim := _claim(path):
+        for path in listing.find_files(folder, '**/*'):
+            if path.is_file() and (claim := _claim(path)):
                 found.append(_check(path, claim, seen))
     return found
 

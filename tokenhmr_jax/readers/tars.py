@@ -1,7 +1,8 @@
 """Samples of WebDataset tars, read without extracting, with checks of every member.
 
 A sample is a run of members that share their name up to the first dot: `a/b.jpg` and `a/b.data.pyd`
-are the parts `jpg` and `data.pyd` of the sample `a/b`.
+are the parts `jpg` and `data.pyd` of the sample `a/b`. Dot files, which macOS packs beside others,
+are not read.
 """
 
 import os
@@ -9,6 +10,7 @@ import tarfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 
+from tokenhmr_jax.readers.listing import is_hidden
 from tokenhmr_jax.readers.pickles import parse_pickle
 
 # Largest part: a picture, or the labels of all persons in it.
@@ -31,7 +33,7 @@ def samples(
         # 'r:' is a tar without compression: what it holds is no larger than itself.
         with tarfile.open(path, 'r:') as tar:
             for member in tar:
-                if member.isdir():
+                if member.isdir() or is_hidden(member.name):
                     continue
                 sample, part = _split_name(member)
                 if sample != current:
@@ -54,7 +56,7 @@ def _split_name(member: tarfile.TarInfo) -> tuple[str, str]:
     if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
         raise ValueError(f'refused: the member {member.name!r} is no plain file')
     stem, _, part = path.name.partition('.')
-    return str(path.with_name(stem)) if stem else member.name, part
+    return str(path.with_name(stem)), part
 
 
 def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
