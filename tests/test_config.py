@@ -18,6 +18,7 @@ def test_removed_settings_go_and_all_others_stay():
 def test_checkpoints_from_before_prompts_read_images_alone():
     today = settings_of_today({'task': 'regressor', 'model': {'head': 'tokens'}})
     assert today['model']['inputs'] == ['image'] and today['people']['batch_size'] == 0
+    assert today['data']['augment'] == {'extreme_crop_needs': 'part'}
     prompted = {'task': 'regressor', 'model': {'inputs': ['prompts']}}
     assert settings_of_today(prompted)['model']['inputs'] == ['prompts']
     assert settings_of_today({'task': 'tokenizer'}) == {'task': 'tokenizer'}

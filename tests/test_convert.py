@@ -22,6 +22,7 @@ from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.convert import convert_weights
 from tokenhmr_jax.released.torch_files import read_checkpoint
 from tokenhmr_jax.tasks import make_task
+from tokenhmr_jax.tasks.warm_start import check_start
 
 torch = pytest.importorskip('torch')
 original_format = pytest.importorskip('original_format')
@@ -103,7 +104,11 @@ def whole_config(converted, name):
 
 
 def test_training_starts_from_a_whole_model(converted):
-    task = make_task(whole_config(converted, 'tokenhmr'))
+    """Its head brings the mean body: the file of one is not needed."""
+    config = whole_config(converted, 'tokenhmr')
+    config.model.body_mean = '/nowhere/smpl_mean_params.npz'
+    task = make_task(config)
+    check_start(task.config)
     begun = task.warm_start(*fresh(task))
     model = restored(converted / 'tokenhmr')
     chex.assert_trees_all_equal(begun[0], model['params'])
@@ -124,6 +129,9 @@ def test_training_starts_from_published_mean_parameters(configs, tmp_path):
     np.savez(config.model.body_mean, pose=pose[:72], shape=np.zeros(10), cam=np.zeros(3))
     with pytest.raises(ValueError, match=r'pose is \(72,\), expected 144 finite numbers'):
         task.warm_start(*fresh(task))
+    config.model.body_mean = str(tmp_path / 'none.npz')
+    with pytest.raises(FileNotFoundError, match=r"none\.npz.*smpl_mean_params\.npz, or 'rest'"):
+        check_start(config)
 
 
 @pytest.mark.parametrize(

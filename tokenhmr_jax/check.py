@@ -1,15 +1,17 @@
-"""Check of the official body files: found, valid, and missing for each task.
+"""Check of the official files: found, valid, and missing for each task.
 
-    python -m tokenhmr_jax.check --dir=/data/smpl --dir=/data/smplh
+    python -m tokenhmr_jax.check --dir=/data/smpl --dir=/data/smplh --dir=/data/tokenhmr
 
-Finds the files by their official names, in the folders and their subfolders, and reads each. The
-exit code is 1 if a file is not usable.
+Finds body models, the released weights of TokenHMR, and the benchmarks by their official names, in
+the folders and their subfolders, and reads each. Says which steps from the released weights to
+their published errors can be done. The exit code is 1 if a file is not usable.
 """
 
 from collections.abc import Sequence
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.readers.official_files import check_files, describe_findings
+from tokenhmr_jax.released.zoo import check_released, describe_released
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -18,9 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folders = flags.strings('dir', None, 'Folder to look through; repeatable.', required=True)
 
     def command():
-        found = check_files(folders.value)
-        print(describe_findings(found))
-        return int(any(finding.problem for finding in found))
+        bodies = check_files(folders.value)
+        released = check_released(folders.value)
+        print(describe_findings(bodies))
+        print(describe_released(bodies, released))
+        return int(any(finding.problem for finding in (*bodies, *released)))
 
     cli.run(flags, command)
 

@@ -40,14 +40,19 @@ def test_draws_have_the_published_ranges_and_shares(rng):
 
 
 def test_without_any_the_crop_is_plain(rng):
-    settings = dict.fromkeys(augment.AugmentSettings.__dataclass_fields__, 0.0)
+    names = augment.AugmentSettings.__dataclass_fields__.keys() - {'extreme_crop_needs'}
+    settings = dict.fromkeys(names, 0.0)
     assert set(draws(rng, 20, **settings)) == {augment.Augmentation()}
 
 
-def test_extreme_crops_are_drawn_by_their_weights(rng):
-    names = [d.extreme_crop for d in draws(rng, 1500, extreme_crop=1.0)]
-    for name, crop in augment.EXTREME_CROPS.items():
-        assert names.count(name) / len(names) == pytest.approx(0.1 * crop.weight, abs=0.03)
+@pytest.mark.parametrize('needs', ['body', 'part'])
+def test_extreme_crops_are_drawn_by_their_weights(rng, needs):
+    """Of a person seen in whole: the crop to the hips two times in ten, each other one once."""
+    names = [d.extreme_crop for d in draws(rng, 1500, extreme_crop=1.0, extreme_crop_needs=needs)]
+    assert len(augment.EXTREME_CROPS) == 9
+    for name in augment.EXTREME_CROPS:
+        share = 0.2 if name == 'hips' else 0.1
+        assert names.count(name) / len(names) == pytest.approx(share, abs=0.03)
 
 
 @pytest.mark.parametrize('name', ['flip', 'rotation', 'extreme_crop', 'scale', 'color'])
@@ -55,6 +60,8 @@ def test_extreme_crops_are_drawn_by_their_weights(rng):
 def test_settings_that_make_no_sense_are_refused(name, value):
     with pytest.raises(ValueError, match=rf'augment\.{name}'):
         augment.AugmentSettings(**{name: value})
+    with pytest.raises(ValueError, match=r"extreme_crop_needs='whole': expected one of .*'body'"):
+        augment.AugmentSettings(extreme_crop_needs='whole')
 
 
 def test_extreme_crops_show_their_part(rng):
@@ -62,7 +69,7 @@ def test_extreme_crops_show_their_part(rng):
     sides = {}
     for name, crop in augment.EXTREME_CROPS.items():
         center, size = augment.extreme_box(name, points)
-        parts = np.array([n.split(' ', 1)[1] in crop.parts for n in skeleton.KEYPOINTS])
+        parts = [n in crop.parts or n.split(' ', 1)[1] in crop.parts for n in skeleton.KEYPOINTS]
         assert (np.abs(points[parts, :2] - center) <= size / 2).all()
         sides[name] = center[0] - 300, center[1] - 300, size.max()
     # A front view: the person's right is on the left. Heads are up, legs are down.
@@ -72,22 +79,93 @@ def test_extreme_crops_show_their_part(rng):
     assert sides['head'][2] < sides['torso'][2] < sides['hips'][2] < 200
 
 
-def test_what_is_not_seen_is_not_cropped_to(rng):
+def crops_of(rng, points, needs, box=(100, 100)):
+    """All that are drawn in 300 trials."""
+    settings = augment.AugmentSettings(extreme_crop=1.0, extreme_crop_needs=needs)
+    trials = [augment.draw_augmentation(rng, settings, points, box) for _ in range(300)]
+    return {drawn.extreme_crop for drawn in trials}
+
+
+def seen(rng, *names):
+    """Keypoints of a standing person, of which those are seen that have one of some names."""
+    points = np.c_[image_records.person(rng, 100, 200), np.zeros(44)]
+    points[[i for i, name in enumerate(skeleton.KEYPOINTS) if name in names], 2] = 1
+    assert points[:, 2].sum() == len(names)
+    return points
+
+
+SIDES = [f'{side}{joint}' for side in 'RL' for joint in ('Shoulder', 'Elbow', 'Wrist')]
+LEGS = [f'{side}{joint}' for side in 'RL' for joint in ('Knee', 'Ankle')]
+ABOVE_THE_HIPS = {'shoulders', 'head', 'torso', 'right_arm', 'left_arm'}
+
+
+def test_the_whole_body_is_its_limbs_in_either_convention(rng):
+    """Ten joints, no hip and no head among them; without one of them nothing is cropped."""
+    limbs = [f'OP {name}' for name in SIDES] + [f'LSP {name}' for name in LEGS]
+    # The head's crop shows OpenPose's shoulders too, so it is shown; LSP's hips are not needed.
+    assert crops_of(rng, seen(rng, *limbs), 'body') == set(augment.EXTREME_CROPS)
+    for missing in ('OP RWrist', 'LSP LAnkle'):
+        names = [name for name in limbs if name != missing]
+        assert crops_of(rng, seen(rng, *names), 'body') == {None}
+    # Of LSP's own limbs no keypoint belongs to the head: that crop leaves the box as it is.
+    lsp = [f'LSP {name}' for name in SIDES + LEGS]
+    assert crops_of(rng, seen(rng, *lsp), 'body') == {*augment.EXTREME_CROPS, None} - {'head'}
+
+
+def test_the_upper_body_alone_has_no_knees_and_two_points_of_the_head(rng):
+    arms = [f'OP {name}' for name in SIDES]
+    head = ['OP Nose', 'LSP Head Top']
+    assert crops_of(rng, seen(rng, *arms, *head), 'body') == ABOVE_THE_HIPS
+    assert crops_of(rng, seen(rng, *arms, *head, 'LSP RHip'), 'body') == ABOVE_THE_HIPS
+    assert crops_of(rng, seen(rng, *arms, *head, 'LSP RKnee'), 'body') == {None}
+    assert crops_of(rng, seen(rng, *arms, 'OP Nose'), 'body') == {None}
+    # LSP's shoulders count as points of the head, OpenPose's do not.
+    assert crops_of(rng, seen(rng, 'LSP RShoulder', 'LSP LShoulder'), 'body') == {
+        'shoulders', 'torso', None
+    }  # fmt: skip
+    assert crops_of(rng, seen(rng, 'OP RShoulder', 'OP LShoulder'), 'body') == {None}
+
+
+def test_a_part_is_shown_from_a_summed_confidence_above_one_and_four_pixels(rng):
+    points = seen(rng, 'OP Nose', 'OP REye', 'OP LEye')
+    points[points[:, 2] > 0, 2] = 0.33
+    assert crops_of(rng, points, 'body') == {None}
+    points[points[:, 2] > 0, 2] = 0.34
+    assert crops_of(rng, points, 'body') == {'shoulders', 'head', None}  # no torso, no arms
+    low, high = points[[0, 15, 16], :2].min(axis=0), points[[0, 15, 16], :2].max(axis=0)
+    small = 3.99 / 1.56 / (high - low).max()  # the head's crop alone is below 4 px, or both are
+    points[:, :2] *= small
+    assert crops_of(rng, points, 'body') == {None}
+    points[:, :2] *= 1.01
+    assert crops_of(rng, points, 'body') == {'head', None}
+
+
+def test_by_parts_what_is_not_seen_is_not_cropped_to(rng):
     points = np.c_[image_records.person(rng, 100, 200), np.ones(44)]
     for i, name in enumerate(skeleton.KEYPOINTS):
         if name.endswith(('Knee', 'Ankle', 'Heel', 'Toe')):
             points[i, 2] = 0
-    settings = augment.AugmentSettings(extreme_crop=1.0)
-    names = {
-        augment.draw_augmentation(rng, settings, points, (100, 100)).extreme_crop
-        for _ in range(300)
-    }
-    assert names == {'shoulders', 'head', 'torso', 'right_arm', 'left_arm'}
+    assert crops_of(rng, points, 'part') == ABOVE_THE_HIPS
+    points[skeleton.KEYPOINTS.index('OP RKnee'), 2] = 1
+    assert crops_of(rng, points, 'part') == ABOVE_THE_HIPS
+    assert crops_of(rng, points, 'body') == {None}
     points[:, 2] = 0
-    assert augment.draw_augmentation(rng, settings, points, (100, 100)).extreme_crop is None
+    assert crops_of(rng, points, 'part') == {None}
     # A speck in a large box: cropping would show a handful of pixels.
     points[:, 2] = 1
-    assert augment.draw_augmentation(rng, settings, points, (9000, 9000)).extreme_crop is None
+    assert crops_of(rng, points, 'part', (9000, 9000)) == {None}
+    assert crops_of(rng, points, 'body', (9000, 9000)) == set(augment.EXTREME_CROPS)
+
+
+def test_the_head_comes_with_the_shoulders_of_one_convention():
+    """A nose at (100, 50) and shoulders at (70, 100) and (130, 100): the box times 1.2 and 1.3."""
+    points = np.zeros((44, 3))
+    places = {'OP Nose': (100, 50), 'OP RShoulder': (70, 100), 'OP LShoulder': (130, 100)}
+    for name, place in places.items():
+        points[skeleton.KEYPOINTS.index(name)] = (*place, 1)
+    points[skeleton.KEYPOINTS.index('LSP RShoulder')] = (0, 100, 1)
+    center, size = augment.extreme_box('head', points)
+    np.testing.assert_allclose((*center, *size), (100, 75, 60 * 1.56, 50 * 1.56))
 
 
 def test_flipping_twice_is_the_identity_on_every_field(rng):

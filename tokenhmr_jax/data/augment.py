@@ -5,6 +5,7 @@ travel as uint8.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,12 +13,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.data import crops
 from tokenhmr_jax.types import Array
+
+_NEEDS = ('body', 'part')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +30,9 @@ class AugmentSettings:
     Raises ValueError for a value outside its range.
 
     flip, rotation, extreme_crop: probabilities of mirroring, turning, cropping to a part.
+    extreme_crop_needs: what must be seen of a person for that. 'body', as in the release: all of it
+      for a crop to any part; or the head without knees and ankles for the parts above the hips.
+      'part': the keypoints that delimit the part itself, so that people seen in part count too.
     scale: the crop's side is multiplied by 1 + scale * z, |z| <= 1.
     rotation_degrees: angle per z, |z| <= 2.
     translation: shift per z, |z| <= 1, along each axis, in sides of the crop before it is scaled.
@@ -40,13 +46,16 @@ class AugmentSettings:
     translation: float = 0.02
     color: float = 0.2
     extreme_crop: float = 0.1
+    extreme_crop_needs: str = 'body'
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            most = 90.0 if field.name == 'rotation_degrees' else 1.0
-            if not 0 <= value <= most or (field.name == 'scale' and value == 1):
-                raise ValueError(f'augment.{field.name}={value}: expected from 0 to {most}')
+        values = dataclasses.asdict(self)
+        if (needs := values.pop('extreme_crop_needs')) not in _NEEDS:
+            raise ValueError(f'augment.extreme_crop_needs={needs!r}: expected one of {_NEEDS}')
+        for name, value in values.items():
+            most = 90.0 if name == 'rotation_degrees' else 1.0
+            if not 0 <= value <= most or (name == 'scale' and value == 1):
+                raise ValueError(f'augment.{name}={value}: expected from 0 to {most}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +81,9 @@ class Augmentation:
 class ExtremeCrop:
     """A crop to a part of the body.
 
-    parts: keypoints to keep, by name without their convention ('OP', 'MPII', ...).
+    parts: keypoints to keep, by name; without its convention ('OP', 'MPII', ...) those of all.
     margin: factor of the box around these keypoints.
-    needs: keypoints that must be visible.
+    needs: keypoints that delimit the part.
     weight: relative frequency.
     """
 
@@ -92,17 +101,18 @@ def _leg(side):
     return tuple(f'{side}{p}' for p in ('Hip', 'Knee', 'Ankle', 'BigToe', 'SmallToe', 'Heel'))
 
 
-_HEAD = ('Nose', 'REye', 'LEye', 'REar', 'LEar', 'Head Top', 'Jaw', 'Head', 'Neck', 'Thorax')
+_HEAD = ('Nose', 'REye', 'LEye', 'REar', 'LEar', 'Head Top', 'Jaw', 'Head', 'Neck')
 _SHOULDERS = ('RShoulder', 'LShoulder')
 _HIPS = ('RHip', 'LHip', 'MidHip', 'Pelvis')
 _LEGS = (*_leg('R'), *_leg('L'), 'MidHip', 'Pelvis')
 _TORSO = ('Neck', 'Thorax', *_SHOULDERS, 'Spine', *_HIPS)
 
-# A box of keypoints grows by 1.2, and that of a crop by another 1.1, 1.2 or 1.3.
+# As in the release: the head comes with one convention's shoulders. A box of keypoints grows by
+# 1.2, and that of a crop by another 1.1, 1.2 or 1.3.
 EXTREME_CROPS = {
     'hips': ExtremeCrop((*_HEAD, *_TORSO, *_arm('R'), *_arm('L')), 1.32, ('RKnee', 'LKnee'), 2),
     'shoulders': ExtremeCrop((*_HEAD, *_SHOULDERS), 1.44, ('Neck', *_SHOULDERS)),
-    'head': ExtremeCrop(_HEAD, 1.56, ('Neck', *_SHOULDERS)),
+    'head': ExtremeCrop((*_HEAD, 'OP RShoulder', 'OP LShoulder'), 1.56, ('Neck', *_SHOULDERS)),
     'torso': ExtremeCrop(_TORSO, 1.32, (*_SHOULDERS, 'RHip', 'LHip')),
     'right_arm': ExtremeCrop(_arm('R'), 1.32, _arm('R')),
     'left_arm': ExtremeCrop(_arm('L'), 1.32, _arm('L')),
@@ -110,20 +120,35 @@ EXTREME_CROPS = {
     'right_leg': ExtremeCrop(_leg('R'), 1.32, ('RHip', 'RKnee', 'RAnkle')),
     'left_leg': ExtremeCrop(_leg('L'), 1.32, ('LHip', 'LKnee', 'LAnkle')),
 }
-# Smallest side of an extreme crop, in sides of the person's box.
-_LEAST_SIDE = 0.1
+# Crops of a person whose upper body alone is seen, all as frequent.
+_UPPER_CROPS = ('shoulders', 'head', 'torso', 'right_arm', 'left_arm')
+_KNEES_AND_ANKLES = ('RKnee', 'LKnee', 'RAnkle', 'LAnkle')
+_LIMBS = (*_arm('R'), *_arm('L'), *_KNEES_AND_ANKLES)
+_UPPER = (*_HEAD, 'LSP RShoulder', 'LSP LShoulder')
+# Smallest side of an extreme crop: in px as in the release; and in sides of the person's box, where
+# people seen in part are cropped too.
+_LEAST_PIXELS, _LEAST_SIDE = 4, 0.1
 
 _PART_OF_KEYPOINT = np.array([name.split(' ', 1)[1] for name in skeleton.KEYPOINTS])
 
 
+@functools.cache
+def _members(parts: tuple[str, ...]) -> Bool[np.ndarray, ' 44']:
+    """Flags of the keypoints that are named, with or without their convention."""
+    return np.isin(_PART_OF_KEYPOINT, parts) | np.isin(skeleton.KEYPOINTS, parts)
+
+
+def _sees_all(keypoints2d: Float[np.ndarray, '44 3'], parts: Sequence[str]) -> bool:
+    """Whether each of some parts is seen, in whatever convention."""
+    return set(parts) <= set(_PART_OF_KEYPOINT[keypoints2d[:, 2] > 0])
+
+
 def extreme_box(
     name: str, keypoints2d: Float[np.ndarray, '44 3']
-) -> tuple[Float[np.ndarray, ' 2'], Float[np.ndarray, ' 2']] | None:
-    """Centre and size, px, of a part's box; None if a keypoint that it needs is not seen."""
-    crop, seen = EXTREME_CROPS[name], keypoints2d[:, 2] > 0
-    if not set(crop.needs) <= set(_PART_OF_KEYPOINT[seen]):
-        return None
-    points = keypoints2d[seen & np.isin(_PART_OF_KEYPOINT, crop.parts), :2]
+) -> tuple[Float[np.ndarray, ' 2'], Float[np.ndarray, ' 2']]:
+    """Centre and size, px, of the box around what is seen of a part; something must be."""
+    crop = EXTREME_CROPS[name]
+    points = keypoints2d[(keypoints2d[:, 2] > 0) & _members(crop.parts), :2]
     low, high = points.min(axis=0), points.max(axis=0)
     return (low + high) / 2, crop.margin * (high - low)
 
@@ -141,21 +166,51 @@ def draw_augmentation(
         settings.rotation, settings.flip, settings.extreme_crop
     )  # fmt: skip
     color = rng.uniform(1 - settings.color, 1 + settings.color, 3)
+    needs, side = settings.extreme_crop_needs, max(box_size)
     return Augmentation(
         scale=1 + settings.scale * scale_z,
         rotation=math.radians(settings.rotation_degrees * turn_z) if turned else 0.0,
         flip=bool(flipped),
         translation=(settings.translation * x_z, settings.translation * y_z),
         color=tuple(color),
-        extreme_crop=_draw_extreme_crop(rng, keypoints2d, max(box_size)) if cropped else None,
+        extreme_crop=_draw_extreme_crop(rng, needs, keypoints2d, side) if cropped else None,
     )
 
 
-def _draw_extreme_crop(rng, keypoints2d, side) -> str | None:
-    boxes = {name: extreme_box(name, keypoints2d) for name in EXTREME_CROPS}
-    names = [name for name, box in boxes.items() if box and box[1].max() >= _LEAST_SIDE * side]
-    weights = np.array([EXTREME_CROPS[name].weight for name in names])
-    return str(rng.choice(names, p=weights / weights.sum())) if names else None
+def _draw_extreme_crop(rng, needs: str, keypoints2d, side) -> str | None:
+    weights = _crops_of_body(keypoints2d) if needs == 'body' else _crops_of_parts(keypoints2d, side)
+    if not weights:
+        return None
+    shares = np.array(list(weights.values())) / sum(weights.values())
+    name = str(rng.choice(list(weights), p=shares))
+    return name if needs == 'part' or _is_shown(name, keypoints2d) else None
+
+
+def _crops_of_body(keypoints2d) -> dict[str, int]:
+    """Weights of the crops of a person seen in whole or from the hips up, by name."""
+    if _sees_all(keypoints2d, _LIMBS):
+        return {name: crop.weight for name, crop in EXTREME_CROPS.items()}
+    seen = keypoints2d[:, 2] > 0
+    if not seen[_members(_KNEES_AND_ANKLES)].any() and seen[_members(_UPPER)].sum() >= 2:
+        return dict.fromkeys(_UPPER_CROPS, 1)
+    return {}
+
+
+def _is_shown(name: str, keypoints2d) -> bool:
+    """Whether the keypoints of a part make a crop, as in the release."""
+    if keypoints2d[_members(EXTREME_CROPS[name].parts), 2].sum() <= 1:
+        return False
+    return bool(extreme_box(name, keypoints2d)[1].max() >= _LEAST_PIXELS)
+
+
+def _crops_of_parts(keypoints2d, side) -> dict[str, int]:
+    """Weights of the crops to parts that are seen and not too small, by name."""
+    return {
+        name: crop.weight
+        for name, crop in EXTREME_CROPS.items()
+        if _sees_all(keypoints2d, crop.needs)
+        and extreme_box(name, keypoints2d)[1].max() >= _LEAST_SIDE * side
+    }
 
 
 def augmentation_matrix(

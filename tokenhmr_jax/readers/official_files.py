@@ -77,12 +77,22 @@ def check_files(folders: Sequence[str | os.PathLike]) -> list[Finding]:
 
 def missing_files(found: Sequence[Finding]) -> dict[str, list[str]]:
     """Files that each of `TASKS` still needs."""
-    there = {finding.claim for finding in found if not finding.problem}
-    if any(f.claim == 'SMPL neutral' and REGRESSOR in f.note for f in found):
-        there.add(REGRESSOR)
+    there = usable_kinds(found)
     if _in_one_folder(found):
         there.add(TOGETHER)
     return {task: [need for need in needs if need not in there] for task, needs in TASKS.items()}
+
+
+def usable_kinds(found: Sequence[Finding]) -> set[str]:
+    """Kinds of the files that can be used; a neutral body may bring the regressor."""
+    there = {finding.claim for finding in found if not finding.problem}
+    brought = any(f.claim == 'SMPL neutral' and REGRESSOR in f.note for f in found)
+    return there | {REGRESSOR} if brought else there
+
+
+def source_of(kind: str) -> str:
+    """Where a kind of body file comes from."""
+    return _SOURCES[kind if kind in _SOURCES else kind.split()[0]]
 
 
 def describe_findings(found: Sequence[Finding]) -> str:
@@ -95,8 +105,7 @@ def describe_findings(found: Sequence[Finding]) -> str:
     for task, needs in missing_files(found).items():
         lines.append(f'  {"ready" if not needs else "not yet":7}  {task}')
         for need in needs:
-            kind = need if need in _SOURCES else need.split()[0]
-            lines.append(f'           missing: {need} ({_SOURCES[kind]})')
+            lines.append(f'           missing: {need} ({source_of(need)})')
     return '\n'.join(lines)
 
 

@@ -27,7 +27,7 @@ def warm_start(
     Raises FileNotFoundError or ValueError for a file or checkpoint that is missing or does not fit.
     """
     mean, tokenizer = config.model.body_mean, config.tokenizer
-    if mean not in MEANS:
+    if _needs_mean(config):
         state = _replace(state, load_mean(mean), mean)
     if config.warm_start.checkpoint:
         params, state = _start_from_regressor(params, state, config)
@@ -42,8 +42,11 @@ def warm_start(
 def check_start(config: ml_collections.ConfigDict) -> None:
     """Checks the files that `warm_start` reads, checkpoints by their configs; errors as there."""
     mean = config.model.body_mean
-    if mean not in MEANS and not epath.Path(mean).exists():
-        raise FileNotFoundError(f'model.body_mean={mean!r}: no such file')
+    if _needs_mean(config) and not epath.Path(mean).exists():
+        raise FileNotFoundError(
+            f"model.body_mean={mean!r}: no such file; expected smpl_mean_params.npz, or 'rest' for "
+            'a mean body that needs no file'
+        )
     if config.warm_start.checkpoint:
         _check_regressor(config)
     if _needs_tokenizer(config):
@@ -66,11 +69,19 @@ def _start_from_regressor(params, state: FrozenWeights, config) -> tuple[dict, F
     return params, state
 
 
+def _needs_mean(config: ml_collections.ConfigDict) -> bool:
+    """Whether the mean body comes from a file, and not with the head."""
+    return config.model.body_mean not in MEANS and not _starts_with_head(config)
+
+
 def _needs_tokenizer(config: ml_collections.ConfigDict) -> bool:
     """Whether stage 1 comes from `config.tokenizer`, and not with the head or not at all."""
-    start = config.warm_start
-    brought = start.checkpoint and 'head' in start.parts and not config.tokenizer.checkpoint
+    brought = _starts_with_head(config) and not config.tokenizer.checkpoint
     return config.model.head == 'tokens' and not brought
+
+
+def _starts_with_head(config: ml_collections.ConfigDict) -> bool:
+    return bool(config.warm_start.checkpoint) and 'head' in config.warm_start.parts
 
 
 def _check_regressor(config: ml_collections.ConfigDict) -> str:
