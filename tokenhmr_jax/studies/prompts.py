@@ -1,4 +1,4 @@
-"""Errors of networks that read pictures and 2D keypoints, by what keypoints they are given.
+"""Errors of a network of pictures and 2D keypoints, by what it is given.
 
     python -m tokenhmr_jax.studies.prompts --checkpoint=runs/quickstart/regressor
 
