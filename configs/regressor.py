@@ -41,7 +41,7 @@ GROUND_TRUTH = ('pseudo_gt/h36m/train', 'bedlam/train')
 # The settings in which the paper's text and the author's config of it, tokenhmr_paper, disagree.
 PAPER_TEXT = {
     'batch_size': 256,  # section 5.1
-    'optimizer.learning_rate': 1e-5,  # section 5.1; confirmed in issue 17 of the public code
+    'optimizer.learning_rate': 1e-5,  # section 5.1; the author confirmed it (TokenHMR's issue 17)
     'tals.loose_weight': 0.01,  # the supplement's "about 0.01"
     # L1 error against the thresholds, as they were measured: supplement, section 2.2.
     'tals.distance': 'l1',
