@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Num
 from scipy import ndimage
 
 from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.readers.downloads import check_download
 
 NUM_BINS = 100  # along each of the three axis-angle coordinates, from -pi to pi
 _SHAPE = (skeleton.NUM_BODY_JOINTS, NUM_BINS, NUM_BINS, NUM_BINS)
@@ -82,6 +83,7 @@ def load_density(path: str | os.PathLike) -> Float[np.ndarray, '21 D D D']:
     if not pathlib.Path(path).is_file():
         maker = 'python -m tokenhmr_jax.studies.pose_density'
         raise FileNotFoundError(f'{path}: no such file; {maker} makes it')
+    check_download(path)
     try:
         found = np.load(path, mmap_mode='r', allow_pickle=False)
     except Exception as error:  # NumPy raises anything for a broken file
