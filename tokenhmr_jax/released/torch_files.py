@@ -258,7 +258,7 @@ def write_checkpoint(path: str | os.PathLike, content: dict[str, Any]) -> None:
 
     def convert(value):
         if isinstance(value, np.ndarray):
-            return torch.from_numpy(np.ascontiguousarray(value))
+            return torch.from_numpy(np.asarray(value, order='C'))  # also without axes
         if type(value) is dict:
             return {key: convert(item) for key, item in value.items()}
         return value
