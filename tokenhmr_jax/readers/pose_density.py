@@ -44,8 +44,10 @@ def smooth_density(counts: Num[np.ndarray, '21 D D D']) -> Float[np.ndarray, '21
     As in HMR2.0, it is normalised over all joints together, and the smoothing also runs along the
     axis of the joints: neighbours in the list of joints share some of their density.
     """
-    share = counts / (counts.sum(dtype=np.float64) * _BIN_VOLUME)
-    return ndimage.gaussian_filter(share, _SIGMA, mode='constant').astype(np.float32)
+    # In float32: each process of a builder may need this memory.
+    total = counts.sum(dtype=np.float64) * _BIN_VOLUME
+    share = np.divide(counts, total, dtype=np.float32)
+    return ndimage.gaussian_filter(share, _SIGMA, mode='constant')
 
 
 def density_at(
