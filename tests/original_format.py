@@ -4,12 +4,15 @@ Names, layouts and forward passes are written out here a second time, in PyTorch
 package reads from such files can be compared with something that shares no code with it.
 """
 
+import functools
 import sys
 import types
 from unittest import mock
 
 import numpy as np
 import torch
+from random_body import random_smpl
+from torch import nn
 from torch.nn import functional as F
 
 
@@ -177,12 +180,58 @@ def regressor(seed=1, tokens=40, codes=24, code=8, width=16, depth=2, query=24, 
         _mixer(w, f'{head}decpose', query, mixer, tokens, codes)
         sizes = {'TOKEN_CODE_DIM': code, 'TOKEN_NUM': tokens, 'TOKEN_CLASS_NUM': codes}
         settings = {'TYPE': 'token', 'PREDICT_HAND': True, 'TOKENIZER': sizes}
-    w['smpl.faces_tensor'] = torch.zeros(4, 3, dtype=torch.int64)
-    w['initialized'] = torch.tensor(True)
+    w |= smpl_buffers()
+    w['initialized'] = torch.tensor(False)
     settings['TRANSFORMER_DECODER'] = DECODER | {'norm': 'layer', 'context_dim': width}
     model = {'IMAGE_SIZE': 64, 'BACKBONE': {'TYPE': 'vit'}, 'SMPL_HEAD': settings}
     cfg = config({'MODEL': model})
     return {'state_dict': dict(w), 'global_step': 7, 'hyper_parameters': {'cfg': cfg}}
+
+
+# Landmarks and OpenPose's keypoints, as smplx and the original list them.
+LANDMARKS = [
+    332, 6260, 2800, 4071, 583, 3216, 3226, 3387, 6617, 6624, 6787, 2746, 2319, 2445, 2556, 2673,
+    6191, 5782, 5905, 6016, 6133,
+]  # fmt: skip
+OPENPOSE = [24, 12, 17, 19, 21, 16, 18, 20, 0, 2, 5, 8, 1, 4, 7, *range(25, 35)]
+
+
+@functools.cache
+def smpl_buffers():
+    """Of smplx's SMPL layer and the original's extension, for the random body."""
+    body = {name: torch.from_numpy(value.astype(float)) for name, value in random_smpl(1).items()}
+    parents = body['kintree_table'][0].long()
+    parents[0] = -1
+    buffers = {
+        'shapedirs': body['shapedirs'].float(),
+        'faces_tensor': body['f'].long(),
+        'v_template': body['v_template'].float(),
+        'J_regressor': body['J_regressor'].float(),
+        'posedirs': body['posedirs'].flatten(0, 1).T.contiguous().float(),
+        'parents': parents,
+        'lbs_weights': body['weights'].float(),
+        'vertex_joint_selector.extra_joints_idxs': torch.tensor(LANDMARKS),
+        'joint_regressor_extra': body['joint_regressor_extra'].float(),
+        'joint_map': torch.tensor(OPENPOSE),
+    }
+    return {f'smpl.{name}': value for name, value in buffers.items()}
+
+
+def modules(tensors):
+    """Modules with such a state dict, filled with zeros: parameters, and buffers of indices."""
+    top = nn.Module()
+    for name, value in tensors.items():
+        *path, leaf = name.split('.')
+        module = top
+        for part in path:
+            if part not in dict(module.named_children()):
+                module.add_module(part, nn.Module())
+            module = module.get_submodule(part)
+        if value.is_floating_point():
+            module.register_parameter(leaf, nn.Parameter(torch.zeros_like(value)))
+        else:
+            module.register_buffer(leaf, torch.zeros_like(value))
+    return top
 
 
 def _mixer(w, name, query, width, tokens, codes, depth=2, token_dim=10, channel_dim=14):

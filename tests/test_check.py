@@ -73,6 +73,7 @@ def test_tasks_name_their_missing_files(found):
         'evaluation on 3DPW and EMDB': ['SMPL male', 'SMPL female', official_files.TOGETHER],
     }
     text = official_files.describe_findings(found)
+    assert "52 joints, 10 shapes, J19 regressor, without MANO's mean hands" in text
     assert 'missing: SMPL female (https://smpl.is.tue.mpg.de)' in text
     assert 'not yet  evaluation on 3DPW' in text
 

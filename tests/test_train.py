@@ -178,8 +178,24 @@ def test_hands_of_the_release_put_a_floor_under_the_mesh_loss(prepared, tmp_path
         predicted, truth = (body_of(frozen.body, pose, h) for h in (None, frozen.hands))
         error = np.abs(predicted.vertices - truth.vertices).max()
         assert (error > 0.01) == floor
+
+
+def test_mean_hands_that_are_not_there_are_named(prepared, tmp_path):
+    """SMPL-H as downloaded lacks them, and is used without; half of them is none."""
+    from random_body import smplh_arrays
+
+    arrays = smplh_arrays()
+    del arrays['hands_meanr']
+    path = tmp_path / 'neutral/model.npz'
+    path.parent.mkdir()
+    np.savez(path, **arrays, bs_style='lbs', bs_type='lrotmin')
+    config = tiny_config(prepared, body=str(path))
+    assert make_task(config).frozen().body.num_joints == 52
+    config.ground_truth_hands = 'mean'
+    with pytest.raises(ValueError, match=r"neutral/model\.npz: lacks hands_meanl .* MANO's files"):
+        make_task(config).frozen()
     config.body = 'mannequin'
-    with pytest.raises(ValueError, match='no mean hand pose'):
+    with pytest.raises(ValueError, match='mannequin: lacks the fingers of SMPL-H'):
         make_task(config).frozen()
 
 

@@ -4,7 +4,8 @@
 
 Writes `tokenizer.pth` of a tokenizer; `tokenhmr.ckpt` and `tokenizer.pth` of a regressor with
 tokens; `hmr2.ckpt` of a regressor with HMR2.0's head; `backbone.pth` of a backbone. The original's
-code loads the files, given a config of the same sizes.
+code loads the files, given a config of the same sizes. A regressor's file holds its body model: the
+licence of that applies.
 """
 
 import os
@@ -13,8 +14,11 @@ from collections.abc import Sequence
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.checkpoints.store import Checkpoints
+from tokenhmr_jax.config import config_from_json
 from tokenhmr_jax.released.to_pytorch import file_contents
 from tokenhmr_jax.released.torch_files import need_torch, write_checkpoint
+from tokenhmr_jax.tasks.body_models import body_arrays
+from tokenhmr_jax.training.kept_files import use_kept_files
 
 
 def export_run(
@@ -29,16 +33,18 @@ def export_run(
 
     Raises:
       ImportError: without PyTorch.
-      FileNotFoundError, ValueError: if there is no such checkpoint, or a file exists already.
+      FileNotFoundError, ValueError: if there is no such checkpoint or body model, or a file exists
+        already.
     """
     need_torch()
     with cli.large_arrays_given_back(), Checkpoints(str(workdir), create=False) as saved:
         number = saved.find(step)
         config = saved.read_config(number)['config']
         model = saved.read_model(number)
+    body = _body_arrays(workdir, config) if config['task'] == 'regressor' else {}
     files = {
         pathlib.Path(out) / name: content
-        for name, content in file_contents(config, model, number).items()
+        for name, content in file_contents(config, model, number, body).items()
     }
     for path in files:
         if path.exists():
@@ -47,6 +53,13 @@ def export_run(
     for path, content in files.items():
         write_checkpoint(path, content)
     return list(files)
+
+
+def _body_arrays(workdir: str | os.PathLike, config: dict) -> dict:
+    """Arrays of a run's body model."""
+    settings = config_from_json(config)
+    use_kept_files(workdir, settings)
+    return body_arrays(settings, 'body')
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

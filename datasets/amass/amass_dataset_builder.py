@@ -122,7 +122,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         held_out = amass.hold_out(clips, settings.held_out, fraction)
         has_train = any(clip.part == 'train' for clip in clips)
         for clip in clips:
-            other_part = has_train and clip.part in ('val', 'test')
+            # A preprocessed validation file alone is a whole source; MOYO's folder never is.
+            other_part = clip.part in ('val', 'test') and (has_train or clip.kind == 'moyo')
             yield source + HELD_OUT * (clip.name in held_out or other_part)
 
     def _recorded(self, split, clips):

@@ -15,7 +15,6 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from tokenhmr_jax.readers import filters, humans4d, listing, prepare, shards
-from tokenhmr_jax.readers.pose_density import load_density
 from tokenhmr_jax.readers.prepare import setting
 
 _NO_DENSITY = 'none'
@@ -35,8 +34,8 @@ class Settings(shards.BuildSettings):
     max_beta: float = setting(3.0, 'Betas with a larger absolute value are not trusted; 0: off.')
     pose_density: str = setting(
         '',
-        'File of tokenhmr_jax.studies.pose_density: poses improbable under it are not trusted; '
-        f'{_NO_DENSITY}: off.',
+        "File of tokenhmr_jax.studies.pose_density, or the original's counts: poses improbable "
+        f'under it are not trusted; {_NO_DENSITY}: off.',
         path_or=_NO_DENSITY,
     )
     together: bool = setting(True, 'Trust pose and betas together or not at all.')
@@ -52,7 +51,7 @@ class Settings(shards.BuildSettings):
         if not self.pose_density:
             raise ValueError(
                 "pose_density='': expected a file of python -m tokenhmr_jax.studies.pose_density, "
-                f'or {_NO_DENSITY!r} to trust improbable poses'
+                f'amass_poses_hist100_SMPL+H_G.npy, or {_NO_DENSITY!r} to trust improbable poses'
             )
 
     @property
@@ -87,7 +86,7 @@ class Builder(shards.Builder, skip_registration=True):
         settings = self._settings
         keep = settings.filters
         if keep.pose_density is not None:
-            load_density(keep.pose_density)
+            filters.load_once(keep.pose_density)
         folder = settings.folder / humans4d.SETS[settings.set]
         units = []
         for path in listing.find_files(folder, '*.tar'):
@@ -99,6 +98,23 @@ class Builder(shards.Builder, skip_registration=True):
         if not units:
             raise FileNotFoundError(f'{folder}: no tars')
         return {'train': units}
+
+    def check(self, remarks):
+        """Raises ValueError if the density of poses distrusts all poses, or none."""
+        trusted, distrusted = remarks[filters.PROBABLE], remarks[filters.POSE]
+        if trusted + distrusted and not (trusted and distrusted):
+            raise ValueError(
+                f'{self._settings.pose_density}: {"all" if trusted else "none"} of '
+                f'{trusted + distrusted} poses are probable under it: expected the density of '
+                f'another motion capture, or pose_density={_NO_DENSITY} to trust all'
+            )
+
+    def _describe(self, split, reports):
+        super()._describe(split, reports)
+        remarks = shards.total(reports, 'remarks')
+        poses = remarks[filters.PROBABLE] + remarks[filters.POSE]
+        if poses:
+            print(f'{split}: {remarks[filters.PROBABLE] / poses:.1%} of {poses} poses are trusted')
 
 
 if __name__ == '__main__':

@@ -143,6 +143,20 @@ def test_smplh_with_resting_hands_is_smplh_with_identity_hands(tmp_path, rng):
     np.testing.assert_allclose(short.joints, full.joints, atol=1e-6)
 
 
+def test_smplh_merged_with_mano_in_a_pickle(tmp_path):
+    """As TokenHMR's data has it: names of the hand components that are not needed stay unread."""
+    arrays = smplh_arrays()
+    more = {f'hands_components{side}': np.eye(45) for side in 'lr'} | {'bs_style': 'lbs'}
+    path = tmp_path / 'SMPLH_NEUTRAL.pkl'
+    path.write_bytes(pickle.dumps(arrays | more, protocol=2))
+    mean = smpl_files.load_body_file(path).hand_mean
+    hands = [arrays['hands_meanl'].reshape(15, 3), arrays['hands_meanr'].reshape(15, 3)]
+    np.testing.assert_allclose(mean, np.concatenate(hands), rtol=1e-6)
+    path.write_bytes(pickle.dumps(arrays | {'hands_meanl': np.zeros(6)}))
+    with pytest.raises(ValueError, match=r'NEUTRAL\.pkl: hands_meanl has shape \(6,\)'):
+        smpl_files.load_body_file(path)
+
+
 def assert_same_body(a, b):
     chex.assert_trees_all_equal(a, b)
     assert a.parents == b.parents

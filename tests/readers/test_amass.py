@@ -1,5 +1,6 @@
 """Motion files: chosen frames, splits, and bad files."""
 
+import collections
 import importlib.util
 import os
 import pathlib
@@ -137,6 +138,67 @@ def test_moyo_frames_and_its_validation_folder(build, tmp_path):
     assert sorted(splits['MOYO_heldout']) == [f'MOYO/val/220926_yogi_tree:{f}' for f in (1, 6)]
     expected = (12 + np.arange(63) / 1000).reshape(21, 3)
     np.testing.assert_allclose(splits['MOYO'][train[0]], expected, rtol=1e-6)
+
+
+def test_moyo_in_the_format_of_amass(build, tmp_path):
+    """Strides and validation folder are MOYO's own: every 5th of the middle 80% of 20 and 10."""
+    save_smplx(tmp_path / 'in/MOYO/train/boat_stageii.npz', 20)
+    save_smplx(tmp_path / 'in/MOYO/AMASS/yogi/val/boat_stageii.npz', 10)
+    save_smplh(tmp_path / 'in/CMU/val/walk_poses.npz', 20)  # a subject of this name
+    splits = build()
+    assert {split: sorted(poses) for split, poses in splits.items()} == {
+        'CMU': ['CMU/val/walk:14', 'CMU/val/walk:4'],
+        'MOYO': sorted(f'MOYO/train/boat:{f}' for f in (2, 7, 12, 17)),
+        'MOYO_heldout': [f'MOYO/AMASS/yogi/val/boat:{f}' for f in (1, 6)],
+    }
+    expected = (112 + np.arange(63) / 1000).reshape(21, 3)
+    np.testing.assert_allclose(splits['MOYO']['MOYO/train/boat:12'], expected, rtol=1e-6)
+
+
+def test_moyo_validation_alone_is_held_out(build, tmp_path):
+    save_moyo(tmp_path / 'in/MOYO/val/tree.pkl', 10)
+    assert list(build()) == ['MOYO_heldout']
+
+
+def save_mosh(path, frames):
+    """SMPL-X fits as MoSh++ writes them, with all its settings and markers."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        'fullpose': ramp(frames, 165, 200),
+        'trans': np.zeros((frames, 3)),
+        'betas': np.zeros(300),
+        'latent_labels': ['LFHD'],
+        'markers_latent_vids': collections.OrderedDict(LFHD=3),
+        'stageii_debug_details': {
+            'markers_obs': [np.zeros((1, 3))] * frames,
+            'cfg': {'surface_model': {'type': 'smplx', 'gender': 'female'}},
+        },
+    }
+    path.write_bytes(pickle.dumps(content))
+
+
+def test_moyo_smplx_fits(build, tmp_path):
+    """The root's three columns, then the body's 63."""
+    save_mosh(tmp_path / 'in/MOYO/mosh/train/tree_stageii.pkl', 10)
+    poses = build()['MOYO']
+    assert sorted(poses) == [f'MOYO/mosh/train/tree:{f}' for f in (1, 6)]
+    expected = (206 + np.arange(3, 66) / 1000).reshape(21, 3)
+    np.testing.assert_allclose(poses['MOYO/mosh/train/tree:6'], expected, rtol=1e-6)
+    (clip,) = amass.find_clips(tmp_path / 'in')['MOYO']
+    np.testing.assert_allclose(amass.read_root(clip, 10)[6], [206, 206.001, 206.002], rtol=1e-6)
+
+
+def test_moyo_sequences_count_once(tmp_path):
+    """All of its downloads unpacked side by side: the SMPL fits are taken."""
+    moyo = tmp_path / 'MOYO/20220923'
+    for part in ('train', 'val'):
+        save_mosh(moyo / f'mosh/{part}/boat_stageii.pkl', 10)
+        save_moyo(moyo / f'mosh_smpl/{part}/boat_stageii_smpl.pkl', 10)
+        save_smplx(moyo / f'AMASS/yogi/{part}/boat_stageii.npz', 10)
+    clips = amass.find_clips(tmp_path)['MOYO']
+    assert [clip.name for clip in clips] == [
+        'MOYO/20220923/mosh_smpl/train/boat', 'MOYO/20220923/mosh_smpl/val/boat',
+    ]  # fmt: skip
 
 
 def test_preprocessed_files_are_taken_as_they_are(build, tmp_path):

@@ -144,7 +144,7 @@ def test_one_corrupt_person_does_not_take_the_others_along(rng, tmp_path, pixels
 def density_file(tmp_path_factory):
     """A density under which rotations of less than half a radian about each axis are probable."""
     density = np.zeros((21, 100, 100, 100), np.float32)
-    density[:, 42:58, 42:58, 42:58] = 1
+    density[:, 42:58, 42:58, 42:58] = 0.04
     path = tmp_path_factory.mktemp('density') / 'density.npy'
     np.save(path, density)
     return path
@@ -159,7 +159,7 @@ def test_filters_by_hand(rng, pixels, density_file):
     keep = filters.Filters(pose_density=str(density_file))
     labels = person_labels(rng, pixels[0])
     kept, acted = keep(labels, 30_999.0)
-    assert not acted and kept['has_pose'] == kept['has_betas'] == 1
+    assert acted == [filters.PROBABLE] and kept['has_pose'] == kept['has_betas'] == 1
     # Keypoints at the threshold stay, below it they lose their confidence, not their place.
     labels['keypoints2d'][:3, 2] = 0.3, 0.29999, 0.31
     kept, _ = keep(labels, None)
@@ -177,8 +177,9 @@ def test_filters_by_hand(rng, pixels, density_file):
 @pytest.mark.parametrize(
     ('change', 'acted', 'has_pose', 'has_betas'),
     [
-        ({'betas': np.full(10, 3.0)}, [], 1, 1),
-        ({'betas': np.full(10, -3.01)}, [filters.BETAS, filters.TOGETHER], 0, 0),
+        ({'betas': np.full(10, 3.0)}, [filters.PROBABLE], 1, 1),
+        ({'betas': np.full(10, -3.01)},
+         [filters.BETAS, filters.PROBABLE, filters.TOGETHER], 0, 0),
         ({'has_pose': 0}, [filters.TOGETHER], 0, 0),
         ({'body_pose': np.full((23, 3), 1.5)}, [filters.POSE, filters.TOGETHER], 0, 0),
         # Both fail: nothing is left for the last filter.
@@ -211,14 +212,18 @@ def test_each_filter_can_be_off(rng, pixels):
 def test_the_builder(rng, tmp_path, pixels, density_file, capsys):
     """Several tars, counts of what was filtered, and another dataset without filters beside it."""
     module = load_builder('pseudo_gt')
-    people = functools.partial(real_formats.fitted_person, body_pose=np.full(72, 0.05))
+    people = real_formats.fitted_person
     folder = tmp_path / 'dataset_tars'
     for tar in range(3):
         real_formats.write_tar(
             folder / f'coco-train-2014-pruned/{tar:06d}.tar',
             {
                 f'{tar}{i}': sample(
-                    pixels, [people(rng, pixels[0]), people(rng, pixels[1], betas=np.full(10, 4.0))]
+                    pixels,
+                    [
+                        people(rng, pixels[0], body_pose=np.full(72, 0.05)),
+                        people(rng, pixels[1], body_pose=np.full(72, 1.5), betas=np.full(10, 4.0)),
+                    ],
                 )
                 for i in range(2)
             },
@@ -235,6 +240,7 @@ def test_the_builder(rng, tmp_path, pixels, density_file, capsys):
         )
     printed = capsys.readouterr().out
     assert '6 not trusted: betas' in printed and '12 coco' in printed
+    assert printed.count('poses are trusted') == 1 and '50.0% of 12 poses are trusted' in printed
     trust = {}
     for name in ('coco', 'coco_unfiltered'):
         split = pipeline.open_split(str(tmp_path / 'out'), f'pseudo_gt/{name}/train')
@@ -267,6 +273,25 @@ def test_what_is_known_to_be_corrupt_is_left_out(rng, tmp_path, pixels, capsys):
     assert '2 were skipped:' in printed
     for number in ('002994', '003000'):
         assert f'{number}.tar: {humans4d.KNOWN_CORRUPT}' in printed
+
+
+@pytest.mark.parametrize(('angle', 'share'), [(0.05, 'all'), (1.5, 'none')])
+def test_a_density_that_tells_no_poses_apart_is_an_error(
+    rng, tmp_path, pixels, density_file, angle, share
+):
+    """It is also one when the same command runs again, with all shards written."""
+    module = load_builder('pseudo_gt')
+    person = real_formats.fitted_person(rng, pixels[0], body_pose=np.full(72, angle))
+    real_formats.write_tar(
+        tmp_path / 'in/mpii-train/000000.tar', {'a': sample(pixels, [person, person])}
+    )
+    settings = module.Settings(
+        set='mpii', manual_dir=str(tmp_path / 'in'), num_processes=1, pose_density=str(density_file)
+    )
+    for _ in range(2):
+        builder = module.Builder(settings=settings, data_dir=tmp_path / 'out')
+        with pytest.raises(ValueError, match=rf'density\.npy: {share} of 2 poses are probable'):
+            prepare.prepare_dataset(builder, settings)
 
 
 @pytest.mark.parametrize(

@@ -70,14 +70,61 @@ def test_command(prepared, tmp_path):
     assert 0.8 < density.sum(dtype=np.float64) * volume < 1
 
 
-@pytest.mark.parametrize('content', [b'nothing', None])
-def test_what_is_no_density_is_refused(tmp_path, content):
-    path = tmp_path / 'x.npy'
-    if content:
+@pytest.mark.parametrize('dtype', ['float64', 'float32', 'int64', 'uint16', '>f8'])
+def test_counts_become_a_density(tmp_path, dtype):
+    """One full bin: its share of the volume, spread by a Gaussian of 2 bins over all four axes."""
+    counts = np.zeros((21, 100, 100, 100), dtype)
+    counts[10, 50, 50, 50] = 40_000
+    counts[10, 20, 50, 50] = 10_000
+    np.save(tmp_path / 'counts.npy', counts)
+    density = load_density(tmp_path / 'counts.npy')
+    assert density.dtype == np.float32
+    # The truncated Gaussian of SciPy: 4 sigma to both sides.
+    gauss = np.exp(-0.5 * (np.arange(-8, 9) / 2) ** 2)
+    gauss /= gauss.sum()
+    volume = (2 * np.pi / 100) ** 3
+    for joint, x, steps in ((10, 50, (0, 0)), (11, 50, (1, 0)), (10, 53, (0, 3)), (19, 50, (9, 0))):
+        by_hand = np.prod([gauss[8 + step] if step < 9 else 0 for step in (*steps, 0, 0)])
+        np.testing.assert_allclose(density[joint, x, 50, 50], 0.8 * by_hand / volume, rtol=1e-5)
+    np.testing.assert_allclose(density.sum(dtype=np.float64) * volume, 1, rtol=1e-4)
+
+
+def test_a_density_is_taken_as_it_is(tmp_path):
+    """Mapped, not read: all processes share it."""
+    counts = np.zeros((21, 100, 100, 100))
+    counts[:, 50, 50, 50] = 3
+    density = smooth_density(counts)
+    np.save(tmp_path / 'density.npy', density)
+    found = load_density(tmp_path / 'density.npy')
+    assert isinstance(found, np.memmap)
+    np.testing.assert_array_equal(found, density)
+
+
+def filled(value, dtype=np.float32):
+    return np.full((21, 100, 100, 100), value, dtype)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (lambda: b'nothing', 'no readable .npy file'),
+        (lambda: np.zeros(3), r'float64 \(3,\), expected counts or a density'),
+        (lambda: filled(0), 'all zero'),
+        (lambda: filled(-1), 'negative'),
+        (lambda: filled(np.nan), 'not finite'),
+        (lambda: filled(True, bool), 'bool'),
+        # Each joint's density integrates to 1: another normalisation than the thresholds'.
+        (lambda: filled((2 * np.pi) ** -3), r'neither counts.*integral 21'),
+        (lambda: filled(1e-4, np.float64), 'neither counts.*float64'),
+    ],
+)
+def test_what_is_no_density_is_refused(tmp_path, content, message):
+    path, content = tmp_path / 'x.npy', content()
+    if isinstance(content, bytes):
         path.write_bytes(content)
     else:
-        np.save(path, np.zeros(3))
-    with pytest.raises(ValueError, match=r'x\.npy'):
+        np.save(path, content)
+    with pytest.raises(ValueError, match=rf'x\.npy: .*{message}'):
         load_density(path)
     with pytest.raises(FileNotFoundError, match=r'tokenhmr_jax\.studies\.pose_density'):
         load_density(tmp_path / 'none.npy')

@@ -20,7 +20,8 @@ from tokenhmr_jax.types import Array, BodyOutput, SmplParams
 _EXACT = jax.lax.Precision.HIGHEST
 
 REQUIRED = ('v_template', 'shapedirs', 'posedirs', 'J_regressor', 'weights', 'kintree_table', 'f')
-OPTIONAL = ('joint_regressor_extra', 'hands_meanl', 'hands_meanr')
+HAND_MEANS = ('hands_meanl', 'hands_meanr')
+OPTIONAL = ('joint_regressor_extra', *HAND_MEANS)
 
 
 @struct.dataclass
@@ -235,6 +236,9 @@ def body_from_arrays(arrays: Mapping[str, Any], name: str = 'body model') -> Bod
         'weights': (num_vertices, num_joints),
         'f': (len(plain['f']), 3),
     }
+    if all(key in arrays for key in HAND_MEANS):
+        plain |= {key: np.ravel(dense(arrays[key])) for key in HAND_MEANS}
+        expected |= dict.fromkeys(HAND_MEANS, (45,))
     extra = arrays.get('joint_regressor_extra')
     if extra is not None:
         plain['joint_regressor_extra'] = dense(extra)
@@ -249,21 +253,18 @@ def body_from_arrays(arrays: Mapping[str, Any], name: str = 'body model') -> Bod
             f'{name}: {num_vertices} vertices, triangles up to {plain["f"].max()}: another '
             f'topology; expected the {skeleton.NUM_VERTICES} vertices of SMPL and SMPL-H'
         )
-    hand_mean = None
-    if 'hands_meanl' in arrays:
-        hands = [np.reshape(arrays[key], (-1, 3)) for key in ('hands_meanl', 'hands_meanr')]
-        hand_mean = _float32(np.concatenate(hands))
-    return _assemble(plain, parents, hand_mean)
+    return _assemble(plain, parents)
 
 
 def _float32(array) -> jax.Array:
     return jnp.asarray(np.ascontiguousarray(array), jnp.float32)
 
 
-def _assemble(plain, parents, hand_mean) -> BodyModel:
+def _assemble(plain, parents) -> BodyModel:
     regressor = plain['J_regressor'].astype(np.float64)
     template, shape_dirs = plain['v_template'], plain['shapedirs']
     extra = plain.get('joint_regressor_extra')
+    hands = [plain[key].reshape(15, 3) for key in HAND_MEANS if key in plain]
     return BodyModel(
         template=_float32(template.T),
         shape_dirs=_float32(_planar(shape_dirs)),
@@ -273,7 +274,7 @@ def _assemble(plain, parents, hand_mean) -> BodyModel:
         joint_dirs=_float32(np.einsum('jv,vcs->sjc', regressor, shape_dirs)),
         joint_regressor=_float32(regressor),
         extra_regressor=None if extra is None else _float32(extra),
-        hand_mean=hand_mean,
+        hand_mean=_float32(np.concatenate(hands)) if hands else None,
         faces=jnp.asarray(plain['f'].astype(np.int32)),
         parents=parents,
     )

@@ -37,6 +37,9 @@ SPELLINGS = {
 
 _POSE_WIDTHS = (72, 156, 165)  # SMPL, SMPL-H, SMPL-X: the root, then the body's 21 joints
 _PREPROCESSED = re.compile(r'(train|val|test)_(.+)\.npz')
+# Endings of motion files. Of the files of a sequence, that of the first ending is taken. They are
+# MOYO's SMPL fits, which the original trains on; AMASS's SMPL-H and SMPL-X; MOYO's SMPL-X fits.
+_ENDINGS = ('_stageii_smpl.pkl', '_poses.npz', '_stageii.npz', '_stageii.pkl', '.pkl')
 
 
 def _plain(name):
@@ -52,7 +55,10 @@ class BadClip(ValueError):
 
 
 class Clip(NamedTuple):
-    """One file. kind: 'amass', 'moyo' or 'preprocessed'; part: '', 'train', 'val' or 'test'."""
+    """One file. kind: 'amass', 'moyo' or 'preprocessed'; part: '', 'train', 'val' or 'test'.
+
+    Files of AMASS have no part: a subject's folder may have any name.
+    """
 
     source: str
     name: str
@@ -70,8 +76,8 @@ def find_clips(root: str | os.PathLike) -> dict[str, list[Clip]]:
     """All motion files below a folder, by source, sorted by name.
 
     Each folder in `root` is a source. Files directly in `root` are a source named after it, and a
-    `root` with the name of a known source is that source. Of two files of a sequence (SMPL-H and
-    SMPL-X variants), the SMPL-H file is taken. Raises FileNotFoundError if there is no such folder,
+    `root` with the name of a known source is that source. Of several files of a sequence (SMPL,
+    SMPL-H and SMPL-X variants), one is taken. Raises FileNotFoundError if there is no such folder,
     or no motion file in it.
     """
     root = Path(root).expanduser().resolve()
@@ -81,14 +87,15 @@ def find_clips(root: str | os.PathLike) -> dict[str, list[Clip]]:
     for path in listing.find_files(root, '**/*'):
         clip = _clip(root, path)
         if clip is not None:
-            clips.setdefault((clip.source, clip.name), clip)
+            clips.setdefault(_sequence(clip), []).append(clip)
     if not clips:
         raise FileNotFoundError(
             f'{root}: no motion files: expected <dataset>/<subject>/<sequence>_poses.npz or '
             '*_stageii.npz (AMASS), MOYO/*.pkl, or {train,val,test}_<NAME>.npz'
         )
     by_source = {}
-    for clip in clips.values():
+    for variants in clips.values():
+        clip = min(variants, key=_preference)
         by_source.setdefault(clip.source, []).append(clip)
     return dict(sorted(by_source.items()))
 
@@ -100,20 +107,36 @@ def _clip(root: Path, path: Path) -> Clip | None:
         source = canonical_name(root.name)
     else:
         source, parts = canonical_name(parts[0]), parts[1:]
-    stem = path.stem
     if path.name.startswith('neutral_') or path.name.endswith('_stagei.npz'):
         return None
-    if path.suffix == '.npz' and stem.endswith(('_poses', '_stageii')):
+    ending = _ending(path)
+    if ending and (path.suffix == '.npz' or source == 'MOYO'):
         kind, part = 'amass', ''
-        stem = stem.removesuffix('_poses').removesuffix('_stageii')
-    elif path.suffix == '.pkl' and source == 'MOYO':
-        kind, part = 'moyo', 'val' if 'val' in parts[:-1] else 'train'
-    elif match := _PREPROCESSED.fullmatch(path.name):
-        kind, part, source = 'preprocessed', match[1], canonical_name(match[2])
-        return Clip(source, f'{source}/{part}', path, kind, part)
-    else:
-        return None
-    return Clip(source, '/'.join([source, *parts[:-1], stem]), path, kind, part)
+        if source == 'MOYO':
+            kind, part = 'moyo', 'val' if 'val' in parts[:-1] else 'train'
+        name = '/'.join([source, *parts[:-1], path.name.removesuffix(ending)])
+        return Clip(source, name, path, kind, part)
+    if match := _PREPROCESSED.fullmatch(path.name):
+        source = canonical_name(match[2])
+        return Clip(source, f'{source}/{match[1]}', path, 'preprocessed', match[1])
+    return None
+
+
+def _ending(path: Path) -> str:
+    return next((ending for ending in _ENDINGS if path.name.endswith(ending)), '')
+
+
+def _preference(clip: Clip) -> int:
+    """Place among the files of a sequence, 0 for the one to take."""
+    ending = _ending(clip.path)
+    return _ENDINGS.index(ending) if ending else 0
+
+
+def _sequence(clip: Clip) -> tuple[str, ...]:
+    """The identity of a sequence. MOYO keeps its variants in folders of their own."""
+    if clip.kind == 'moyo':
+        return clip.source, clip.part, clip.name.rsplit('/', 1)[-1]
+    return (clip.name,)
 
 
 def read_body_pose(clip: Clip) -> Float[np.ndarray, 'N 21 3']:
@@ -148,11 +171,13 @@ def _read_npz(path):
 
 def _read_moyo(path):
     content = pickles.load_pickle(path)
-    if not isinstance(content, dict) or 'body_pose' not in content:
-        raise BadClip(f'{path}: no `body_pose`')
-    pose = np.asarray(content['body_pose'])
-    widths = range(63, pose.shape[-1] + 1) if pose.ndim else ()
-    return _columns(path, 'body_pose', pose, widths, 0)
+    if isinstance(content, dict) and 'body_pose' in content:
+        pose = np.asarray(content['body_pose'])
+        widths = range(63, pose.shape[-1] + 1) if pose.ndim else ()
+        return _columns(path, 'body_pose', pose, widths, 0)
+    if isinstance(content, dict) and 'fullpose' in content:
+        return _columns(path, 'fullpose', np.asarray(content['fullpose']), _POSE_WIDTHS, 3)
+    raise BadClip(f'{path}: neither `body_pose` nor `fullpose`')
 
 
 def _columns(path, key, pose, widths, start):
@@ -223,7 +248,10 @@ def read_root(clip: Clip, count: int) -> Float[np.ndarray, 'N 3']:
     """
     root = None
     if clip.path.suffix == '.pkl':
-        root = pickles.load_pickle(clip.path).get('global_orient')
+        content = pickles.load_pickle(clip.path)
+        root = content.get('global_orient')
+        if root is None and 'fullpose' in content:
+            root = np.asarray(content['fullpose'])[:, :3]
     elif clip.kind != 'preprocessed':
         with np.load(clip.path, allow_pickle=False) as file:
             names = [name for name in ('root_orient', 'poses') if name in file]

@@ -14,9 +14,10 @@ FEW_KEYPOINTS = 'dropped: few keypoints'
 REPROJECTION = 'dropped: reprojection loss'
 BETAS = 'not trusted: betas'
 POSE = 'not trusted: improbable pose'
+PROBABLE = 'trusted: probable pose'  # if a density is asked
 TOGETHER = 'not trusted: pose without betas, or betas without pose'
 
-_load_once = functools.cache(load_density)
+load_once = functools.cache(load_density)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Filters:
 
     min_confidence: 2D keypoints below it get confidence 0.
     max_beta: betas with a larger absolute value are not trusted.
-    pose_density: file of `studies.pose_density`; improbable poses are not trusted.
+    pose_density: file for `load_density`; improbable poses are not trusted.
     together: pose and betas are trusted together or not at all.
     min_keypoints: persons without more keypoints of confidence above 0 are dropped.
     max_reprojection_loss: persons whose fit is known and not below it are dropped.
@@ -41,7 +42,7 @@ class Filters:
     def __call__(
         self, labels: dict[str, Any], reprojection_loss: float | None
     ) -> tuple[dict[str, Any] | None, list[str]]:
-        """Filters a person's labels; None drops the person. Also returns the actions."""
+        """Filters a person's labels; None drops the person. Also returns what is counted."""
         acted = []
         keypoints2d = labels['keypoints2d'].copy()
         if self.min_confidence is not None:
@@ -50,9 +51,10 @@ class Filters:
         if has_betas and not self._plausible(labels['betas']):
             has_betas = 0
             acted.append(BETAS)
-        if has_pose and not self._probable(labels['body_pose'][: skeleton.NUM_BODY_JOINTS]):
-            has_pose = 0
-            acted.append(POSE)
+        if has_pose and self.pose_density is not None:
+            body_pose = labels['body_pose'][: skeleton.NUM_BODY_JOINTS]
+            has_pose = float(is_probable(load_once(self.pose_density), body_pose))
+            acted.append(PROBABLE if has_pose else POSE)
         if self.together and has_pose != has_betas:
             has_pose = has_betas = 0
             acted.append(TOGETHER)
@@ -65,9 +67,6 @@ class Filters:
 
     def _plausible(self, betas):
         return self.max_beta is None or np.abs(betas).max() <= self.max_beta
-
-    def _probable(self, body_pose):
-        return self.pose_density is None or is_probable(_load_once(self.pose_density), body_pose)
 
     def _fitted(self, reprojection_loss):
         return self.max_reprojection_loss is None or reprojection_loss < self.max_reprojection_loss

@@ -29,7 +29,7 @@ _NAMES = {
 _JOINTS = {'SMPL': 24, 'SMPL-H': 52}
 _SOURCES = {
     'SMPL': 'https://smpl.is.tue.mpg.de',
-    'SMPL-H': 'https://mano.is.tue.mpg.de, "extended SMPL+H model"',
+    'SMPL-H': 'https://mano.is.tue.mpg.de, "extended SMPL+H model"; see docs/train_tokenizer.md',
     REGRESSOR: "SMPL_to_J19.pkl, with the PyTorch release's data",
     MEAN: "smpl_mean_params.npz, with the PyTorch release's data",
     TOGETHER: 'official files under these names, for --smpl_dir of datasets/hmr_eval',
@@ -171,5 +171,6 @@ def _describe_body(path: pathlib.Path, claim: str, seen: dict[str, pathlib.Path]
         raise ValueError(f'the same body as {other}, which claims to be {_claim(other)}')
     parts = [f'{body.num_joints} joints', f'{len(body.shape_dirs)} shapes']
     parts += [REGRESSOR] if body.extra_regressor is not None else []
-    parts += ['mean hands'] if body.hand_mean is not None else []
+    if kind == 'SMPL-H':
+        parts += ['mean hands' if body.hand_mean is not None else "without MANO's mean hands"]
     return ', '.join(parts)

@@ -5,13 +5,15 @@ import pathlib
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 from scipy import ndimage
 
 from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.readers.downloads import check_download
 
 NUM_BINS = 100  # along each of the three axis-angle coordinates, from -pi to pi
 _SHAPE = (skeleton.NUM_BODY_JOINTS, NUM_BINS, NUM_BINS, NUM_BINS)
+_BIN_VOLUME = (2 * np.pi / NUM_BINS) ** 3
 _SIGMA = 2  # bins, and joints
 
 # HMR2.0's thresholds: a density at or below is improbable.
@@ -36,15 +38,16 @@ def count_poses(body_poses: Iterable[np.ndarray]) -> Float[np.ndarray, '21 D D D
     return counts
 
 
-def smooth_density(counts: Float[np.ndarray, '21 D D D']) -> Float[np.ndarray, '21 D D D']:
+def smooth_density(counts: Num[np.ndarray, '21 D D D']) -> Float[np.ndarray, '21 D D D']:
     """Smoothed density, float32, of the result of `count_poses`.
 
     As in HMR2.0, it is normalised over all joints together, and the smoothing also runs along the
     axis of the joints: neighbours in the list of joints share some of their density.
     """
-    volume = (2 * np.pi / NUM_BINS) ** 3
-    share = counts / (counts.sum() * volume)
-    return ndimage.gaussian_filter(share, _SIGMA, mode='constant').astype(np.float32)
+    # In float32: each process of a builder may need this memory.
+    total = counts.sum(dtype=np.float64) * _BIN_VOLUME
+    share = np.divide(counts, total, dtype=np.float32)
+    return ndimage.gaussian_filter(share, _SIGMA, mode='constant')
 
 
 def density_at(
@@ -75,15 +78,33 @@ def _shortest(body_pose: np.ndarray) -> np.ndarray:
 def load_density(path: str | os.PathLike) -> Float[np.ndarray, '21 D D D']:
     """Loads a density of `studies.pose_density`, mapped into memory that processes share.
 
-    Raises FileNotFoundError or ValueError if there is no such file, or it holds something else.
+    Counts of poses, as the original's training data has them, become a density: the result of
+    `smooth_density`. Raises FileNotFoundError or ValueError if there is no such file, or it holds
+    neither.
     """
     if not pathlib.Path(path).is_file():
         maker = 'python -m tokenhmr_jax.studies.pose_density'
         raise FileNotFoundError(f'{path}: no such file; {maker} makes it')
+    check_download(path)
     try:
         found = np.load(path, mmap_mode='r', allow_pickle=False)
     except Exception as error:  # NumPy raises anything for a broken file
         raise ValueError(f'{path}: no readable .npy file ({error})') from error
-    if not isinstance(found, np.ndarray) or found.shape != _SHAPE or found.dtype != np.float32:
-        raise ValueError(f'{path}: expected a float32 array {_SHAPE}, as the command writes it')
+    if not isinstance(found, np.ndarray):
+        raise ValueError(f'{path}: an archive of arrays, expected one array')
+    if found.shape != _SHAPE or found.dtype.kind not in 'fiu':
+        raise ValueError(
+            f'{path}: {found.dtype} {found.shape}, expected counts or a density of poses {_SHAPE}'
+        )
+    total = found.sum(dtype=np.float64)
+    if not 0 < total < np.inf or found.min() < 0:
+        raise ValueError(f'{path}: all zero, negative or not finite, expected counts or a density')
+    if all((joint == np.floor(joint)).all() for joint in found):
+        return smooth_density(found)
+    # What the smoothing loses at the ends of the list of joints is missing from 1.
+    if total * _BIN_VOLUME > 1.001 or found.dtype != np.float32:
+        raise ValueError(
+            f'{path}: neither counts, which are whole numbers, nor a float32 density, whose '
+            f'integral is at most 1: {found.dtype}, integral {total * _BIN_VOLUME:.4g}'
+        )
     return found

@@ -170,11 +170,16 @@ def _finished(job: ShardJob, max_bad_fraction: float) -> dict | None:
     return report if same and not too_many and BROKEN not in report['remarks'] else None
 
 
-def write_dataset(jobs: Sequence[ShardJob], settings: BuildSettings) -> list[dict]:
+def write_dataset(
+    jobs: Sequence[ShardJob],
+    settings: BuildSettings,
+    check: Callable[[collections.Counter], None] = lambda remarks: None,
+) -> list[dict]:
     """Writes the missing shards; returns the reports on all, in order.
 
-    Raises ValueError if more than `max_bad_fraction` of the records or of the units failed.
-    Finished shards stay, for a run with other files or another limit.
+    `check` sees the remarks so far, and may raise. Raises ValueError if more than
+    `max_bad_fraction` of the records or of the units failed. Finished shards stay, for a run with
+    other files or another limit.
     """
     limit = settings.max_bad_fraction
     reports = {job.path: report for job in jobs if (report := _finished(job, limit))}
@@ -188,6 +193,8 @@ def write_dataset(jobs: Sequence[ShardJob], settings: BuildSettings) -> list[dic
             reports[job.path] = report
             if len(reports) >= _EARLY * len(jobs):
                 _check_failures(reports.values(), num_units, limit)
+                check(total(reports.values(), 'remarks'))
+    check(total(reports.values(), 'remarks'))
     return [reports[job.path] for job in jobs]
 
 
@@ -277,6 +284,9 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
         Raises FileNotFoundError or ValueError if files are missing or cannot be read.
         """
 
+    def check(self, remarks: collections.Counter) -> None:
+        """Raises ValueError if the remarks so far show that the run makes no sense."""
+
     def _info(self):
         settings = prepare.deciding_fields(self._settings)
         metadata = tfds.core.MetadataDict(
@@ -298,7 +308,7 @@ class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=Tru
         jobs = {split: self._jobs(split, units, partial) for split, units in self._units.items()}
         flat = [job for each in jobs.values() for job in each]
         with _tidied(partial, flat):
-            written = iter(write_dataset(flat, self._settings))
+            written = iter(write_dataset(flat, self._settings, self.check))
         split_infos = []
         for split, each in jobs.items():
             reports = list(itertools.islice(written, len(each)))

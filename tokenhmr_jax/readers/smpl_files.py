@@ -9,6 +9,7 @@ from etils import epath
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.body import smpl
+from tokenhmr_jax.readers.downloads import check_download
 from tokenhmr_jax.readers.pickles import load_pickle
 
 
@@ -50,6 +51,7 @@ def _read(path: str | os.PathLike) -> Any:
     path = epath.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file; expected a body model (.npz or .pkl)')
+    check_download(path)
     if path.suffix == '.pkl':
         return load_pickle(path)
     try:

@@ -1,11 +1,12 @@
 """Content of PyTorch checkpoints, as the original writes them, from our checkpoints."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.body import skeleton, smpl
 from tokenhmr_jax.models import vit
 from tokenhmr_jax.models.tokenizer import num_tokens
 from tokenhmr_jax.released.names import (
@@ -19,13 +20,14 @@ from tokenhmr_jax.released.torch_files import CfgNode
 from tokenhmr_jax.types import Array
 
 
-def file_contents(config: dict, model: dict, step: int) -> dict[str, dict]:
+def file_contents(config: dict, model: dict, step: int, body: Mapping[str, Any]) -> dict[str, dict]:
     """Contents of the original's files, by file name.
 
     Args:
       config: of the checkpoint, as plain containers.
       model: 'params' and 'state', as plain containers of arrays.
       step: training steps done.
+      body: arrays of a regressor's body model, by SMPL's keys: its modules hold them as buffers.
 
     Raises:
       ValueError: if the original has no such network.
@@ -36,7 +38,7 @@ def file_contents(config: dict, model: dict, step: int) -> dict[str, dict]:
             stage1 = _tokenizer_content(config['model'], params, model['state']['codes'])
             return {'tokenizer.pth': stage1}
         case 'regressor':
-            return _regressor_contents(config, params, model['state'], step)
+            return _regressor_contents(config, params, model['state'], step, body)
         case 'backbone':
             depth = config['model']['backbone']['depth']
             weights = _backbone_weights(params['backbone'], depth)
@@ -68,7 +70,9 @@ def _tokenizer_content(sizes: dict, params: dict, codes: Float[Array, 'K C']) ->
     }
 
 
-def _regressor_contents(config: dict, params: dict, state: dict, step: int) -> dict[str, dict]:
+def _regressor_contents(
+    config: dict, params: dict, state: dict, step: int, body: Mapping[str, Any]
+) -> dict[str, dict]:
     sizes = config['model']
     if 'prompts' in params:
         raise ValueError(
@@ -82,6 +86,8 @@ def _regressor_contents(config: dict, params: dict, state: dict, step: int) -> d
     weights = _backbone_weights(params['backbone'], sizes['backbone']['depth'], 'backbone.')
     weights |= original_weights(state, MEAN_NAMES, 'smpl_head.')
     weights |= original_weights(params['head'], names, 'smpl_head.')
+    weights |= {f'smpl.{name}': value for name, value in _body_buffers(body).items()}
+    weights['initialized'] = np.zeros((), bool)
     lightning = {
         'epoch': 0,
         'global_step': step,
@@ -94,6 +100,30 @@ def _regressor_contents(config: dict, params: dict, state: dict, step: int) -> d
         return {'hmr2.ckpt': lightning}
     stage1 = _tokenizer_content(config['tokenizer']['model'], state['tokenizer'], state['codes'])
     return {'tokenhmr.ckpt': lightning, 'tokenizer.pth': stage1}
+
+
+def _body_buffers(body: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Buffers of smplx's SMPL layer, and of the original's extension of it."""
+    arrays = {key: smpl.dense(body[key]) for key in smpl.REQUIRED}
+    parents = np.array([-1, *arrays['kintree_table'][0][1:]], np.int64)
+    correctives = arrays['posedirs'].reshape(-1, arrays['posedirs'].shape[-1])
+    buffers = {
+        'shapedirs': arrays['shapedirs'][..., :10],
+        'v_template': arrays['v_template'],
+        'J_regressor': arrays['J_regressor'],
+        'posedirs': correctives.T,
+        'lbs_weights': arrays['weights'],
+    }
+    if 'joint_regressor_extra' in body:
+        buffers['joint_regressor_extra'] = smpl.dense(body['joint_regressor_extra'])
+    buffers = {name: value.astype(np.float32) for name, value in buffers.items()}
+    indices = {
+        'faces_tensor': arrays['f'],
+        'parents': parents,
+        'vertex_joint_selector.extra_joints_idxs': skeleton.LANDMARK_VERTICES,
+        'joint_map': skeleton.OPENPOSE_SOURCE,
+    }
+    return buffers | {name: value.astype(np.int64) for name, value in indices.items()}
 
 
 def _regressor_settings(config: dict, tokens: bool) -> dict[str, Any]:

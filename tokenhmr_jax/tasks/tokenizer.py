@@ -82,9 +82,12 @@ class TokenizerTask:
         kind, hands = self.config.ground_truth_hands, None
         if kind == 'mean':
             if body.hand_mean is None:
+                lacks = "hands_meanl and hands_meanr, which MANO's files have"
+                if body.num_joints == skeleton.NUM_JOINTS:
+                    lacks = 'the fingers of SMPL-H'
                 raise ValueError(
-                    f"body {self.config.body!r} has no mean hand pose: ground_truth_hands='mean' "
-                    "needs an SMPL-H file, expected 'flat' otherwise"
+                    f"{self.config.body}: lacks {lacks}: ground_truth_hands='mean' needs them "
+                    "(docs/train_tokenizer.md), 'flat' does not"
                 )
             hands = rotations.axis_angle_to_matrix(body.hand_mean)
         elif kind == 'flat':
