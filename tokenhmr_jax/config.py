@@ -76,7 +76,7 @@ _ADDED = {
         },
     },
     'people': {'batch_size': 0},
-    'eval': {'inputs': ['image', 'prompts']},
+    'eval': {'inputs': ['image', 'prompts'], 'truth': 'published'},
 }
 
 
