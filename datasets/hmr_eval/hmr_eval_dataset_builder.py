@@ -23,7 +23,7 @@ SETS = ('3dpw', 'emdb')
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(shards.BuildSettings):
+class Settings(shards.ShardSettings):
     """Settings of the dataset; each is a flag of the command.
 
     Raises:
@@ -61,8 +61,11 @@ class Builder(shards.Builder, skip_registration=True):
 
     name = 'hmr_eval'
     pkg_dir_path = epath.Path(__file__).parent
-    VERSION = tfds.core.Version('1.0.0')
-    RELEASE_NOTES: ClassVar = {'1.0.0': 'First version.'}
+    VERSION = tfds.core.Version('2.0.0')
+    RELEASE_NOTES: ClassVar = {
+        '2.0.0': "Pictures are the files themselves, so that crops are the original evaluation's.",
+        '1.0.0': 'First version.',
+    }
 
     def __init__(self, *, settings: Settings, **kwargs):
         config = tfds.core.BuilderConfig(name=settings.set)
@@ -123,9 +126,7 @@ class Builder(shards.Builder, skip_registration=True):
 
     def _options(self):
         settings = self._settings
-        return hmr_eval.HmrEvalOptions(
-            settings.smpl_dir, settings.box_scale, settings.store, settings.gender
-        )
+        return hmr_eval.HmrEvalOptions(settings.smpl_dir, settings.box_scale, settings.gender)
 
 
 if __name__ == '__main__':

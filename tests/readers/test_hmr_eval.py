@@ -25,7 +25,7 @@ def world(smpl_dir):
 
 
 def options(smpl_dir, box_scale=1.2):
-    return hmr_eval.HmrEvalOptions(str(smpl_dir), box_scale, {'resolution': 128})
+    return hmr_eval.HmrEvalOptions(str(smpl_dir), box_scale)
 
 
 def assert_true(record, world, frame, person):

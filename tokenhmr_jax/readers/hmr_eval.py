@@ -33,12 +33,11 @@ _WITHOUT_GENDER = (
 
 
 class HmrEvalOptions(NamedTuple):
-    """smpl_dir: for `labels.load_keypoint_body`. box_scale: factor of tight boxes. store: options
-    of `records.store_picture`. gender: of all persons of a metadata file that does not say."""
+    """smpl_dir: for `labels.load_keypoint_body`. box_scale: factor of tight boxes. gender: of all
+    persons of a metadata file that does not say."""
 
     smpl_dir: str
     box_scale: float
-    store: Mapping[str, Any]
     gender: str = ''
 
 
@@ -185,7 +184,7 @@ def _read_tracks(
         if not persons:
             continue
         try:
-            image = pictures.decode_picture(file.read_bytes(), str(file))
+            picture = _read_picture(file)
         except (OSError, ValueError) as error:
             yield from (corrupt(f'{name}/{file.stem}/{person}', error) for person in persons)
             continue
@@ -195,12 +194,19 @@ def _read_tracks(
             row = {key: value[frame] for key, value in found[person].items()}
             row |= labels.camera_fields(track.intrinsics)
             box = (low + high) / 2, options.box_scale * (high - low)
-            yield _record(image, f'{name}/{file.stem}/{person}', *box, row, options.store)
+            yield _record(picture, f'{name}/{file.stem}/{person}', *box, row)
 
 
-def _record(image, key, box_center, box_size, row, store) -> dict | Remark:
+def _read_picture(path: pathlib.Path) -> bytes:
+    """The bytes of an image file that can be decoded. Raises OSError and ValueError."""
+    data = path.read_bytes()
+    pictures.decode_picture(data, str(path))
+    return data
+
+
+def _record(picture, key, box_center, box_size, row) -> dict | Remark:
     try:
-        return records.assemble(image, key, box_center, box_size, row, **store)
+        return records.assemble_file(picture, key, box_center, box_size, row)
     except ValueError as error:
         return corrupt(key, error)
 
@@ -252,14 +258,13 @@ def read_metadata(
         try:
             box_center = labels.read_field(person, 'center', 2)
             box_size = unit * np.broadcast_to(np.asarray(person['scale'], np.float32), 2)
-            picture = (pathlib.Path(picture_dir) / imgname).read_bytes()
-            image = pictures.decode_picture(picture, imgname)
+            picture = _read_picture(pathlib.Path(picture_dir) / imgname)
             camera = labels.camera_of_box(box_center, box_size)
             found = _metadata_labels(person, options.gender) | camera
         except (OSError, ValueError) as error:
             yield corrupt(key, error)
             continue
-        yield _record(image, key, box_center, box_size, found, options.store)
+        yield _record(picture, key, box_center, box_size, found)
 
 
 def _metadata_labels(person: Mapping[str, Any], gender: str) -> dict[str, Any]:
