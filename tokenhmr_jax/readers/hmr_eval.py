@@ -247,9 +247,10 @@ def read_metadata(
 
     Boxes are in pixels if the 2D keypoints are named `body_keypoints_2d` (3DPW), and in units of
     200 pixels if they are named `keypoints_2d` (EMDB). Raises ValueError or FileNotFoundError if
-    the file cannot be read or lacks a column.
+    the file cannot be read or lacks a column, also `gender`, unless `options.gender` is given.
     """
     columns = load_metadata(path)
+    _check_gender_known(path, columns, options.gender)
     unit = labels.PIXELS_PER_SCALE if 'keypoints_2d' in columns else 1
     for row in rows:
         person = {name: column[row] for name, column in columns.items()}
@@ -305,12 +306,9 @@ def check_genders(path: str | os.PathLike, given: str) -> str:
     or both; otherwise as `read_metadata`.
     """
     columns = load_metadata(path)
-    if given and 'gender' in columns:
-        raise ValueError(f'{path}: has a column `gender`: expected no --gender beside it')
+    _check_gender_known(path, columns, given)
     if given:
         return ''
-    if 'gender' not in columns:
-        raise ValueError(f'{path}: no column `gender`. {_WITHOUT_GENDER}')
     with _explaining(path):
         found = {_gender(value) for value in np.unique(columns['gender'])}
     alike = len(found) == 1 and len(columns['gender']) > 1
@@ -320,6 +318,13 @@ def check_genders(path: str | os.PathLike, given: str) -> str:
         f'{path}: all {len(columns["gender"])} persons are {found.pop()}. If `gender` was filled '
         "in, not known, errors are of other bodies than the labels'"
     )
+
+
+def _check_gender_known(path, columns, given: str) -> None:
+    if given and 'gender' in columns:
+        raise ValueError(f'{path}: has a column `gender`: expected no --gender beside it')
+    if not given and 'gender' not in columns:
+        raise ValueError(f'{path}: no column `gender`. {_WITHOUT_GENDER}')
 
 
 def text(value: str | bytes) -> str:
