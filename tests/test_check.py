@@ -97,9 +97,12 @@ def test_evaluation_needs_what_the_builders_find(tmp_path):
         return official_files.missing_files(found)['evaluation on 3DPW and EMDB']
 
     assert needs({}) == []
+    # One folder up, as in the original's tree.
+    assert needs({'b/SMPL_to_J19.npy': 'SMPL_to_J19.npy'}) == []
     assert needs({'b/SMPL_MALE.pkl': 'b/basicmodel_m_lbs_10_207_0_v1.1.0.pkl'}) == [
         official_files.TOGETHER
     ]
+    assert needs({'b/SMPL_to_J19.npy': 'c/SMPL_to_J19.npy', 'a': ''}) == [official_files.TOGETHER]
     elsewhere = {'b/SMPL_MALE.pkl': 'c/SMPL_MALE.pkl', 'a/SMPL_NEUTRAL.pkl': 'SMPL_NEUTRAL.pkl'}
     assert needs(elsewhere) == [official_files.TOGETHER]
 

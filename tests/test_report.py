@@ -133,7 +133,7 @@ def test_scores_of_whole_splits_count_where_all_runs_have_them(make_run):
     (row,) = comparison.group_runs(both)
     values, source = comparison.main_scores([row])
     assert lines_of(values, row) == [(0, 'mpjpe_mm', 90.0), (1, 'mpjpe_mm', 90.0)]
-    assert source == 'a, b (lsp14), `evaluation.json`, steps 20'
+    assert source == 'a, b (lsp14, truth: body), `evaluation.json`, steps 20'
     other = {'rows': scores, 'splits': ['a']}
     for name, evaluation in (('without', None), ('of_other_splits', other)):
         third = history.read_run(make_run(name, {20: (99.0, 5.0)}, evaluation=evaluation, **ON))

@@ -77,7 +77,7 @@ _ADDED = {
     },
     'people': {'batch_size': 0},
     'data': {'augment': {'extreme_crop_needs': 'part'}},
-    'eval': {'inputs': ['image', 'prompts']},
+    'eval': {'inputs': ['image', 'prompts'], 'truth': 'published'},
 }
 
 

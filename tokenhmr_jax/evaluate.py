@@ -31,6 +31,7 @@ def evaluate(
     splits: Sequence[str] | None = None,
     out: str | None = None,
     convention: str | None = None,
+    truth: str | None = None,
 ) -> dict[str, dict[str, float]]:
     """Evaluates a checkpoint, writes tables and a picture, and returns the tables' rows.
 
@@ -44,10 +45,11 @@ def evaluate(
     config.data.data_dir = data_dir or config.data.data_dir
     config.eval.limit = None
     config.eval.batch_size = -(-config.eval.batch_size // mesh.size) * mesh.size
-    if convention and 'convention' not in config.eval:
-        raise ValueError(f'a {config.task} is measured in one way: expected no --convention')
-    if convention:
-        config.eval.convention = convention
+    for name, value in {'convention': convention, 'truth': truth}.items():
+        if value and name not in config.eval:
+            raise ValueError(f'a {config.task} is measured in one way: expected no --{name}')
+        if value:
+            config.eval[name] = value
     run = dataclasses.replace(run, task=make_task(config))
     names = splits or config.data.validation
     records = [pipeline.open_split(config.data.data_dir, name) for name in names]
@@ -55,14 +57,18 @@ def evaluate(
     evaluator = Evaluator(run.task, mesh, run.frozen, config)
     measured = [evaluator.measure(run.params, run.state, split) for split in records]
     means, errors = zip(*measured, strict=True)
+    stored = pooled(means, [len(split) for split in records]).get('stored_truth')
     means = {run.task.report.row: means} | _alone(run, mesh, records) | _baselines(run, records)
     rows = _rows(run.task, means, names, [len(split) for split in records])
     folder = epath.Path(out or epath.Path(workdir) / 'evaluation')
     folder.mkdir(parents=True, exist_ok=True)
     about = {'step': run.step, 'splits': list(names), 'convention': config.eval.get('convention')}
+    about |= {'truth': _truth(stored), 'stored_truth': stored}
     with cli.whole_file(folder / 'evaluation.json') as file:
         file.write_text(json.dumps(about | {'rows': rows}, indent=1) + '\n')
     title = f'{workdir}, step {run.step}, {sum(map(len, records))} records of {", ".join(names)}'
+    if stored is not None:
+        title += f'\ntruth: {_truth(stored)} (stored 3D keypoints of {stored:.1%} of the records)'
     text = f'{title}\n\n{_tables(rows)}'
     with cli.whole_file(folder / 'evaluation.md') as file:
         file.write_text(text + '\n')
@@ -72,6 +78,11 @@ def evaluate(
         draw.write_image(folder / name, image)
         print(f'\npicture: {folder / name}')
     return rows
+
+
+def _truth(stored: float | None) -> str | None:
+    """Name of the truth, from the share of the records whose stored keypoints it is."""
+    return {None: None, 0: 'body', 1: 'stored'}.get(stored, 'stored and body')
 
 
 def _alone(run: Trained, mesh: Mesh, records: Sequence[pipeline.Records]) -> dict[str, list]:
@@ -139,11 +150,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     convention = flags.choice(
         'convention', None, list(metrics.CONVENTIONS), "Definition of errors. Default: the run's."
     )
+    truth = flags.choice(
+        'truth', None, list(metrics.TRUTHS),
+        "Truth of the joints: stored 3D keypoints, or SMPL bodies. Default: the run's; 'published' "
+        'is stored ones where the records have them.',
+    )  # fmt: skip
     out = flags.string('out', None, 'Folder for tables and pictures. Default: in the workdir.')
 
     def command():
         evaluate(
-            checkpoint.value, step.value, data_dir.value, split.value, out.value, convention.value
+            checkpoint.value,
+            step.value,
+            data_dir.value,
+            split.value,
+            out.value,
+            convention.value,
+            truth.value,
         )
 
     cli.run(flags, command)

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import itertools
 import pathlib
+import sys
 from typing import ClassVar
 
 import tensorflow_datasets as tfds
@@ -22,7 +23,7 @@ SETS = ('3dpw', 'emdb')
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(shards.BuildSettings):
+class Settings(shards.ShardSettings):
     """Settings of the dataset; each is a flag of the command.
 
     Raises:
@@ -32,6 +33,9 @@ class Settings(shards.BuildSettings):
     set: str = setting('', f'Benchmark: {", ".join(SETS)}.')
     metadata: str = setting(
         '', "TokenHMR's 3dpw_test.npz or emdb.npz, instead of the official labels.", path_or=''
+    )
+    gender: str = setting(
+        '', "'neutral' for metadata without genders, whose errors are then of another body."
     )
     smpl_dir: str = setting(
         '',
@@ -44,6 +48,10 @@ class Settings(shards.BuildSettings):
         super().__post_init__()
         if self.set not in SETS:
             raise ValueError(f'set={self.set!r}: expected one of {SETS}')
+        if self.gender not in ('', 'neutral'):
+            raise ValueError(f"gender={self.gender!r}: expected 'neutral' or nothing")
+        if self.gender and not self.metadata:
+            raise ValueError('gender: the official labels have genders; expected with --metadata')
         if not 1 <= self.box_scale <= 2:
             raise ValueError(f'box_scale={self.box_scale}: expected from 1 to 2')
 
@@ -53,8 +61,11 @@ class Builder(shards.Builder, skip_registration=True):
 
     name = 'hmr_eval'
     pkg_dir_path = epath.Path(__file__).parent
-    VERSION = tfds.core.Version('1.0.0')
-    RELEASE_NOTES: ClassVar = {'1.0.0': 'First version.'}
+    VERSION = tfds.core.Version('2.0.0')
+    RELEASE_NOTES: ClassVar = {
+        '2.0.0': "Pictures are the files themselves, so that crops are the original evaluation's.",
+        '1.0.0': 'First version.',
+    }
 
     def __init__(self, *, settings: Settings, **kwargs):
         config = tfds.core.BuilderConfig(name=settings.set)
@@ -62,14 +73,21 @@ class Builder(shards.Builder, skip_registration=True):
 
     def units(self):
         if self._settings.metadata:
+            warning = hmr_eval.check_genders(self._settings.metadata, self._settings.gender)
+            if warning:
+                print(f'warning: {warning}', file=sys.stderr)
             units = self._metadata()
         else:
-            for gender in ('male', 'female'):
-                labels.load_keypoint_body(self._settings.smpl_dir, gender)
             units = {'3dpw': self._3dpw, 'emdb': self._emdb}[self._settings.set]()
         return {'test': list(units)}
 
+    def _need_bodies(self, genders):
+        """Raises before anything is written if a body model is missing."""
+        for gender in filter(genders.__contains__, labels.GENDERS):
+            labels.load_keypoint_body(self._settings.smpl_dir, gender)
+
     def _3dpw(self):
+        self._need_bodies({'male', 'female'})
         folder = self._settings.folder
         paths = listing.find_files(folder, 'sequenceFiles/test/*.pkl')
         if not paths:
@@ -86,7 +104,10 @@ class Builder(shards.Builder, skip_registration=True):
         paths = listing.find_files(folder, 'P*/*/*_data.pkl')
         if not paths:
             raise FileNotFoundError(f'{folder}: no P<k>/<sequence>/*_data.pkl')
-        for path in filter(hmr_eval.is_emdb1, paths):
+        genders = {path: hmr_eval.emdb1_gender(path) for path in paths}
+        genders = {path: gender for path, gender in genders.items() if gender}
+        self._need_bodies(set(genders.values()))
+        for path in genders:
             name = path.stem.removesuffix('_data')
             read = functools.partial(hmr_eval.read_emdb, path, self._options())
             yield shards.Unit(name, name, read)
@@ -105,7 +126,7 @@ class Builder(shards.Builder, skip_registration=True):
 
     def _options(self):
         settings = self._settings
-        return hmr_eval.HmrEvalOptions(settings.smpl_dir, settings.box_scale, settings.store)
+        return hmr_eval.HmrEvalOptions(settings.smpl_dir, settings.box_scale, settings.gender)
 
 
 if __name__ == '__main__':

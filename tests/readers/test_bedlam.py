@@ -160,6 +160,30 @@ def test_a_body_elsewhere_is_refused_in_either_order(scene, angle):
                 bedlam.bedlam_labels(row, side, 'mannequin')
 
 
+def test_poses_wider_than_smpl(scene):
+    """The first 24 rotations are SMPL's if the body then lies on `gtkps`."""
+    row = scene[LANDSCAPE][0][0]
+    side, pose = 200 * row['scale'], row['pose_cam']
+    expected, _ = bedlam.bedlam_labels(row, side, 'mannequin')
+
+    def read(pose, **change):
+        return bedlam.bedlam_labels(row | {'pose_cam': pose} | change, side, 'mannequin')[0]
+
+    for name, value in read(np.r_[pose, np.full(10, 7.0)]).items():
+        np.testing.assert_array_equal(value, expected[name])
+    # SMPL-H: 22 joints and 30 of the fingers.
+    found = read(np.r_[pose[:66], np.full(90, 0.3)])
+    np.testing.assert_array_equal(found['body_pose'][:21], expected['body_pose'][:21])
+    assert not found['body_pose'][21:].any()
+    with pytest.raises(ValueError, match='px from `gtkps`'):
+        read(np.r_[np.zeros(3), pose])
+    with pytest.raises(ValueError, match=r'`pose_cam` is \(71,\)'):
+        read(pose[:71])
+    without = {key: value for key, value in row.items() if key != 'gtkps'}
+    with pytest.raises(ValueError, match=r'\(82,\).* beside `gtkps`'):
+        bedlam.bedlam_labels(without | {'pose_cam': np.zeros(82)}, side, 'mannequin')
+
+
 def test_missing_and_broken_pictures_are_named(tmp_path, scene):
     write_official(tmp_path, 'a', scene[LANDSCAPE])
     folder = tmp_path / 'images/a/png'

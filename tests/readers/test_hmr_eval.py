@@ -1,5 +1,7 @@
 """The benchmarks, from the official files and from metadata: bodies taken into the camera."""
 
+import pathlib
+
 import numpy as np
 import pytest
 import real_formats
@@ -23,7 +25,7 @@ def world(smpl_dir):
 
 
 def options(smpl_dir, box_scale=1.2):
-    return hmr_eval.HmrEvalOptions(str(smpl_dir), box_scale, {'resolution': 128})
+    return hmr_eval.HmrEvalOptions(str(smpl_dir), box_scale)
 
 
 def assert_true(record, world, frame, person):
@@ -144,6 +146,87 @@ def test_metadata(tmp_path, world, smpl_dir, kind):
             np.testing.assert_array_equal(np.flatnonzero(confidence == 0), np.arange(1, 15))
         else:
             assert not record['keypoints2d'].any()
+
+
+def test_the_gender_of_metadata_is_never_guessed(tmp_path, world, smpl_dir, capsys):
+    module = load_builder('hmr_eval')
+    draw(tmp_path / 'imageFiles/walk', 'image_{:05d}.jpg', world, [0, 1])
+    columns = metadata(world, '3dpw')
+    path = tmp_path / '3dpw_test.npz'
+
+    def units(given, **change):
+        np.savez(path, **{k: v for k, v in (columns | change).items() if v is not None})
+        settings = {'set': '3dpw', 'manual_dir': str(tmp_path), 'smpl_dir': str(smpl_dir)}
+        settings = module.Settings(**settings, metadata=str(path), gender=given)
+        return module.Builder(settings=settings, data_dir=tmp_path / 'out').units()['test']
+
+    with pytest.raises(ValueError, match=r'3dpw_test\.npz: no column `gender`.* mm .*=neutral'):
+        units('', gender=None)
+    found = [record for unit in units('neutral', gender=None) for record in unit.read()]
+    assert [record['gender'] for record in found] == [0] * 6
+    with pytest.raises(ValueError, match='has a column `gender`'):
+        units('neutral')
+    for unknown in ('None', 'nan', 'x', ''):
+        with pytest.raises(ValueError, match=rf'3dpw_test\.npz: gender {unknown!r}'):
+            units('', gender=np.array(['m', unknown] * FRAMES))
+    units('')
+    assert not capsys.readouterr().err
+    units('', gender=np.array([b'male'] * 6))
+    assert 'all 6 persons are male' in capsys.readouterr().err
+    with pytest.raises(ValueError, match="gender='male'"):
+        units('male', gender=None)
+
+
+def test_metadata_of_objects(tmp_path, world, smpl_dir):
+    """Objects that are plain texts, numbers and arrays are read; a pickle is never run."""
+    draw(tmp_path / 'imageFiles/walk', 'image_{:05d}.jpg', world, [0, 1])
+    columns = metadata(world, '3dpw')
+    plain = tmp_path / 'plain.npz'
+    np.savez(plain, **columns)
+    objects = {name: np.empty(6, object) for name in columns}
+    for name, column in columns.items():
+        objects[name][:] = list(column)
+    objects['imgname'][:] = [str(name) for name in columns['imgname']]
+    objects['gender'][:] = [str(name).encode() for name in columns['gender']]
+    path = tmp_path / '3dpw_test.npz'
+    np.savez(path, **objects)
+    expected = hmr_eval.load_metadata(plain)
+    for name, column in hmr_eval.load_metadata(path).items():
+        assert not column.dtype.hasobject
+        found = np.char.decode(column) if column.dtype.kind == 'S' else column
+        np.testing.assert_array_equal(found, expected[name])
+    assert len(list(hmr_eval.read_metadata(path, tmp_path, range(6), options(smpl_dir)))) == 6
+
+    class Evil:
+        def __reduce__(self):
+            return (pathlib.Path.touch, (tmp_path / 'executed',))
+
+    for value in (Evil(), {'a': 1}, None, 1.0):
+        objects['imgname'][2] = value
+        np.savez(path, **objects)
+        with pytest.raises(ValueError, match=r'3dpw_test\.npz: .*imgname'):
+            hmr_eval.load_metadata(path)
+    assert not (tmp_path / 'executed').exists()
+
+
+def test_a_neutral_person_of_emdb(tmp_path, world, smpl_dir):
+    """Needs the neutral model and no other; it may be in a folder below the regressor's."""
+    module = load_builder('hmr_eval')
+    models = tmp_path / 'body_models/smpl'
+    models.mkdir(parents=True)
+    (models.parent / 'SMPL_to_J19.pkl').write_bytes((smpl_dir / 'SMPL_to_J19.pkl').read_bytes())
+    path = write_emdb(tmp_path, world, gender='neutral')
+    settings = module.Settings(set='emdb', manual_dir=str(tmp_path), smpl_dir=str(models))
+    builder = module.Builder(settings=settings, data_dir=tmp_path / 'out')
+    with pytest.raises(FileNotFoundError, match=r'no SMPL_NEUTRAL\.pkl'):
+        builder.units()
+    (models / 'SMPL_NEUTRAL.npz').symlink_to(smpl_dir / 'SMPL_NEUTRAL.npz')
+    ((unit,),) = builder.units().values()
+    found = [record for record in unit.read() if isinstance(record, dict)]
+    assert [record['gender'] for record in found] == [0, 0]
+    # The bodies here differ in size alone, which the woman's truth tells.
+    ours, hers = found[0]['keypoints3d'][:, :3], world['truth'][0][0, 1]
+    assert path.exists() and np.ptp(ours, axis=0).max() > 1.02 * np.ptp(hers, axis=0).max()
 
 
 def test_the_builder(tmp_path, world, smpl_dir):

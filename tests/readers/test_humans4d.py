@@ -1,7 +1,9 @@
 """The 4D-Humans tars, end to end: what comes out is what was put in, but for what filters took."""
 
+import collections
 import dataclasses
 import functools
+import pathlib
 
 import image_records
 import numpy as np
@@ -61,6 +63,23 @@ def test_persons_of_a_picture_become_records(rng, tmp_path, pixels):
         np.testing.assert_allclose(record['principal_point'], record['box_center'])
         side = record['box_size'].max()
         np.testing.assert_allclose(record['focal_length'], side * 5000 / 256, rtol=1e-6)
+
+
+def test_persons_of_tensors_and_default_dictionaries(rng, tmp_path, pixels):
+    """As PyTorch's scripts write them: the same records."""
+    torch = pytest.importorskip('torch')
+    person = real_formats.fitted_person(rng, pixels[0])
+    other = collections.defaultdict(float, person)
+    for name in ('keypoints_2d', 'center', 'scale', 'body_pose', 'betas', 'has_body_pose'):
+        other[name] = torch.from_numpy(np.array(person[name]))
+    other['extra_info'] = collections.defaultdict(dict, person['extra_info'])
+    other['img_path'] = pathlib.Path('/data/a_01.jpg')
+    plain, none = read(tmp_path, {'a_01': sample(pixels, [person])})
+    found, no_remark = read(tmp_path, {'a_01': sample(pixels, [other])})
+    assert none == no_remark == []
+    (expected,), (found,) = plain.values(), found.values()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
 
 
 def test_optional_fields_may_be_missing(rng, tmp_path, pixels):

@@ -5,6 +5,7 @@ import bz2
 import collections
 import gzip
 import lzma
+import pathlib
 import pickle
 import zlib
 
@@ -153,6 +154,78 @@ def test_chumpy_instance_of_protocol_0():
 def test_unknown_chumpy_class_is_named():
     with pytest.raises(ValueError, match=r'model\.pkl: .*chumpy\.ch_ops\.add'):
         pickles.parse_pickle(b'\x80\x02cchumpy.ch_ops\nadd\n)\x81.', 'model.pkl')
+
+
+@pytest.mark.parametrize('protocol', range(2, 6))
+def test_tensors_default_dictionaries_and_paths_become_plain(protocol):
+    torch = pytest.importorskip('torch')
+    numbers = torch.arange(24.0).reshape(2, 3, 4)
+    default = collections.defaultdict(list, {'a': [1]})
+    data = {
+        'tensor': numbers, 'view': numbers[1:, :, ::2].transpose(0, 2), 'scalar': torch.tensor(3),
+        'flag': torch.tensor([True, False]), 'bfloat16': torch.tensor([1.5, -2]).bfloat16(),
+        'half': torch.tensor([0.5]).half(), 'parameter': torch.nn.Parameter(torch.ones(2)),
+        'empty': torch.zeros(0, 3), 'size': numbers.shape, 'default': default,
+        'path': pathlib.PurePosixPath('/a/b.jpg'), 'windows': pathlib.PureWindowsPath('c:/a'),
+    }  # fmt: skip
+    loaded = pickles.parse_pickle(pickle.dumps(data, protocol))
+    np.testing.assert_array_equal(loaded['tensor'], np.arange(24).reshape(2, 3, 4))
+    np.testing.assert_array_equal(loaded['view'], numbers.numpy()[1:, :, ::2].transpose(2, 1, 0))
+    assert loaded['scalar'].shape == () and loaded['scalar'] == 3
+    assert loaded['flag'].tolist() == [True, False] and loaded['empty'].shape == (0, 3)
+    assert loaded['bfloat16'].tolist() == [1.5, -2] and loaded['half'].tolist() == [0.5]
+    assert loaded['parameter'].tolist() == [1, 1] and loaded['size'] == (2, 3, 4)
+    assert type(loaded['default']) is dict and loaded['default'] == {'a': [1]}
+    assert (loaded['path'], loaded['windows']) == ('/a/b.jpg', 'c:\\a')
+    assert {type(loaded[name]) for name in ('tensor', 'view', 'bfloat16')} == {np.ndarray}
+
+
+# The bytes of torch.save(FloatStorage) of 6 numbers, without PyTorch.
+STORAGE = b''.join(
+    [
+        *(pickle.dumps(part, 2) for part in (pickles._TORCH_MAGIC, 1001, {'little_endian': True})),
+        b"\x80\x02(U\x07storagectorch\nFloatStorage\nU\x01kU\x03cpuK\x06NtQ.",
+        pickle.dumps(['k'], 2), (6).to_bytes(8, 'little'), np.arange(6, dtype='<f4').tobytes(),
+    ]
+)  # fmt: skip
+
+
+def tensor_pickle(offset, shape, strides, storage=STORAGE):
+    given = b'ctorch.storage\n_load_from_bytes\n' + fragment_of_bytes(storage) + b'\x85R'
+    rest = b''.join(map(fragment, (offset, shape, strides)))
+    call = b'ctorch._utils\n_rebuild_tensor_v2\n(' + given + rest + b'\x89}tR.'
+    return b'\x80\x03' + call
+
+
+def fragment_of_bytes(data):
+    return b'B' + len(data).to_bytes(4, 'little') + data
+
+
+def test_a_tensor_without_pytorch():
+    loaded = pickles.parse_pickle(tensor_pickle(1, (2, 2), (3, 1)))
+    assert loaded.dtype == np.float32 and loaded.tolist() == [[1, 2], [4, 5]]
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        tensor_pickle(0, (7,), (1,)),
+        tensor_pickle(5, (2,), (1,)),
+        tensor_pickle(0, (3,), (3,)),
+        tensor_pickle(0, (10_000, 10_000), (0, 0)),
+        tensor_pickle(0, (2,), (-1,)),
+        tensor_pickle(0, (2, 2), (1,)),
+        tensor_pickle(0, (6,), (1,), STORAGE[:-4]),
+        tensor_pickle(0, (6,), (1,), STORAGE.replace(b'ctorch\nFloatStorage', b'cos\nsystem')),
+        call('torch.storage\n_load_from_bytes', "'x'"),
+        call('torch.load'.replace('.', '\n')),
+        call('builtins\nlist', "'x'"),
+        call('collections\ndefaultdict', "'x'").replace(b'.', b'}.')[:-1] + b'b.',
+    ],
+)
+def test_tensors_and_dictionaries_that_ask_for_more_are_refused(data):
+    with pytest.raises(ValueError, match=r'refused|not a readable pickle'):
+        pickles.parse_pickle(data)
 
 
 @pytest.mark.parametrize('kind', JOBLIB)

@@ -1,5 +1,7 @@
 """Body models by the settings that name them; the copies of them in a run's folder."""
 
+import functools
+
 import chex
 import jax
 import numpy as np
@@ -20,6 +22,7 @@ from tokenhmr_jax.tasks.body_models import (
     load_gendered,
 )
 from tokenhmr_jax.training.kept_files import keep_files, use_kept_files
+from tokenhmr_jax.types import ImageBatch, SmplParams
 
 
 @pytest.fixture(scope='module')
@@ -63,6 +66,75 @@ def test_errors_are_against_the_body_of_the_persons_gender(folder, convention):
         assert expected[1] > 10
         np.testing.assert_allclose(found[name], expected, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(found['pa_mpjpe_mm'], 0, atol=0.01)
+
+
+def labelled_batch(keypoints3d):
+    """A man and a woman at rest, and their labels; stored keypoints (2, 44, 4)."""
+    labels = [np.zeros((2, *shape), np.float32) for shape in ((3,), (23, 3), (10,))]
+    ones = np.ones(2, np.float32)
+    return ImageBatch(
+        image=np.zeros((2, 8, 8, 3), np.uint8),
+        color=np.ones((2, 3), np.float32),
+        keypoints2d=np.zeros((2, 44, 3), np.float32),
+        keypoints3d=keypoints3d.astype(np.float32),
+        global_orient=labels[0],
+        body_pose=labels[1],
+        betas=labels[2],
+        gender=np.array([1, 2], np.float32),
+        has_pose=ones,
+        has_betas=ones,
+        source=np.zeros(2, np.int32),
+    )
+
+
+def test_the_truth_is_the_stored_keypoints_or_the_body(folder):
+    """Stored keypoints 30 mm beside the body's, but for the pelvis; once seen from the camera."""
+    frozen = make_task(config(folder)).frozen()
+    rng = np.random.default_rng(0)
+    step = rng.normal(size=(2, 44, 3))
+    step *= 0.03 / np.linalg.norm(step, axis=-1, keepdims=True)
+    bodies = [smpl.forward(m, SmplParams(np.eye(3)[None], np.tile(np.eye(3), (1, 23, 1, 1)),
+                                         np.zeros((1, 10)))) for m in frozen.gendered]  # fmt: skip
+    # Keypoints by the neutral regressor, as the published evaluation of predictions has them.
+    own = np.concatenate([smpl.keypoints(frozen.body, body) for body in bodies])
+    step[:, PELVIS] = (0, 0, 0.01), (0, 0, 0)
+    stored = np.concatenate([own + step, np.ones((2, 44, 1))], axis=-1)
+    stored[1, :, :3] += (0, 0, 5)  # of another origin
+    exact = jax.tree.map(lambda *each: np.concatenate(each), *bodies)
+
+    @functools.partial(jax.jit, static_argnums=(0, 1))
+    def errors(convention, truth, frozen, body, batch):
+        return regressor_targets.label_errors(convention, truth, frozen, body, batch)
+
+    def found(convention, truth, keypoints3d=stored):
+        batch = labelled_batch(keypoints3d)
+        return jax.device_get(errors(convention, truth, frozen, exact, batch))
+
+    by_body = found('lsp14', 'body')
+    np.testing.assert_allclose([by_body['mpjpe_mm'], by_body['pve_mm']], 0, atol=1e-3)
+    assert not by_body['stored_truth'].any()
+    off = step[:, LSP14] - step[:, [PELVIS]]
+    for truth in ('published', 'stored'):
+        by_stored = found('lsp14', truth)
+        expected = 1000 * np.linalg.norm(off, axis=-1)
+        np.testing.assert_allclose(by_stored['joint_mm'], expected, atol=0.01)
+        # Of the man the vertices are around the stored pelvis; of the woman around the body's.
+        np.testing.assert_allclose(by_stored['pve_mm'], [10, 0], atol=0.01)
+        assert by_stored['stored_truth'].tolist() == [1, 1]
+    # One keypoint that the convention measures is missing in the first label.
+    lacking = stored.copy()
+    lacking[0, LSP14[3], 3] = 0
+    assert found('lsp14', 'published', lacking)['stored_truth'].tolist() == [0, 1]
+    assert found('lsp14', 'published', lacking)['mpjpe_mm'][0] < 1e-3
+    # Joints of the mesh are nowhere stored.
+    assert not found('smpl24', 'published')['stored_truth'].any()
+    with pytest.raises(ValueError, match='b: lacks some of the stored 3D keypoints of lsp14'):
+        regressor_targets.check_stored('lsp14', {'key': 'b', 'keypoints3d': lacking[0]})
+    regressor_targets.check_stored('lsp14', {'key': 'b', 'keypoints3d': lacking[1]})
+    settings = config(folder)
+    settings.eval.convention, settings.eval.truth = 'smpl24', 'stored'
+    with pytest.raises(ValueError, match=r"eval\.truth='stored' with eval\.convention='smpl24'"):
+        make_task(settings)
 
 
 def test_labels_of_a_gender_need_its_model(folder):

@@ -153,6 +153,8 @@ def test_evaluation_writes_tables_and_a_gallery(evaluation):
     assert '\n| mean body | ' in printed
     assert '\n| LSP RAnkle | ' in printed
     assert (folder / 'evaluation.md').read_text().strip() in printed
+    assert 'truth: stored (stored 3D keypoints of 100.0% of the records)' in printed
+    assert json.loads((folder / 'evaluation.json').read_text())['truth'] == 'stored'
     assert cv2.imread(str(folder / 'gallery.png')).std() > 10
 
 
@@ -187,6 +189,21 @@ def test_the_mean_body_is_the_mean_of_the_training_bodies(evaluation, images):
     error = np.linalg.norm(centred('mannequin/suit_heldout') - mean, axis=-1).mean() * 1000
     row = rows['mean body, mannequin/suit_heldout']
     np.testing.assert_allclose(row['mpjpe_mm'], error, rtol=0.02)
+
+
+@pytest.mark.slow
+def test_the_truth_of_an_evaluation_is_chosen(run, evaluation, tmp_path):
+    """The mannequin's stored keypoints are its body's: both truths give the same errors."""
+    split = f'--split={next(iter(SPLITS))}'
+    command('-m', 'tokenhmr_jax.evaluate', f'--checkpoint={run}', split, f'--out={tmp_path}',
+            '--truth=body')  # fmt: skip
+    found = json.loads((tmp_path / 'evaluation.json').read_text())
+    assert (found['truth'], found['stored_truth']) == ('body', 0)
+    rows = json.loads((evaluation[0] / 'evaluation.json').read_text())['rows']
+    for title in ('regressor', 'mean body'):
+        for name, value in found['rows'][title].items():
+            expected = rows[f'{title}, {next(iter(SPLITS))}'][name]
+            assert value == pytest.approx(expected, rel=1e-3, abs=0.01), name
 
 
 @pytest.mark.slow

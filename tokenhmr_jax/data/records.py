@@ -1,12 +1,15 @@
 """The record of all image datasets: a person, the picture around them, and their labels.
 
 Pixels are named by their indices, x right and y down: (0, 0) is the centre of the top-left pixel.
-The picture is the square that any augmentation can reach, cut from the full image and shrunk. The
-full-image point f lies at (f - stored_origin) * stored_scale in it.
+The picture is, for training, the square that any augmentation can reach, cut from the full image
+and shrunk, so that a crop is cheap; for the benchmarks it is the full image's own file, so that a
+crop is what the original's evaluation makes of it (`crops.crop_record`). The full-image point f
+lies at (f - stored_origin) * stored_scale in it.
 
     key             text, unique in its dataset
     image           JPEG, RGB, square; black outside the full image; by `jpeg.encode_jpeg`: a crop
-                    decodes only its own part
+                    decodes only its own part. Or the bytes of the full image's file, JPEG or PNG:
+                    then stored_origin is 0, stored_scale is 1
     stored_origin   (2,) full-image px at the centre of the picture's first pixel
     stored_scale    () px of the picture per full-image px, at most 1
     image_size      (2,) width and height of the full image, px
@@ -36,7 +39,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Int, UInt8
 
-from tokenhmr_jax.data import jpeg
+from tokenhmr_jax.data import jpeg, pictures
 from tokenhmr_jax.data.crops import Pair
 
 SHAPES = {  # of the numeric fields, all float32
@@ -100,19 +103,9 @@ def store_picture(
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f'image is {image.dtype} {image.shape}, expected uint8 (H, W, 3)')
-    center, size = np.asarray(box_center, np.float64), np.asarray(box_size, np.float64)
-    side = size.max()
-    if not (np.isfinite(center).all() and np.isfinite(size).all() and size.min() > 0):
-        raise ValueError(f'box_center={center}, box_size={size}: not a box')
-    span = math.ceil(reach * side) + 1
-    if span > _MOST_SPAN * max(image.shape[:2]):
-        raise ValueError(f'box_size={size}: absurd in an image of {image.shape[:2]} px')
-    corner = np.floor(center - reach * side / 2).astype(int)
+    corner, span = _square_around(image.shape[1::-1], box_center, box_size, reach)
     square = _cut_square(image, corner, span)
-    if square is None:
-        box = f'box_center={center}, box_size={size}'
-        raise ValueError(f'{box}: outside the image of {image.shape[:2]} px')
-    scale = min(1.0, OVERSAMPLING * resolution / side)
+    scale = min(1.0, OVERSAMPLING * resolution / max(box_size))
     stored = max(round(span * scale), 1)
     if stored < span:
         square = cv2.resize(square, (stored, stored), interpolation=cv2.INTER_AREA)
@@ -122,11 +115,28 @@ def store_picture(
         'stored_origin': corner - 0.5 + 0.5 / scale,
         'stored_scale': scale,
         'image_size': image.shape[1::-1],
-        'box_center': center,
-        'box_size': size,
+        'box_center': box_center,
+        'box_size': box_size,
     }
     fields = {name: np.asarray(value, np.float32) for name, value in fields.items()}
     return {'image': jpeg.encode_jpeg(square, quality)} | fields
+
+
+def keep_file(file: bytes, box_center: Pair, box_size: Pair) -> dict[str, Any]:
+    """The fields of `store_picture` for an image file, JPEG or PNG, that stays as it is.
+
+    Raises ValueError if it is no such file, or for the box, as `store_picture`.
+    """
+    size = pictures.picture_size(file, 'image')
+    _square_around(size, box_center, box_size, REACH)
+    fields = {
+        'stored_origin': np.zeros(2),
+        'stored_scale': 1,
+        'image_size': size,
+        'box_center': box_center,
+        'box_size': box_size,
+    }
+    return {'image': file} | {name: np.asarray(value, np.float32) for name, value in fields.items()}
 
 
 def assemble(
@@ -142,22 +152,48 @@ def assemble(
     `labels` must hold `focal_length`; other missing labels are zeros. Raises as `store_picture` and
     `check_record`.
     """
+    return _completed(key, store_picture(image, box_center, box_size, **options), labels)
+
+
+def assemble_file(
+    file: bytes, key: str, box_center: Pair, box_size: Pair, labels: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A whole record of an image file that stays as it is; labels and errors as `assemble`."""
+    return _completed(key, keep_file(file, box_center, box_size), labels)
+
+
+def _completed(key, picture, labels) -> dict[str, Any]:
     record = {'key': key} | {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
-    record |= store_picture(image, box_center, box_size, **options)
-    record |= {name: np.asarray(value, np.float32) for name, value in labels.items()}
+    record |= picture | {name: np.asarray(value, np.float32) for name, value in labels.items()}
     check_record(record)
     return record
 
 
+def _square_around(
+    image_size: Pair, box_center: Pair, box_size: Pair, reach: float
+) -> tuple[Int[np.ndarray, ' 2'], int]:
+    """First pixel and side of the square around a box; ValueError as `store_picture`."""
+    center, size = np.asarray(box_center, np.float64), np.asarray(box_size, np.float64)
+    side = size.max()
+    if not (np.isfinite(center).all() and np.isfinite(size).all() and size.min() > 0):
+        raise ValueError(f'box_center={center}, box_size={size}: not a box')
+    span = math.ceil(reach * side) + 1
+    if span > _MOST_SPAN * max(image_size):
+        raise ValueError(f'box_size={size}: absurd in an image of {image_size} px')
+    corner = np.floor(center - reach * side / 2).astype(int)
+    if (corner >= image_size).any() or (corner + span <= 0).any():
+        box = f'box_center={center}, box_size={size}'
+        raise ValueError(f'{box}: outside the image of {image_size} px')
+    return corner, span
+
+
 def _cut_square(
     image: np.ndarray, corner: Int[np.ndarray, ' 2'], span: int
-) -> UInt8[np.ndarray, 'S S 3'] | None:
-    """The square from `corner`, black outside the image; None if it misses the image."""
+) -> UInt8[np.ndarray, 'S S 3']:
+    """The square from `corner`, black outside the image."""
     height, width = image.shape[:2]
     x0, y0 = np.maximum(corner, 0)
     x1, y1 = np.minimum(corner + span, (width, height))
-    if x0 >= x1 or y0 >= y1:
-        return None
     square = np.zeros((span, span, 3), np.uint8)
     left, top = corner
     square[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
@@ -171,8 +207,7 @@ def check_record(record: Mapping[str, Any]) -> None:
     unknown = set(record) - {'key', 'image', *SHAPES}
     if missing or unknown:
         raise ValueError(f'{key}: lacks {sorted(missing)}, has the unknown {sorted(unknown)}')
-    if not bytes(record['image']).startswith(b'\xff\xd8'):
-        raise ValueError(f'{key}: image is not a JPEG')
+    pictures.picture_size(bytes(record['image']), f'{key}: image')
     for name, shape in SHAPES.items():
         value = np.asarray(record[name])
         if value.shape != shape or value.dtype != np.float32:

@@ -20,6 +20,11 @@ CONVENTIONS = {
     'lsp14': tuple(skeleton.KEYPOINTS[i] for i in LSP14),
     'smpl24': skeleton.JOINTS,
 }
+# Truth that predictions are measured against: the label's own 3D keypoints ('stored') or the body
+# of its pose and shape ('body'); 'published': stored ones where a convention and a label have them.
+TRUTHS = ('published', 'stored', 'body')
+# Keypoints that a convention measures, of those that can be stored: its points and their centre.
+STORED = {'lsp14': np.array([*LSP14, skeleton.PELVIS])}
 
 
 def evaluation_points(

@@ -26,6 +26,7 @@ COLUMNS = (
 # Orders of `gtkps`, as they are counted.
 SMPL_ORDER = "gtkps: SMPL's joints"
 OPENPOSE_ORDER = 'gtkps: 25 of OpenPose, 19 of SMPL_to_J19'
+_SMPLH, _SMPLX = 156, 165  # widths of their poses
 _CHECKED_JOINTS = 22  # SMPL and SMPL-X share them
 _MOST_OFF = 0.1  # largest mean distance from `gtkps` to the body's points, in sides of the box
 
@@ -118,7 +119,7 @@ def bedlam_labels(
     is missing or has a wrong shape, or if the projected body is far from `gtkps` in either order:
     then the labels are of another body model.
     """
-    pose = labels.read_field(row, 'pose_cam', 72)
+    pose = _smpl_pose(row)
     # Some labels have an eleventh beta, which the published training drops too.
     betas = labels.read_numbers(row, 'shape')
     if betas.ndim != 1 or len(betas) < 10:
@@ -146,6 +147,19 @@ def bedlam_labels(
         'has_betas': 1,
     }
     return found, order
+
+
+def _smpl_pose(row) -> Float[np.ndarray, ' 72']:
+    """SMPL's 24 rotations of `pose_cam`; of wider ones if `gtkps` can tell that they are SMPL's."""
+    pose = labels.read_numbers(row, 'pose_cam')
+    if pose.shape == (72,):
+        return pose
+    if pose.ndim != 1 or len(pose) < 72 or len(pose) == _SMPLX or 'gtkps' not in row:
+        model = ' of SMPL-X' if pose.shape == (_SMPLX,) else ''
+        expected = 'numbers (72,) of SMPL, or more beside `gtkps`'
+        raise ValueError(f'`pose_cam` is {pose.shape}{model}, expected {expected}')
+    # SMPL-H has fingers in the place of SMPL's hands; the joints before them are the same.
+    return np.r_[pose[:66], np.zeros(6, np.float32)] if len(pose) == _SMPLH else pose[:72]
 
 
 def _find_order(seen, bodies, side):

@@ -19,16 +19,26 @@ from tokenhmr_jax.readers.shards import Remark, corrupt
 
 NOT_SEEN = 'dropped: no 2D keypoint seen'
 INVALID = 'dropped: frame or camera marked as not valid'
-_GENDERS = {'m': 'male', 'f': 'female', 'n': 'neutral'}
+_GENDERS = {short: name for name in labels.GENDERS for short in (name, name[0])}
+
+
+# Of joints half a metre from the pelvis, when the body grows by 2 to 4%.
+_WITHOUT_GENDER = (
+    "The labels of 3DPW and EMDB are of SMPL's models of men and women. Posed with the neutral "
+    'model, the truth is another body, some per cent larger or smaller: PVE, and MPJPE by '
+    '--truth=body, would be off by 10 to 20 mm for some persons, and are not comparable with '
+    'published errors. Add the column; or, if the labels are of the neutral model or that is '
+    'meant, give --gender=neutral'
+)
 
 
 class HmrEvalOptions(NamedTuple):
-    """smpl_dir: for `labels.load_keypoint_body`. box_scale: factor of tight boxes. store: options
-    of `records.store_picture`."""
+    """smpl_dir: for `labels.load_keypoint_body`. box_scale: factor of tight boxes. gender: of all
+    persons of a metadata file that does not say."""
 
     smpl_dir: str
     box_scale: float
-    store: Mapping[str, Any]
+    gender: str = ''
 
 
 class Track(NamedTuple):
@@ -120,11 +130,11 @@ def _track_emdb(content) -> Track:
     )
 
 
-def is_emdb1(path: str | os.PathLike) -> bool:
-    """Whether a sequence belongs to EMDB 1; raises as `read_3dpw`."""
+def emdb1_gender(path: str | os.PathLike) -> str | None:
+    """The gender of a sequence's person; None if it is not of EMDB 1. Raises as `read_3dpw`."""
     content = _load(path)
     with _explaining(path):
-        return bool(content['emdb1'])
+        return _gender(content['gender']) if content['emdb1'] else None
 
 
 def _load(path) -> dict:
@@ -152,9 +162,9 @@ def _array(value, *shape) -> np.ndarray:
 def _gender(value) -> str:
     """'m', b'male', 'MALE', ... as one of `labels.GENDERS`."""
     name = text(value)
-    if name[:1].lower() not in _GENDERS:
+    if name.lower() not in _GENDERS:
         raise ValueError(f'gender {name!r}: expected male, female or neutral')
-    return _GENDERS[name[:1].lower()]
+    return _GENDERS[name.lower()]
 
 
 def _read_tracks(
@@ -174,7 +184,7 @@ def _read_tracks(
         if not persons:
             continue
         try:
-            image = pictures.decode_picture(file.read_bytes(), str(file))
+            picture = _read_picture(file)
         except (OSError, ValueError) as error:
             yield from (corrupt(f'{name}/{file.stem}/{person}', error) for person in persons)
             continue
@@ -184,12 +194,19 @@ def _read_tracks(
             row = {key: value[frame] for key, value in found[person].items()}
             row |= labels.camera_fields(track.intrinsics)
             box = (low + high) / 2, options.box_scale * (high - low)
-            yield _record(image, f'{name}/{file.stem}/{person}', *box, row, options.store)
+            yield _record(picture, f'{name}/{file.stem}/{person}', *box, row)
 
 
-def _record(image, key, box_center, box_size, row, store) -> dict | Remark:
+def _read_picture(path: pathlib.Path) -> bytes:
+    """The bytes of an image file that can be decoded. Raises OSError and ValueError."""
+    data = path.read_bytes()
+    pictures.decode_picture(data, str(path))
+    return data
+
+
+def _record(picture, key, box_center, box_size, row) -> dict | Remark:
     try:
-        return records.assemble(image, key, box_center, box_size, row, **store)
+        return records.assemble_file(picture, key, box_center, box_size, row)
     except ValueError as error:
         return corrupt(key, error)
 
@@ -230,9 +247,10 @@ def read_metadata(
 
     Boxes are in pixels if the 2D keypoints are named `body_keypoints_2d` (3DPW), and in units of
     200 pixels if they are named `keypoints_2d` (EMDB). Raises ValueError or FileNotFoundError if
-    the file cannot be read or lacks a column.
+    the file cannot be read or lacks a column, also `gender`, unless `options.gender` is given.
     """
     columns = load_metadata(path)
+    _check_gender_known(path, columns, options.gender)
     unit = labels.PIXELS_PER_SCALE if 'keypoints_2d' in columns else 1
     for row in rows:
         person = {name: column[row] for name, column in columns.items()}
@@ -241,16 +259,16 @@ def read_metadata(
         try:
             box_center = labels.read_field(person, 'center', 2)
             box_size = unit * np.broadcast_to(np.asarray(person['scale'], np.float32), 2)
-            picture = (pathlib.Path(picture_dir) / imgname).read_bytes()
-            image = pictures.decode_picture(picture, imgname)
-            found = _metadata_labels(person) | labels.camera_of_box(box_center, box_size)
+            picture = _read_picture(pathlib.Path(picture_dir) / imgname)
+            camera = labels.camera_of_box(box_center, box_size)
+            found = _metadata_labels(person, options.gender) | camera
         except (OSError, ValueError) as error:
             yield corrupt(key, error)
             continue
-        yield _record(image, key, box_center, box_size, found, options.store)
+        yield _record(picture, key, box_center, box_size, found)
 
 
-def _metadata_labels(person: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata_labels(person: Mapping[str, Any], gender: str) -> dict[str, Any]:
     pose = labels.read_optional(person, 'body_pose', 72)
     keypoints3d = labels.read_optional(person, 'body_keypoints_3d', 25, 4)
     # Neck to ankles are other points than the 2D keypoints of the same name.
@@ -266,7 +284,7 @@ def _metadata_labels(person: Mapping[str, Any]) -> dict[str, Any]:
         'global_orient': pose[:3],
         'body_pose': pose[3:].reshape(23, 3),
         'betas': labels.read_optional(person, 'betas', 10),
-        'gender': labels.GENDERS.index(_gender(person.get('gender', 'neutral'))),
+        'gender': labels.GENDERS.index(_gender(gender or person['gender'])),
         'has_pose': float(labels.read_optional(person, 'has_body_pose') > 0),
         'has_betas': float(labels.read_optional(person, 'has_betas') > 0),
     }
@@ -279,6 +297,34 @@ def load_metadata(path: str | os.PathLike) -> dict[str, np.ndarray]:
         'body_keypoints_2d', 'extra_keypoints_2d', 'body_keypoints_3d', 'extra_keypoints_3d',
     )  # fmt: skip
     return labels.load_columns(path, ('imgname', 'center', 'scale'), optional)
+
+
+def check_genders(path: str | os.PathLike, given: str) -> str:
+    """Checks that a metadata file names its persons' genders, unless one is `given` instead.
+
+    Returns a warning, or ''. Raises ValueError for genders that are neither in the file nor given,
+    or both; otherwise as `read_metadata`.
+    """
+    columns = load_metadata(path)
+    _check_gender_known(path, columns, given)
+    if given:
+        return ''
+    with _explaining(path):
+        found = {_gender(value) for value in np.unique(columns['gender'])}
+    alike = len(found) == 1 and len(columns['gender']) > 1
+    if not alike:
+        return ''
+    return (
+        f'{path}: all {len(columns["gender"])} persons are {found.pop()}. If `gender` was filled '
+        "in, not known, errors are of other bodies than the labels'"
+    )
+
+
+def _check_gender_known(path, columns, given: str) -> None:
+    if given and 'gender' in columns:
+        raise ValueError(f'{path}: has a column `gender`: expected no --gender beside it')
+    if not given and 'gender' not in columns:
+        raise ValueError(f'{path}: no column `gender`. {_WITHOUT_GENDER}')
 
 
 def text(value: str | bytes) -> str:

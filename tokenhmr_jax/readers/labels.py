@@ -13,13 +13,17 @@ from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import camera, keypoint_body, rotations, smpl
 from tokenhmr_jax.mannequin.body import mannequin_arrays
-from tokenhmr_jax.readers import smpl_files
+from tokenhmr_jax.readers import pickles, smpl_files
 from tokenhmr_jax.types import SmplParams
 
 # Unit of the datasets' `scale`, the side of a box.
 PIXELS_PER_SCALE = 200
 GENDERS = ('neutral', 'male', 'female')  # in the order of a record's `gender`
 
+_READ_HEADER = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 _BATCH = 16  # bodies posed at once: one shape, one compilation
 
 
@@ -49,7 +53,8 @@ def load_columns(
 ) -> dict[str, np.ndarray]:
     """Loads columns of an `.npz` file, a row for each person.
 
-    Raises FileNotFoundError if there is no such file, and ValueError if it cannot be read, lacks a
+    Columns of objects are read where these are plain texts, numbers, or arrays of one shape. Raises
+    FileNotFoundError if there is no such file, and ValueError if it cannot be read, lacks a
     required column, or its columns have different numbers of rows.
     """
     try:
@@ -57,7 +62,8 @@ def load_columns(
             missing = set(required) - set(file)
             if missing:
                 raise ValueError(f'no {sorted(missing)} among {sorted(file)}')
-            columns = {name: file[name] for name in (*required, *optional) if name in file}
+            there = [name for name in (*required, *optional) if name in file]
+            columns = {name: _column(file, name) for name in there}
     except FileNotFoundError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise anything for a broken file
@@ -67,6 +73,21 @@ def load_columns(
         shapes = {name: column.shape for name, column in columns.items()}
         raise ValueError(f'{path}: columns of shapes {shapes}, expected as many rows in each')
     return columns
+
+
+def _column(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    with file.zip.open(f'{name}.npy') as member:
+        version = np.lib.format.read_magic(member)
+        _, _, dtype = _READ_HEADER[min(version, (2, 0))](member)
+        if not dtype.hasobject:
+            return file[name]
+        objects = pickles.parse_pickle(member.read(), name).tolist()
+    texts = [isinstance(each, str | bytes) for each in objects]
+    column = np.array(objects)
+    if column.dtype.hasobject or any(texts) != all(texts):
+        kinds = sorted({type(each).__name__ for each in objects})
+        raise ValueError(f'`{name}` holds objects {kinds}, expected texts, or numbers')
+    return column
 
 
 def read_optional(row: Mapping[str, Any], name: str, *shape: int) -> np.ndarray:
@@ -126,7 +147,8 @@ def load_keypoint_body(smpl_dir: str, gender: str) -> keypoint_body.KeypointBody
     """Loads the SMPL model of a gender in `GENDERS`, reduced to its joints and keypoints.
 
     `smpl_dir` is a folder of `SMPL_{NEUTRAL,MALE,FEMALE}.pkl` or `.npz`, and, unless they hold
-    `joint_regressor_extra`, `SMPL_to_J19.pkl` or `.npy`; or 'mannequin', which needs no file.
+    `joint_regressor_extra`, `SMPL_to_J19.pkl` or `.npy`, there or in the folder above; or
+    'mannequin', which needs no file.
     Raises FileNotFoundError or ValueError if there is no such file, or it is no body model.
     """
     if smpl_dir == 'mannequin':
@@ -135,8 +157,8 @@ def load_keypoint_body(smpl_dir: str, gender: str) -> keypoint_body.KeypointBody
     body = smpl_files.load_body_file(path, regressor)
     if body.extra_regressor is None:
         raise FileNotFoundError(
-            f'{path.parent}: no SMPL_to_J19.pkl or SMPL_to_J19.npy, expected beside {path.name}: '
-            'the regressor of the 19 extra keypoints'
+            f'{path.parent}: no SMPL_to_J19.pkl or SMPL_to_J19.npy, expected beside {path.name} '
+            'or in the folder above: the regressor of the 19 extra keypoints'
         )
     return keypoint_body.reduce_body(body)
 
@@ -151,7 +173,9 @@ def body_files(smpl_dir: str, gender: str) -> tuple[pathlib.Path, pathlib.Path |
     body = _either(folder / f'{stem}.npz', folder / f'{stem}.pkl')
     if body is None:
         raise FileNotFoundError(f'{folder}: no {stem}.pkl or {stem}.npz')
-    return body, _either(folder / 'SMPL_to_J19.pkl', folder / 'SMPL_to_J19.npy')
+    # The original's data has it above the folder of the models.
+    places = [each / 'SMPL_to_J19' for each in (folder, folder.resolve().parent)]
+    return body, _either(*(p.with_suffix(end) for p in places for end in ('.pkl', '.npy')))
 
 
 def _either(*paths: pathlib.Path) -> pathlib.Path | None:

@@ -14,7 +14,7 @@ from tokenhmr_jax.models.regressor import load_mean
 from tokenhmr_jax.readers import labels, listing, pickles, smpl_files
 
 REGRESSOR, MEAN = 'J19 regressor', 'mean parameters'
-TOGETHER = 'SMPL_MALE, SMPL_FEMALE and SMPL_to_J19 in one folder'
+TOGETHER = 'SMPL_MALE, SMPL_FEMALE in one folder, SMPL_to_J19 there or above'
 _GENDERS = {'n': 'neutral', 'm': 'male', 'f': 'female'}
 _GENDER = '(neutral|male|female)'
 # The kind of file by its path, in lower case.
@@ -111,7 +111,7 @@ def describe_findings(found: Sequence[Finding]) -> str:
 
 def _in_one_folder(found: Sequence[Finding]) -> bool:
     """Whether a folder has all files that dataset builders read from their --smpl_dir."""
-    good = {finding.path: finding for finding in found if not finding.problem}
+    good = {finding.path.resolve(): finding for finding in found if not finding.problem}
     for folder in {path.parent for path in good}:
         try:
             files = [labels.body_files(str(folder), gender) for gender in ('male', 'female')]

@@ -3,8 +3,9 @@
 A pickle is a program: `pickle.load` calls any function that the file names. This unpickler knows a
 short list of exact names, each bound to code of this file or to a plain container, and refuses all
 others. It reads NumPy arrays, scalars and dtypes (NumPy 1 and 2, Python 2 and 3); SciPy's CSC, CSR
-and COO matrices, validated by SciPy; chumpy values (the official SMPL files) as NumPy arrays; and
-joblib's files, plain or compressed.
+and COO matrices, validated by SciPy; chumpy values (the official SMPL files) and PyTorch's tensors
+as NumPy arrays; default dictionaries as plain ones, paths as text; and joblib's files, plain or
+compressed.
 """
 
 import bz2
@@ -13,6 +14,7 @@ import io
 import lzma
 import math
 import os
+import pathlib
 import pickle
 import zlib
 from typing import Any
@@ -126,6 +128,79 @@ def _no_bytes():
     return b''
 
 
+def _default_dict(_factory=None):
+    """`collections.defaultdict`: all keys that it has are in the pickle."""
+    return {}
+
+
+def _factory(*_):
+    """`list`, `int` and so on, the factory of a default dictionary: named, and never called."""
+    raise Refused('refused: it calls a type')
+
+
+def _path_text(kind):
+    """A path as text. `kind` gives the separator."""
+    return lambda *parts: str(kind(*parts))
+
+
+# PyTorch pickles a tensor as a view of a storage, and a storage as bytes of `torch.save`.
+_TORCH_MAGIC, _TORCH_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+_TORCH_DTYPES = {
+    'DoubleStorage': '<f8', 'FloatStorage': '<f4', 'HalfStorage': '<f2', 'BFloat16Storage': '<u2',
+    'LongStorage': '<i8', 'IntStorage': '<i4', 'ShortStorage': '<i2', 'CharStorage': 'i1',
+    'ByteStorage': 'u1', 'BoolStorage': '?',
+}  # fmt: skip
+
+
+class _StorageUnpickler(pickle._Unpickler):
+    """Reads the parts of a PyTorch storage's bytes; a class of storage is its name."""
+
+    def find_class(self, module, name):
+        if module != 'torch' or name not in _TORCH_DTYPES:
+            raise Refused(f'refused: it names {module}.{name}, which is no storage of numbers')
+        return name
+
+    def persistent_load(self, pid):
+        return pid
+
+
+def _torch_storage(data):
+    """`torch.storage._load_from_bytes`: the numbers of a storage, in their order."""
+    file = io.BytesIO(data)
+    parts = [_StorageUnpickler(file).load() for _ in range(5)]
+    magic, protocol, system, (_, kind, key, _, count, *view), keys = parts
+    known = (magic, protocol, keys) == (_TORCH_MAGIC, _TORCH_PROTOCOL, [key])
+    if not known or not system.get('little_endian') or any(view):
+        raise Refused('refused: a PyTorch storage of an unknown form')
+    if int.from_bytes(_read_exactly(file, 8), 'little') != count:
+        raise Refused('refused: a PyTorch storage of two sizes')
+    values = np.frombuffer(file.read(), _TORCH_DTYPES[kind])
+    if len(values) != count:
+        raise Refused(f'refused: a PyTorch storage of {len(values)} numbers, expected {count}')
+    # The upper half of a float32.
+    return (values.astype('<u4') << 16).view('<f4') if kind == 'BFloat16Storage' else values
+
+
+def _tensor(storage, offset, shape, strides, _requires_grad=False, _hooks=None, metadata=None):
+    """`torch._utils._rebuild_tensor_v2`: a copy of a view of a storage, as a NumPy array."""
+    if type(storage) is not np.ndarray or storage.ndim != 1:
+        raise Refused('refused: a tensor without a storage')
+    numbers = (offset, *shape, *strides)
+    if metadata or len(shape) != len(strides) or any(type(n) is not int or n < 0 for n in numbers):
+        raise Refused(f'refused: a tensor of shape {shape}, strides {strides} and {metadata}')
+    # A tensor that repeats its numbers could claim any size.
+    last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+    if math.prod(shape) > len(storage) or (math.prod(shape) and last >= len(storage)):
+        raise Refused(f'refused: a tensor {shape} of a storage of {len(storage)} numbers')
+    strides = [step * storage.itemsize for step in strides]
+    return np.lib.stride_tricks.as_strided(storage[offset:], shape, strides).copy()
+
+
+def _parameter(data, _requires_grad, _hooks):
+    """`torch._utils._rebuild_parameter`."""
+    return data
+
+
 def _new_instance(cls, base, _state):
     """`copy_reg._reconstructor`: instances in protocols 0 and 1."""
     if base is not object or not (isinstance(cls, type) and issubclass(cls, _StandIn)):
@@ -203,6 +278,7 @@ def _allowed():
     """(module, name) -> object for the pickle. Names must match exactly."""
     allowed = {
         ('collections', 'OrderedDict'): collections.OrderedDict,
+        ('collections', 'defaultdict'): _default_dict,
         ('_codecs', 'encode'): _encode,
         ('numpy', 'ndarray'): _ArrayType,
         ('numpy', 'dtype'): _dtype,
@@ -210,7 +286,16 @@ def _allowed():
         ('chumpy', 'Ch'): _Ch,
         ('chumpy.reordering', 'Select'): _Select,
         ('joblib.numpy_pickle', 'NumpyArrayWrapper'): _JoblibArray,
+        ('torch.storage', '_load_from_bytes'): _torch_storage,
+        ('torch._utils', '_rebuild_tensor'): _tensor,
+        ('torch._utils', '_rebuild_tensor_v2'): _tensor,
+        ('torch._utils', '_rebuild_parameter'): _parameter,
+        ('torch', 'Size'): tuple,
     }
+    for module in ('pathlib', 'pathlib._local'):
+        for kind in (pathlib.PurePosixPath, pathlib.PureWindowsPath):
+            for name in (kind.__name__, kind.__name__.removeprefix('Pure')):
+                allowed[module, name] = _path_text(kind)
     for core in ('numpy.core', 'numpy._core'):
         allowed[core + '.multiarray', '_reconstruct'] = _empty_array
         allowed[core + '.multiarray', 'scalar'] = _scalar
@@ -218,6 +303,8 @@ def _allowed():
     for module in ('builtins', '__builtin__'):
         for plain in (set, frozenset, complex, object):
             allowed[module, plain.__name__] = plain
+        for factory in (list, dict, tuple, str, int, float, bool):
+            allowed[module, factory.__name__] = _factory
         allowed[module, 'bytes'] = _no_bytes
     for module in ('copyreg', 'copy_reg'):
         allowed[module, '_reconstructor'] = _new_instance

@@ -65,12 +65,10 @@ class Unit(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class BuildSettings:
+class ShardSettings:
     """Settings of every image dataset; each is a flag. ValueError for one out of its range."""
 
     manual_dir: str = prepare.setting('', 'Folder of the downloaded files.', path_or='')
-    resolution: int = prepare.setting(256, "The network's, px; pictures keep up to twice that.")
-    quality: int = prepare.setting(90, 'JPEG quality, 1 to 100.')
     num_shards: int = prepare.setting(128, 'Largest number of files per split.')
     num_processes: int = prepare.setting(0, 'Processes that write; 0 for one per core.', how=True)
     max_bad_fraction: float = prepare.setting(
@@ -81,16 +79,28 @@ class BuildSettings:
     )
 
     def __post_init__(self):
-        prepare.check_least(self, resolution=16, quality=1, num_shards=1, num_processes=0)
+        prepare.check_least(self, num_shards=1, num_processes=0)
         prepare.check_fraction(self, 'max_bad_fraction')
-        if self.quality > 100:
-            raise ValueError(f'quality={self.quality}: expected at most 100')
         if not pathlib.Path(self.manual_dir).expanduser().is_dir() or not self.manual_dir:
             raise FileNotFoundError(f'manual_dir={self.manual_dir!r}: no such folder')
 
     @property
     def folder(self) -> pathlib.Path:
         return pathlib.Path(self.manual_dir).expanduser()
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildSettings(ShardSettings):
+    """Settings of image datasets for training, whose pictures are cut and shrunk."""
+
+    resolution: int = prepare.setting(256, "The network's, px; pictures keep up to twice that.")
+    quality: int = prepare.setting(90, 'JPEG quality, 1 to 100.')
+
+    def __post_init__(self):
+        super().__post_init__()
+        prepare.check_least(self, resolution=16, quality=1)
+        if self.quality > 100:
+            raise ValueError(f'quality={self.quality}: expected at most 100')
 
     @property
     def store(self) -> dict[str, int]:
@@ -172,7 +182,7 @@ def _finished(job: ShardJob, max_bad_fraction: float) -> dict | None:
 
 def write_dataset(
     jobs: Sequence[ShardJob],
-    settings: BuildSettings,
+    settings: ShardSettings,
     check: Callable[[collections.Counter], None] = lambda remarks: None,
 ) -> list[dict]:
     """Writes the missing shards; returns the reports on all, in order.
@@ -214,7 +224,7 @@ def _check_failures(reports, num_units, max_bad_fraction):
 
 
 def _write_here(
-    jobs: Sequence[ShardJob], settings: BuildSettings
+    jobs: Sequence[ShardJob], settings: ShardSettings
 ) -> Iterator[tuple[ShardJob, dict]]:
     """Writes shards in processes of this machine, with a progress bar of persons."""
     counter = multiprocessing.get_context('spawn').Value('q', 0)
@@ -253,7 +263,7 @@ def _write_and_count(job):
 
 
 def _write_on_beam(
-    jobs: Sequence[ShardJob], settings: BuildSettings
+    jobs: Sequence[ShardJob], settings: ShardSettings
 ) -> Iterator[tuple[ShardJob, dict]]:
     """Writes shards on a cluster with a shared file system."""
     try:
@@ -270,7 +280,7 @@ def _write_on_beam(
 class Builder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=True):
     """A dataset of image records. A subclass has `name`, `pkg_dir_path`, `VERSION` and `units`."""
 
-    def __init__(self, *, settings: BuildSettings, **kwargs):
+    def __init__(self, *, settings: ShardSettings, **kwargs):
         self._settings = settings
         self._units = {}
         self._skipped = []

@@ -63,7 +63,7 @@ def _errors(run, data_dir, split, limit, detector) -> Iterator[tuple[np.ndarray,
     @jax.jit
     def run_batch(params, state, frozen, reduced, batch: ImageBatch):
         output = task.predict(params, state, frozen, batch)
-        measured = functools.partial(label_errors, config.eval.convention, frozen)
+        measured = functools.partial(label_errors, config.eval.convention, 'body', frozen)
         refined = _refined(reduced, frozen.body, output, batch)
         seen = (batch.prompts.keypoints2d[..., 2] > 0).sum(-1)
         both = [measured(body, batch) for body in (output.body, refined)]

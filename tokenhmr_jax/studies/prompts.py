@@ -66,7 +66,7 @@ def _mean_errors(run: Trained, split: str, change: Callable) -> dict[str, float]
         keys = prompting.seed_keys(batch.seed)
         prompts = change(prompting.prompts_of_labels(keys, batch, config))
         output = task.bodies(params, state, frozen.body, batch.image, prompts)
-        found = label_errors(config.eval.convention, frozen, output.body, batch)
+        found = label_errors(config.eval.convention, config.eval.truth, frozen, output.body, batch)
         return jnp.stack([found[name] for name in _ERRORS], axis=-1)
 
     found = []

@@ -23,6 +23,8 @@ from tokenhmr_jax.tasks.regressor_report import RegressorReport
 from tokenhmr_jax.tasks.regressor_targets import (
     Frozen,
     all_rotations,
+    check_stored,
+    check_truth,
     keypoint_error_mm,
     label_errors,
     true_params,
@@ -50,6 +52,7 @@ class RegressorTask:
         """Raises ValueError for values of the config that do not go together."""
         losses.check_distance(config.tals.distance, 'tals.distance')
         check_choice(config, 'eval.convention', metrics.CONVENTIONS)
+        check_truth(config)
         check_choice(config, 'eval.best_metric', _ERRORS)
         if not set(config.eval.inputs) & set(config.model.inputs):
             raise ValueError(
@@ -124,12 +127,21 @@ class RegressorTask:
 
     @property
     def eval_transform(self) -> Callable[[dict], dict]:
-        """Turns a record into a plain crop, of the box grown to the network's proportion."""
+        """Turns a record into a plain crop, of the box grown to the network's proportion.
+
+        Raises ValueError, naming the record, if it lacks the truth that `eval.truth` asks for.
+        """
         data, plain = self.config.data, augment.Augmentation()
         sizes = {'crop_size': data.crop_size, 'box_aspect': data.eval_box_aspect}
         crop = functools.partial(augment.augment_crop, augmentation=plain, **sizes)
-        # Records of poses have no picture: they are seen by the cameras of their own seeds.
-        return lambda record: crop(record) if 'image' in record else record
+
+        def transform(record: dict) -> dict:
+            if self.config.eval.truth == 'stored':
+                check_stored(self.config.eval.convention, record)
+            # Records of poses have no picture: they are seen by the cameras of their own seeds.
+            return crop(record) if 'image' in record else record
+
+        return transform
 
     @functools.cached_property
     def _has_gendered(self) -> bool:
@@ -365,7 +377,8 @@ class RegressorTask:
         self, output: RegressorOutput, frozen: Frozen, batch: ImageBatch
     ) -> dict[str, Float[Array, 'B ...']]:
         """Errors per example: of `metrics.body_errors`, and of 2D keypoints in pixels of 256."""
-        errors = label_errors(self.config.eval.convention, frozen, output.body, batch)
+        convention, truth = self.config.eval.convention, self.config.eval.truth
+        errors = label_errors(convention, truth, frozen, output.body, batch)
         offset = metrics.distances(output.keypoints2d, batch.keypoints2d[..., :2])
         confidence = batch.keypoints2d[..., 2]
         share = confidence / jnp.maximum(jnp.sum(confidence, -1, keepdims=True), 1e-9)
@@ -375,7 +388,8 @@ class RegressorTask:
         """Scalars to report, from the metrics' means over examples; `joint_mm` by joint."""
         joints = metrics.CONVENTIONS[self.config.eval.convention]
         per_joint = zip(joints, means['joint_mm'], strict=True)
-        scalars = {name: float(value) for name, value in means.items() if name != 'joint_mm'}
+        no_scalar = ('joint_mm', 'stored_truth')
+        scalars = {name: float(value) for name, value in means.items() if name not in no_scalar}
         return scalars | {f'joint_mm/{joint}': float(value) for joint, value in per_joint}
 
 

@@ -14,7 +14,7 @@ from tokenhmr_jax.body import camera
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.drawing import draw, render
 from tokenhmr_jax.objectives import metrics
-from tokenhmr_jax.tasks.regressor_targets import Frozen, measured_points, pose_labels, true_body
+from tokenhmr_jax.tasks.regressor_targets import Frozen, pose_labels, true_body, true_points
 from tokenhmr_jax.tasks.task import Splits, Task
 from tokenhmr_jax.types import Array, BodyOutput, ImageBatch
 
@@ -56,19 +56,20 @@ class RegressorReport:
         training = [pipeline.open_split(data.data_dir, name) for name in sorted(data.mixture)]
         limit = max(config.eval.baseline_records // len(training), 1)
 
-        @jax.jit
-        def posed(frozen, labels):
+        @functools.partial(jax.jit, static_argnums=0)
+        def points(truth, frozen, labels):
+            keypoints3d = labels.pop('keypoints3d')
             body = pose_labels(frozen, **labels)
-            return measured_points(config.eval.convention, frozen, body)
+            return true_points(config.eval.convention, truth, frozen, body, keypoints3d)
 
-        points = functools.partial(posed, frozen)
-        mean = _mean(points, training, threads, limit)
+        mean = _mean(lambda labels: points('body', frozen, labels), training, threads, limit)
 
         @jax.jit
         def errors(mean, truth):
             return metrics.body_errors(mean[0], truth[0], mean[1], truth[1])
 
-        against = lambda labels: errors(mean, points(labels))  # noqa: E731
+        truth = config.eval.truth
+        against = lambda labels: errors(mean, points(truth, frozen, labels))  # noqa: E731
         return {'mean body': [_mean(against, [split], threads) for split in splits]}
 
     def pictures(
@@ -114,7 +115,8 @@ def _mean(function: Callable, splits: Splits, num_threads: int, limit: int | Non
 
 
 def _labels(record: dict) -> dict[str, np.ndarray]:
-    return {name: record[name] for name in ('global_orient', 'body_pose', 'betas', 'gender')}
+    names = ('global_orient', 'body_pose', 'betas', 'gender', 'keypoints3d')
+    return {name: record[name] for name in names}
 
 
 def draw_examples(

@@ -1,14 +1,21 @@
 """The regressor's frozen inputs, the bodies of its labels, and errors against them."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import ml_collections
 from flax import struct
 from jaxtyping import Bool, Float
 
 from tokenhmr_jax.body import keypoint_body, rotations, skeleton, smpl
+from tokenhmr_jax.config import check_choice
 from tokenhmr_jax.objectives import metrics, tals
 from tokenhmr_jax.tasks.prompting import Poses
 from tokenhmr_jax.types import Array, BodyOutput, ImageBatch, SmplParams
+
+_SAME_ORIGIN = 0.1  # metres, from a body's pelvis to the stored one
 
 
 @struct.dataclass
@@ -32,12 +39,69 @@ class Frozen:
 
 
 def label_errors(
-    convention: str, frozen: Frozen, body: BodyOutput, batch: ImageBatch
+    convention: str, truth: str, frozen: Frozen, body: BodyOutput, batch: ImageBatch
 ) -> dict[str, Float[Array, 'B ...']]:
-    """Errors of bodies against a batch's labels, mm, by convention as `metrics.body_errors`."""
+    """Errors of bodies against a batch's labels, mm, by convention as `metrics.body_errors`.
+
+    Also 'stored_truth': 1 for labels whose stored keypoints are the truth, else 0.
+    """
     ours = measured_points(convention, frozen, body)
-    theirs = measured_points(convention, frozen, true_body(frozen, batch))
-    return metrics.body_errors(ours[0], theirs[0], ours[1], theirs[1])
+    # Of people without pictures nothing is stored.
+    stored = None if batch.image is None else batch.keypoints3d
+    *theirs, used = true_points(convention, truth, frozen, true_body(frozen, batch), stored)
+    return metrics.body_errors(ours[0], theirs[0], ours[1], theirs[1]) | {'stored_truth': used}
+
+
+def true_points(
+    convention: str,
+    truth: str,
+    frozen: Frozen,
+    body: BodyOutput,
+    keypoints3d: Float[Array, 'B 44 4'] | None,
+) -> tuple[Float[Array, 'B J 3'], Float[Array, 'B V 3'], Float[Array, ' B']]:
+    """Points and vertices to measure against, centred, and where the points are stored ones.
+
+    Args:
+      truth: one of `metrics.TRUTHS`.
+      body: of the labels. Its vertices are always the true ones.
+      keypoints3d: of the labels, metres, any origin, confidence; None if there are none.
+    """
+    points, vertices = measured_points(convention, frozen, body)
+    if truth == 'body' or convention not in metrics.STORED or keypoints3d is None:
+        return points, vertices, jnp.zeros(len(points))
+    confidence = keypoints3d[:, metrics.STORED[convention], 3]
+    used = jnp.all(confidence > 0, axis=-1)
+    stored, moved = metrics.evaluation_points(
+        convention, keypoints3d[..., :3], body.vertices, frozen.body.joint_regressor
+    )
+    # The published evaluation centres the vertices too on the stored pelvis. That needs keypoints
+    # around the body's origin, not around the camera's.
+    off = jnp.linalg.norm(moved[:, 0] - vertices[:, 0], axis=-1)
+    together = used & (off < _SAME_ORIGIN)
+    points = jnp.where(used[:, None, None], stored, points)
+    vertices = jnp.where(together[:, None, None], moved, vertices)
+    return points, vertices, used.astype(points.dtype)
+
+
+def check_truth(config: ml_collections.ConfigDict) -> None:
+    """Raises ValueError for an `eval.truth` that is unknown, or that `eval.convention` lacks."""
+    check_choice(config, 'eval.truth', metrics.TRUTHS)
+    if config.eval.truth == 'stored' and config.eval.convention not in metrics.STORED:
+        raise ValueError(
+            f"eval.truth='stored' with eval.convention={config.eval.convention!r}, whose joints "
+            "are the mesh's: expected 'published' or 'body'"
+        )
+
+
+def check_stored(convention: str, record: Mapping[str, Any]) -> None:
+    """Raises ValueError for a record without the stored keypoints that a convention measures."""
+    keypoints3d = record.get('keypoints3d')
+    if keypoints3d is None or not (keypoints3d[metrics.STORED[convention], 3] > 0).all():
+        key = record['key']
+        raise ValueError(
+            f'{key.decode() if isinstance(key, bytes) else key}: lacks some of the stored 3D '
+            f"keypoints of {convention}, expected with truth 'stored'; 'body' takes the SMPL body's"
+        )
 
 
 def measured_points(

@@ -20,7 +20,7 @@ class Evaluation(NamedTuple):
     """Results of `python -m tokenhmr_jax.evaluate`."""
 
     step: int  # of the checkpoint
-    of: str  # the splits, and the convention of the errors
+    of: str  # the splits, and the convention and the truth of the errors
     scores: dict[str, float]  # means over all examples of the splits
 
 
@@ -107,7 +107,9 @@ def _evaluation(path: pathlib.Path) -> Evaluation | None:
     found = _parse(path.read_bytes(), path)
     try:
         splits, scores = ', '.join(found['splits']), next(iter(found['rows'].values()))
-        of = f'{splits} ({found["convention"]})' if found['convention'] else splits
+        # Before there was a choice, the truth was the body.
+        measured = f'{found["convention"]}, truth: {found.get("truth", "body")}'
+        of = f'{splits} ({measured})' if found['convention'] else splits
         return Evaluation(found['step'], of, scores)
     except (KeyError, TypeError, AttributeError, StopIteration) as error:
         raise ValueError(
