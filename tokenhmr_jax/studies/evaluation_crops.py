@@ -1,4 +1,4 @@
-"""Crops of the evaluation beside the original's, and beside those of training.
+"""Crops of the evaluation beside the original's and those of training.
 
     python -m tokenhmr_jax.studies.evaluation_crops --out=CROPS.png
 
