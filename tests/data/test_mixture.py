@@ -55,10 +55,12 @@ def data(mannequin, tmp_path_factory) -> pathlib.Path:
     write_3dpw(folder / '3DPW', make_world(folder / 'data'))
     build = functools.partial(prepare_dataset, folder / 'data')
     bodies = {'smpl_dir': str(folder / 'data')}
-    build('bedlam', manual_dir=str(folder / 'BEDLAM'), **bodies)
+    small = {'resolution': 32}
+    build('bedlam', manual_dir=str(folder / 'BEDLAM'), **bodies, **small)
     build('hmr_eval', manual_dir=str(folder / '3DPW'), set='3dpw', **bodies)
     for name in ('mpii', 'aic'):
-        build('pseudo_gt', manual_dir=str(folder / 'tars'), set=name, pose_density='none')
+        settings = {'set': name, 'pose_density': 'none'} | small
+        build('pseudo_gt', manual_dir=str(folder / 'tars'), **settings)
     return folder / 'data'
 
 
@@ -71,7 +73,7 @@ def tar_samples(rng, size=(200, 150)):
 
 def prepare_dataset(folder, name, **settings):
     module = real_formats.load_builder(name)
-    settings = module.Settings(**settings, num_processes=1, resolution=32)
+    settings = module.Settings(**settings, num_processes=1)
     prepare.prepare_dataset(module.Builder(settings=settings, data_dir=folder), settings)
 
 
