@@ -126,7 +126,8 @@ def test_converted_weights_are_evaluated(converted, tmp_path, capsys, model):
     rng = np.random.default_rng(4)
     records = [image_records.make(rng, key=f'test/{i}') for i in range(8)]
     image_records.prepare(tmp_path, 'mannequin', {'suit_heldout': records})
-    rows = evaluate.evaluate(str(converted / 'tokenhmr'), 'best', str(tmp_path), out=str(tmp_path))
+    settings = {'data_dir': str(tmp_path), 'out': str(tmp_path), 'truth': 'body'}
+    rows = evaluate.evaluate(str(converted / 'tokenhmr'), **settings)
     assert list(rows) == ['regressor']
     assert 'no baselines, for want of the training data' in capsys.readouterr().out
     # The same by hand, two at a time: errors of the 14 keypoints around the 40th.
