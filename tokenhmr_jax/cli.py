@@ -179,8 +179,8 @@ def large_arrays_given_back() -> Iterator[None]:
 def keep_large_arrays() -> None:
     """Lets the C library keep the memory of large arrays for the next ones, to the process's end.
 
-    A step on CPUs needs the same memory each time: given back in between, a quarter of the step goes
-    to the kernel, which clears it (benchmarks/kept_memory.py).
+    A step on CPUs needs the same memory each time: given back in between, a quarter of the step
+    goes to the kernel, which clears it (benchmarks/kept_memory.py).
     """
     _set_malloc(_MMAP_MAX, 0)
     _set_malloc(_TRIM_THRESHOLD, -1)
