@@ -139,7 +139,9 @@ def test_the_page_has_the_mixture():
 
 @pytest.mark.parametrize('variant', VARIANTS)
 def test_the_values_go_together(variant):
-    make_task(config_of(variant))
+    task = make_task(config_of(variant))
+    assert task.model.backbone is not None and task.model.prompts is None
+    assert task.model.tokenizer is not None  # the head is of tokens
 
 
 def test_small_variants_crop_people_seen_in_part_if_at_all():

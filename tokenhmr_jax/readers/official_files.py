@@ -91,7 +91,7 @@ def usable_kinds(found: Sequence[Finding]) -> set[str]:
 
 
 def source_of(kind: str) -> str:
-    """Where a kind of body file comes from."""
+    """The place that a kind of body file comes from."""
     return _SOURCES[kind if kind in _SOURCES else kind.split()[0]]
 
 

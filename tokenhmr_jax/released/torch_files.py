@@ -151,7 +151,7 @@ def read_checkpoint(path: str | os.PathLike) -> TorchFile:
 
 
 def _stand_in(name: str) -> Any:
-    """What replaces a class or function of a file; None for one that is refused."""
+    """The replacement of a class or function of a file; None for one that is refused."""
     if name in _STAND_INS:
         return _STAND_INS[name]
     known = any(name.startswith(f'{module}.') for module in _MODULES)

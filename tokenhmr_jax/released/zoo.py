@@ -127,7 +127,7 @@ def _check_benchmark(path: pathlib.Path, places: Sequence[pathlib.Path]) -> Iter
 
 
 def _steps() -> dict[str, tuple[str, ...]]:
-    """What each step needs: kinds of files, or other steps."""
+    """The needs of each step: kinds of files, or other steps."""
     steps = {f'prepare {name}': (f'{name} metadata', f'{name} pictures') for name in _PICTURES}
     for name, released in ZOO.items():
         files = released.file, TOKENIZER, 'SMPL neutral', REGRESSOR, PYTORCH
@@ -139,7 +139,7 @@ def _steps() -> dict[str, tuple[str, ...]]:
 
 
 def missing_for_steps(found: Sequence[Finding]) -> dict[str, list[str]]:
-    """What each step still needs: files by kind, and steps that cannot be done themselves.
+    """The lacks of each step: files by kind, and steps that cannot be done themselves.
 
     `found` has body files, as of `official_files.check_files`, and those of `check_released`.
     """
@@ -182,7 +182,7 @@ def _expectation(step: str) -> str:
 
 
 def _source(kind: str, archives: Mapping[str, pathlib.Path]) -> str:
-    """Where a kind of file comes from. `archives`: downloads that are there, by name."""
+    """The source of a kind of file. `archives`: downloads that are there, by name."""
     if kind == PYTORCH:
         return 'pip install "tokenhmr_jax[convert]"'
     if kind in _DOWNLOADS:

@@ -25,14 +25,14 @@ _ERRORS = ('mpjpe_mm', 'pa_mpjpe_mm', 'pve_mm')
 
 
 def _one_keypoint(prompts: Prompts) -> Prompts:
-    """The surest alone."""
+    """The surest keypoint alone."""
     best = jnp.argmax(prompts.keypoints2d[..., 2], axis=1)
     kept = jax.nn.one_hot(best, prompts.keypoints2d.shape[1])
     return prompts.replace(keypoints2d=prompts.keypoints2d * kept[..., None])
 
 
 def _anothers(prompts: Prompts) -> Prompts:
-    """Those of the next person of the batch."""
+    """The keypoints of the next person of the batch."""
     return prompts.replace(keypoints2d=jnp.roll(prompts.keypoints2d, 1, axis=0))
 
 
