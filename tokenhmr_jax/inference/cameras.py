@@ -36,9 +36,13 @@ def frame_camera(
     if fov is not None:
         return Camera(width / 2 / math.tan(math.radians(fov) / 2), 'given field of view')
     if frame.focal_length is not None:
-        return Camera(frame.focal_length, 'EXIF')
+        return Camera(frame.focal_length, _with_note('EXIF', frame.focal_note))
     guessed = camera.GUESSES[guess](np.array([width, height]))
-    return Camera(float(guessed), _GUESS_SOURCES[guess])
+    return Camera(float(guessed), _with_note(_GUESS_SOURCES[guess], frame.focal_note))
+
+
+def _with_note(source: str, note: str | None) -> str:
+    return f'{source} ({note})' if note else source
 
 
 def check_camera(focal_length: float | None, fov: float | None, guess: str = 'diagonal') -> None:

@@ -1,24 +1,27 @@
 """Picture files as upright RGB pixels, with the focal length of their EXIF data."""
 
-import math
 import os
 import pathlib
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
+
+from tokenhmr_jax.inference.exif import exif_focal_length
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
-_FILM_DIAGONAL = math.hypot(36, 24)  # mm
-_MM_PER_UNIT = {2: 25.4, 3: 10.0}  # EXIF's FocalPlaneResolutionUnit: inch, centimetre
 
 
 class Picture(NamedTuple):
-    """An RGB image, and the focal length of its EXIF data in pixels, or None."""
+    """An RGB image, and the focal length of its EXIF data in pixels, or None.
+
+    focal_note: what is to know of the focal length, or why it is None; None for nothing.
+    """
 
     image: UInt8[np.ndarray, 'H W 3']
     focal_length: float | None
+    focal_note: str | None = None
 
 
 def read_picture(path: str | os.PathLike) -> Picture:
@@ -31,11 +34,11 @@ def read_picture(path: str | os.PathLike) -> Picture:
         raise FileNotFoundError(f'{path}: no such file; expected a picture')
     try:
         with Image.open(path) as file:
-            focal_length = _focal_length(file)
+            focal = exif_focal_length(file)
             image = _pixels(ImageOps.exif_transpose(file))
     except Exception as error:  # each of Pillow's plugins has its own errors
         raise ValueError(f'{path}: not a readable picture ({error})') from error
-    return Picture(image, focal_length)
+    return Picture(image, focal.pixels, focal.note)
 
 
 def _pixels(picture: Image.Image) -> np.ndarray:
@@ -47,28 +50,3 @@ def _pixels(picture: Image.Image) -> np.ndarray:
         picture = picture.convert('RGBA')
         picture = Image.alpha_composite(Image.new('RGBA', picture.size, 'white'), picture)
     return np.array(picture.convert('RGB'))
-
-
-def _focal_length(picture: Image.Image) -> float | None:
-    """Pixels, from the 35 mm equivalent by the diagonals, else from the sensor's resolution."""
-    tags = picture.getexif().get_ifd(ExifTags.IFD.Exif)
-    equivalent = _number(tags.get(ExifTags.Base.FocalLengthIn35mmFilm))
-    if equivalent:
-        return equivalent * math.hypot(*picture.size) / _FILM_DIAGONAL
-    focal = _number(tags.get(ExifTags.Base.FocalLength))
-    resolution = _number(tags.get(ExifTags.Base.FocalPlaneXResolution))
-    unit = _MM_PER_UNIT.get(tags.get(ExifTags.Base.FocalPlaneResolutionUnit, 2))
-    # The sensor's resolution is wrong for a picture scaled since it was taken.
-    taken = _number(tags.get(ExifTags.Base.ExifImageWidth))
-    if focal and resolution and unit and taken == picture.size[0]:
-        return focal * resolution / unit
-    return None
-
-
-def _number(value) -> float | None:
-    """A positive, finite number, or None: cameras write zeros for unknown values."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None
-    return number if number > 0 and math.isfinite(number) else None

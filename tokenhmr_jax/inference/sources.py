@@ -24,6 +24,7 @@ class Frame(NamedTuple):
 
     image: RGB; None if it was skipped, or cannot be read: then `error` says why.
     focal_length: of the file's EXIF data, pixels, or None.
+    focal_note: as in `Picture`.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Frame(NamedTuple):
     image: UInt8[np.ndarray, 'H W 3'] | None
     focal_length: float | None = None
     error: str | None = None
+    focal_note: str | None = None
 
 
 class Images:
@@ -61,7 +63,8 @@ class Images:
             except (FileNotFoundError, ValueError) as error:
                 yield Frame(name, index, None, error=str(error))
             else:
-                yield Frame(name, index, picture.image, picture.focal_length)
+                focal = {'focal_length': picture.focal_length, 'focal_note': picture.focal_note}
+                yield Frame(name, index, picture.image, **focal)
 
     def called(self, name: str) -> list[str]:
         """The names of the frames that `name` may stand for: one, unless it is ambiguous.
