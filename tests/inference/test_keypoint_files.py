@@ -35,7 +35,7 @@ def test_coco_results(tmp_path):
          'foot_kpts': points_of(6, 1)},
         {'image_id': 7, 'category_id': 2, 'keypoints': []},
     ]  # fmt: skip
-    found = keypoint_files.read_keypoints(written(tmp_path, rows))['7']
+    found = keypoint_files.read_keypoints(written(tmp_path, rows)).persons['7']
     assert found.boxes[0].tolist() == [1, 2, 31, 202]
     np.testing.assert_allclose(found.boxes[1], [18 - 9.6, 36 - 19.2, 18 + 9.6, 36 + 19.2])
     assert found.scores.tolist() == [0.5, 1]
@@ -52,7 +52,7 @@ def test_coco_results(tmp_path):
 )  # fmt: skip
 def test_the_count_tells_the_convention(tmp_path, count, name, number):
     rows = [{'file_name': 'a.jpg', 'keypoints': points_of(count)}]
-    found = keypoint_files.read_keypoints(written(tmp_path, rows))['a.jpg']
+    found = keypoint_files.read_keypoints(written(tmp_path, rows)).persons['a.jpg']
     assert of(found, name)[:2] == [10 + number, 20 + 2 * number]
 
 
@@ -60,7 +60,7 @@ def test_frames_of_a_video(tmp_path):
     """`frame` comes before names and ids; a person keeps the number."""
     row = {'image_id': 1003, 'file_name': 'v.mp4', 'keypoints': points_of(17)}
     rows = [row | {'frame': 3, 'person': 5}, row | {'frame': 0, 'person': 2}]
-    found = keypoint_files.read_keypoints(written(tmp_path, rows))
+    found = keypoint_files.read_keypoints(written(tmp_path, rows)).persons
     assert {name: value.track_ids.tolist() for name, value in found.items()} == {'3': [5], '0': [2]}
     rows[1]['file_name'] = 'w.mp4'
     with pytest.raises(ValueError, match=r'frames of v\.mp4, w\.mp4: expected one video'):
@@ -71,10 +71,10 @@ def test_guesses_and_persons_of_none_but_guesses(tmp_path):
     row = {'image_id': 7, 'keypoints': [*points_of(16), 5, 5, 0.2]}
     none = {'image_id': 7, 'keypoints': points_of(17, 0.1)}
     nan = {'image_id': 7, 'keypoints': [float('nan')] * 3 + points_of(16)}
-    found = keypoint_files.read_keypoints(written(tmp_path, [row, none, nan]))['7']
+    found = keypoint_files.read_keypoints(written(tmp_path, [row, none, nan])).persons['7']
     assert len(found.boxes) == 2
     assert of(found, 'OP RAnkle') == [0, 0, 0] and of(found, 'OP Nose', 1) == [0, 0, 0]
-    assert keypoint_files.read_keypoints(written(tmp_path, [])) == {}
+    assert keypoint_files.read_keypoints(written(tmp_path, [])).persons == {}
 
 
 def test_a_folder_of_openpose(tmp_path, clip):
@@ -88,11 +88,12 @@ def test_a_folder_of_openpose(tmp_path, clip):
         text = json.dumps({'version': 1.3, 'people': content})
         (tmp_path / f'{name}_keypoints.json').write_text(text)
     real_formats.pack_on_macos(tmp_path)
-    found = keypoint_files.read_keypoints(str(tmp_path))
+    file = keypoint_files.read_keypoints(str(tmp_path))
+    found = file.persons
     assert set(found) == {'clip_000000000002', 'x.y'}
     assert found['x.y'].keypoints2d.shape == (1, 44, 3)
     video = sources.open_source(clip / 'clip.avi')
-    find = Listed(str(tmp_path), found, video)
+    find = Listed(file, video)
     frames = list(video.frames(lambda name: False))
     assert [len(find(frame).boxes) for frame in frames[:4]] == [0, 0, 1, 0]
     assert find.unused({'000002'}) == 1
@@ -102,10 +103,10 @@ def test_arrays(tmp_path):
     points = np.array(points_of(26)).reshape(1, 26, 3)
     path = str(tmp_path / 'a.npz')
     np.savez(path, image=['a'], keypoints=points, track_ids=[4])
-    found = keypoint_files.read_keypoints(path)['a']
+    found = keypoint_files.read_keypoints(path).persons['a']
     assert found.track_ids.tolist() == [4] and of(found, 'OP Neck')[0] == 28
     np.savez(path, image=['a'], keypoints=points, boxes=[[1, 2, 30, 40]])
-    assert keypoint_files.read_keypoints(path)['a'].boxes.tolist() == [[1, 2, 30, 40]]
+    assert keypoint_files.read_keypoints(path).persons['a'].boxes.tolist() == [[1, 2, 30, 40]]
     for arrays, message in (
         ({'image': ['a', 'b'], 'keypoints': points}, r'shape \(1, 26, 3\) for 2 names'),
         ({'image': ['a'], 'keypoints': points[..., :2]}, r'expected \(1, K, 3\)'),
@@ -121,13 +122,13 @@ def test_arrays(tmp_path):
     ('content', 'message'),
     [
         ('[{"image_id": 1', 'not a whole JSON file'),
-        ([{'image_id': 1, 'keypoints': points_of(19)}], r'person 0, of 1: 19 keypoints in a pers'),
+        ([{'image_id': 1, 'keypoints': points_of(19)}], r'entry 0, of 1: 19 keypoints in a pers'),
         ([{'image_id': 1, 'keypoints': [1, 2, 3, 4]}], r'keypoints \[1, 2, 3, 4\]: expected x, y'),
-        ([{'image_id': 1}], 'person 0, of 1, has no keypoints'),
-        ([{'keypoints': points_of(17)}], 'person 0 has no image_id, file_name or frame'),
+        ([{'image_id': 1}], 'entry 0, of 1, has no keypoints'),
+        ([{'keypoints': points_of(17)}], 'entry 0 has no image_id, file_name or frame'),
         ([{'image_id': 1, 'keypoints': points_of(17), 'feet': [1, 2, 3]}], 'expected 12 numbers'),
         ([{'image_id': 1, 'keypoints': [0.1, 0.2, 1] * 17, 'bbox': [0, 0, 40, 80]}],
-         'keypoints are fractions'),
+         r'entry 0: keypoints \[0\.1, 0\.2\]: fractions'),
     ],
 )  # fmt: skip
 def test_wrong_keypoints_are_named(tmp_path, content, message):
@@ -146,7 +147,7 @@ def test_folders_of_something_else(tmp_path):
 def test_keypoints_of_photographs(shared):
     if not (shared / 'photos').is_dir():
         pytest.skip('no photographs')
-    found = keypoint_files.read_keypoints(str(shared / 'photos/keypoints.json'))
+    found = keypoint_files.read_keypoints(str(shared / 'photos/keypoints.json')).persons
     assert sum(len(each.boxes) for each in found.values()) == 22
-    found = keypoint_files.read_keypoints(str(shared / 'photos/keypoints_video.json'))
+    found = keypoint_files.read_keypoints(str(shared / 'photos/keypoints_video.json')).persons
     assert sum(len(each.boxes) for each in found.values()) == 241

@@ -62,9 +62,9 @@ def test_listed_persons_by_frames():
     three = persons.make_persons([[1, 2, 3, 4], [5, 6, 7, 8], [1, 1, 9, 9]], [1, 0.5, 1])
     grouped = persons.by_name('a.csv', ['139', '000139.jpg', '7'], three)
     with pytest.raises(ValueError, match=r'000139\.jpg has another name in it'):
-        persons.Listed('a.csv', grouped, SOURCE)
+        persons.Listed(grouped, SOURCE)
     grouped = persons.by_name('a.csv', ['139', '139', '7'], three)
-    find = persons.Listed('a.csv', grouped, SOURCE)
+    find = persons.Listed(grouped, SOURCE)
     assert find.count == 3
     assert find(FRAME).scores.tolist() == [1, 0.5]
     assert find(FRAME._replace(name='other')).boxes.shape == (0, 4)
@@ -74,8 +74,42 @@ def test_listed_persons_by_frames():
 
 def test_a_box_beside_the_picture():
     grouped = persons.by_name('a.csv', ['139'], persons.make_persons([[90, 2, 95, 4]]))
-    with pytest.raises(ValueError, match=r'a\.csv: box \[90\.0.* beside 000139, .* 80 x 60'):
-        persons.Listed('a.csv', grouped, SOURCE)(FRAME)
+    message = r'a\.csv: row 0: the box \[90, 2.* beside 000139, .* 80 x 60'
+    with pytest.raises(ValueError, match=message):
+        persons.Listed(grouped, SOURCE)(FRAME)
+
+
+def test_keypoints_beside_the_picture():
+    """All of them: a person may be cut by the border. The fourth of a file is named."""
+    inside = points_44([10, 10, 1], [300, 10, 1])
+    beside = points_44([200, 10, 1], [-40, 10, 1], [20, 20, 0.1])
+    boxes = [[0, 0, 80, 60]] * 4
+    points = np.stack([inside, inside, 0 * inside, beside])
+    found = persons.make_persons(boxes, keypoints2d=points)
+    find = persons.Listed(persons.by_name('a.json', ['139'] * 4, found, 'pqrs'), SOURCE)
+    with pytest.raises(ValueError, match=r'a\.json: s: the keypoints in .* lies beside 000139'):
+        find(FRAME)
+    kept = persons.by_name('a.json', ['139'] * 3, persons.Persons(*(f[:3] for f in found)))
+    assert len(persons.Listed(kept, SOURCE)(FRAME).boxes) == 3
+
+
+def test_a_file_without_names_is_of_the_only_picture():
+    grouped = persons.by_name('a.csv', ['', ''], persons.make_persons([[1, 2, 3, 4]] * 2))
+    with pytest.raises(ValueError, match=r'a\.csv: names no images: expected columns image, left'):
+        persons.Listed(grouped, SOURCE)
+    only = sources.Images([pathlib.Path('000139.jpg')])
+    assert len(persons.Listed(grouped, only)(FRAME).boxes) == 2
+
+
+def test_what_a_file_holds_is_said():
+    named = ['139', 'elsewhere', f'{pathlib.Path.cwd().name}\\other.jpg']  # as on Windows
+    file = persons.by_name('a.csv', named, persons.make_persons([[1, 2, 3, 4]] * 3))
+    find = persons.Listed(file._replace(left_out={'car': 2}), SOURCE)
+    assert find.describe('boxes') == (
+        'persons: 3 boxes of a.csv; 2 of car left out; 1 belong to no picture or frame'
+    )
+    none = persons.Listed(persons.by_name('a.csv', [], persons.make_persons()), SOURCE)
+    assert none.describe('boxes') == 'persons: none in a.csv'
 
 
 @pytest.mark.parametrize(

@@ -23,14 +23,14 @@ def make_finder(
     """
     check_finder(name, keypoints)
     if keypoints is not None:
-        find = Listed(keypoints, keypoint_files.read_keypoints(keypoints), source)
-        return find, f'persons: {find.count} with keypoints of {keypoints}'
+        find = Listed(keypoint_files.read_keypoints(keypoints), source)
+        return find, find.describe('with keypoints')
     if name in DETECT:
         return make_detector(name, weights)
     if name == 'image':
         return whole_image, 'persons: one in each image, which it fills'
-    find = Listed(name, boxes.read_boxes(name), source)
-    return find, f'persons: {find.count} boxes of {name}'
+    find = Listed(boxes.read_boxes(name), source)
+    return find, find.describe('boxes')
 
 
 def check_finder(name: str, keypoints: str | None = None) -> None:
@@ -46,7 +46,7 @@ def check_finder(name: str, keypoints: str | None = None) -> None:
     elif name in DETECT:
         check_detector(name)
     elif name != 'image':
-        if pathlib.PurePath(name).suffix not in boxes.SUFFIXES:
+        if pathlib.PurePath(name).suffix.lower() not in boxes.SUFFIXES:
             words = ', '.join((*DETECT, 'image'))
             raise ValueError(
                 f'--boxes={name}: expected {words}, or a file {", ".join(boxes.SUFFIXES)}'

@@ -1,5 +1,6 @@
 """Files of 2D keypoints of persons, in pixels, with a confidence of each point."""
 
+import functools
 import pathlib
 from typing import Any
 
@@ -7,9 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from tokenhmr_jax.body import keypoint_conventions, skeleton
-from tokenhmr_jax.inference import boxes
+from tokenhmr_jax.inference import boxes, coco_files
 from tokenhmr_jax.inference.persons import (
-    Persons,
+    LEAST_CONFIDENCE,
+    PersonFile,
     box_of_points,
     by_name,
     known_points,
@@ -39,7 +41,7 @@ def check_keypoints(path: str) -> None:
         raise FileNotFoundError(f'{path}: no files NAME{_OPENPOSE_END}, as OpenPose writes them')
 
 
-def read_keypoints(path: str) -> dict[str, Persons]:
+def read_keypoints(path: str) -> PersonFile:
     """The persons of a file of keypoints, by image names as written there.
 
     .json: COCO results, a list of {file_name or image_id, category_id, keypoints: x, y, confidence
@@ -57,10 +59,10 @@ def read_keypoints(path: str) -> dict[str, Persons]:
     check_keypoints(path)
     place = pathlib.Path(path)
     if place.is_dir():
-        names, *fields = _read_openpose(place)
+        fields = _read_openpose(place)
     else:
-        names, *fields = {'.json': _read_coco, '.npz': _read_npz}[place.suffix](place)
-    points, given, scores, track_ids = fields
+        fields = {'.json': _read_coco, '.npz': _read_npz}[place.suffix.lower()](place)
+    names, places, left_out, points, given, scores, track_ids = fields
     points = np.array(points, np.float32).reshape(-1, len(skeleton.KEYPOINTS), 3)
     points = known_points(points)
     kept = [i for i, box in enumerate(given) if box is not None or points[i].any()]
@@ -68,20 +70,23 @@ def read_keypoints(path: str) -> dict[str, Persons]:
     found = make_persons(
         filled, [scores[i] for i in kept], [track_ids[i] for i in kept], points[kept]
     )
-    return by_name(path, [names[i] for i in kept], found)
+    if missing := len(names) - len(kept):
+        left_out = left_out | {f'no point of confidence {LEAST_CONFIDENCE} or more': missing}
+    names, places = ([each[i] for i in kept] for each in (names, places))
+    return by_name(path, names, found, places)._replace(left_out=left_out)
 
 
 def _read_coco(path: pathlib.Path) -> tuple:
-    people = boxes.read_people(path)
+    people, left_out = coco_files.read_people(path)
     points, given = [], []
-    for i, row in enumerate(people):
-        who = f'{path}: person {i}, of {row["name"]}'
-        points.append(_points_of_row(who, row))
-        given.append(boxes.box_of_row(path, i, row) if 'bbox' in row else None)
-    names = [row['name'] for row in people]
-    scores = [float(row.get('score', 1)) for row in people]
-    track_ids = [int(row.get('track_id', row.get('person', -1))) for row in people]
-    return names, points, given, scores, track_ids
+    for row in people:
+        points.append(_points_of_row(f'{path}: {row["place"]}, of {row["name"]}', row))
+        given.append(coco_files.box_of_row(path, row) if row.get('bbox') is not None else None)
+    names, places = [row['name'] for row in people], [row['place'] for row in people]
+    number = functools.partial(coco_files.number_of_row, path)
+    scores = [number(row, ('score',), 1) for row in people]
+    track_ids = [int(number(row, ('track_id', 'person'), -1)) for row in people]
+    return names, places, left_out, points, given, scores, track_ids
 
 
 def _points_of_row(who: str, row: dict[str, Any]) -> np.ndarray:
@@ -117,9 +122,9 @@ def _triples(who: str, key: str, numbers: Any, count: int | None = None) -> np.n
 
 
 def _read_openpose(folder: pathlib.Path) -> tuple:
-    names, points = [], []
+    names, places, points = [], [], []
     for path in listing.find_files(folder, f'*{_OPENPOSE_END}'):
-        content = boxes.read_json(path)
+        content = coco_files.read_json(path)
         if not isinstance(content, dict) or not isinstance(content.get('people'), list):
             raise ValueError(f'{path}: no list of people: expected a file of OpenPose')
         for i, person in enumerate(content['people']):
@@ -128,13 +133,14 @@ def _read_openpose(folder: pathlib.Path) -> tuple:
                 raise ValueError(f'{who} has no pose_keypoints_2d: expected a file of OpenPose')
             points.append(_points_44(who, person['pose_keypoints_2d']))
             names.append(path.name.removesuffix(_OPENPOSE_END))
+            places.append(f'{path.name}, person {i}')
     count = len(names)
-    return names, points, [None] * count, [1.0] * count, [-1] * count
+    return names, places, {}, points, [None] * count, [1.0] * count, [-1] * count
 
 
 def _read_npz(path: pathlib.Path) -> tuple:
     arrays = boxes.read_npz(path, ('image', 'keypoints'))
-    names, points = [str(name) for name in np.ravel(arrays['image'])], arrays['keypoints']
+    names, points = boxes.names_of(arrays['image']), arrays['keypoints']
     count = len(names)
     if points.ndim != 3 or points.shape[-1] != 3 or len(points) != count:
         raise ValueError(
@@ -143,8 +149,9 @@ def _read_npz(path: pathlib.Path) -> tuple:
     for name in ('boxes', 'scores', 'track_ids'):
         if name in arrays and len(arrays[name]) != count:
             raise ValueError(f'{path}: {len(arrays[name])} {name} for {count} names')
-    points = [_points_44(f'{path}: person {i}', person) for i, person in enumerate(points)]
+    points = [_points_44(f'{path}: row {i}', person) for i, person in enumerate(points)]
     given = list(arrays['boxes']) if 'boxes' in arrays else [None] * count
     scores = arrays.get('scores', np.ones(count)).tolist()
     track_ids = arrays.get('track_ids', np.full(count, -1)).tolist()
-    return names, points, given, scores, track_ids
+    places = [f'row {i}' for i in range(count)]
+    return names, places, {}, points, given, scores, track_ids

@@ -97,79 +97,143 @@ def box_of_points(points: Float[np.ndarray, 'K 3']) -> Float[np.ndarray, '4']:
     return np.concatenate([(low + high) / 2 - half, (low + high) / 2 + half]).astype(np.float32)
 
 
+class PersonFile(NamedTuple):
+    """The persons of a file, by the names that it gives their frames.
+
+    places: of the persons in the file, such as 'line 3', by the same names.
+    left_out: numbers of other things in the file, by what they are.
+    """
+
+    path: str
+    persons: dict[str, Persons]
+    places: dict[str, list[str]]
+    left_out: dict[str, int]
+
+
 class Listed:
     """The persons of a file, by the frames of a source.
 
+    count: of the persons in the file; `nowhere` of them have names of no frame.
+
     Raises ValueError for a name of several frames, or two names of one frame; a call raises it for
-    a box beside the picture.
+    a person beside the picture.
     """
 
-    def __init__(self, path: str, by_name: dict[str, Persons], source: Images | Video):
-        self._path, self._persons, self._nowhere = path, {}, 0
-        self.count = sum(len(found.boxes) for found in by_name.values())
-        for name, found in by_name.items():
-            frames = source.called(name)
-            if len(frames) > 1:
-                raise ValueError(
-                    f'{path}: {name} may be any of {", ".join(frames[:4])}: expected its name with '
-                    'the suffix, or the folder before it'
-                )
+    def __init__(self, file: PersonFile, source: Images | Video):
+        self._file, self._names, self.nowhere = file, {}, 0
+        self.count = sum(len(found.boxes) for found in file.persons.values())
+        for name, found in file.persons.items():
+            frames = _frames_called(file.path, name, source)
             if not frames:
-                self._nowhere += len(found.boxes)
-            elif frames[0] in self._persons:
-                raise ValueError(f'{path}: {name} has another name in it: expected one')
+                self.nowhere += len(found.boxes)
+            elif frames[0] in self._names:
+                raise ValueError(f'{file.path}: {name} has another name in it: expected one')
             else:
-                self._persons[frames[0]] = found
+                self._names[frames[0]] = name
 
     def __call__(self, frame: Frame) -> Persons:
-        found = self._persons.get(frame.name, make_persons())
-        height, width = frame.image.shape[:2]
-        low, high = found.boxes[:, :2], found.boxes[:, 2:]
-        outside = ((high <= 0) | (low >= [width, height])).any(axis=1)
-        if outside.any():
-            box = found.boxes[np.argmax(outside)].tolist()
-            raise ValueError(
-                f'{self._path}: box {box} lies beside {frame.name}, which is {width} x {height} '
-                'pixels: expected left, top, right, bottom in pixels of the picture'
-            )
+        if frame.name not in self._names:
+            return make_persons()
+        name, (height, width) = self._names[frame.name], frame.image.shape[:2]
+        found, size = self._file.persons[name], np.array([width, height])
+        beside = (found.boxes[:, 2:] <= 0) | (found.boxes[:, :2] >= size)
+        seen = found.keypoints2d[..., 2] > 0
+        inside = (found.keypoints2d[..., :2] >= 0) & (found.keypoints2d[..., :2] <= size)
+        lost = seen.any(axis=1) & ~(seen & inside.all(axis=-1)).any(axis=1)
+        for what, wrong in (('keypoints in', lost), ('box', beside.any(axis=1))):
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                raise ValueError(
+                    f'{self._file.path}: {self._file.places[name][row]}: the {what} '
+                    f'{_shown(found.boxes[row])} (left, top, right, bottom) lies beside '
+                    f'{frame.name}, which is {width} x {height} pixels: are they of another '
+                    'picture, or of one of another size?'
+                )
         return found
+
+    def describe(self, what: str) -> str:
+        """One line on the file: numbers of `what`, and of all that is not predicted."""
+        parts = [f'persons: {self.count} {what} of {self._file.path}']
+        if not self.count:
+            parts = [f'persons: none in {self._file.path}']
+        for other, count in self._file.left_out.items():
+            parts.append(f'{count} of {other} left out')
+        if self.nowhere:
+            parts.append(f'{self.nowhere} belong to no picture or frame')
+        return '; '.join(parts)
 
     def unused(self, frames: Collection[str]) -> int:
         """The number of persons that belong to none of these frames."""
-        left = (found for name, found in self._persons.items() if name not in frames)
-        return self._nowhere + sum(len(found.boxes) for found in left)
+        left = (name for frame, name in self._names.items() if frame not in frames)
+        return self.nowhere + sum(len(self._file.persons[name].boxes) for name in left)
 
 
-def by_name(path: str, names: Sequence[str], found: Persons) -> dict[str, Persons]:
+def _frames_called(path: str, name: str, source: Images | Video) -> list[str]:
+    """The frame of a name, or none; a file without names is of the only picture."""
+    if not name:
+        if not isinstance(source, Images) or len(source) != 1:
+            raise ValueError(
+                f'{path}: names no images: expected columns image, left, top, right, bottom for '
+                f'{len(source)} pictures or frames'
+            )
+        return source.names
+    # Windows separates folders by the other slash.
+    frames = source.called(name) or source.called(name.replace('\\', '/'))
+    if len(frames) > 1:
+        raise ValueError(
+            f'{path}: {name} may be any of {", ".join(frames[:4])}: expected its name with '
+            'the suffix, or the folder before it'
+        )
+    return frames
+
+
+def by_name(
+    path: str, names: Sequence[str], found: Persons, places: Sequence[str] | None = None
+) -> PersonFile:
     """The persons of a file, by the names it gives their frames, one name per person.
 
-    Raises ValueError for boxes without area or in fractions of the picture, for track ids that not
-    all have, or that are not each person's own within a frame.
+    `places` are those of the persons in the file, by default 'row 0' and so on. Raises ValueError
+    for boxes without area or in fractions of the picture, for track ids that not all have, or that
+    are not each person's own within a frame.
     """
     if len(names) != len(found.boxes):
         raise ValueError(f'{path}: {len(names)} names for {len(found.boxes)} persons')
-    _check_boxes(found, names, path)
+    places = [f'row {i}' for i in range(len(names))] if places is None else places
+    _check_boxes(found, [f'{path}: {place}' for place in places])
     rows: dict[str, list[int]] = {}
     for i, name in enumerate(names):
         rows.setdefault(name, []).append(i)
     grouped = {name: Persons(*(field[i] for field in found)) for name, i in rows.items()}
     _check_ids(grouped, path)
-    return grouped
+    kept = {name: [places[i] for i in rows[name]] for name in rows}
+    return PersonFile(path, grouped, kept, {})
 
 
-def _check_boxes(found: Persons, names: Sequence[str], path: str) -> None:
+def _check_boxes(found: Persons, places: Sequence[str]) -> None:
+    """Raises ValueError for boxes and keypoints that are no pixels of a picture."""
     boxes = found.boxes
-    good = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    _check_each(np.isfinite(boxes).all(axis=1), boxes, places, 'finite numbers')
+    for what, values in (('box', boxes), ('keypoints', found.keypoints2d[..., :2])):
+        if values.any() and np.abs(values).max() <= _LARGEST_FRACTION:
+            row = int(np.argmax(values.reshape(len(values), -1).any(axis=1)))
+            shown = values[row].reshape(-1, values.shape[-1])
+            raise ValueError(
+                f'{places[row]}: {what} {_shown(shown[shown.any(axis=1)][0])}: fractions of the '
+                'picture, as in all of the file: expected pixels'
+            )
+    ordered = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    expected = 'left < right and top < bottom; or are these left, top, width, height?'
+    _check_each(ordered, boxes, places, expected)
+
+
+def _check_each(good: np.ndarray, boxes: np.ndarray, places: Sequence[str], expected: str) -> None:
     if not good.all():
-        first = int(np.argmin(good))
-        raise ValueError(
-            f'{path}: box {first}, of {names[first]}, is {boxes[first].tolist()}: expected '
-            'finite left, top, right, bottom with left < right and top < bottom'
-        )
-    points = found.keypoints2d[found.keypoints2d[..., 2] > 0, :2]
-    for what, values in (('boxes', boxes), ('keypoints', points)):
-        if values.size and np.abs(values).max() <= _LARGEST_FRACTION:
-            raise ValueError(f'{path}: {what} are fractions of the picture: expected pixels')
+        row = int(np.argmin(good))
+        raise ValueError(f'{places[row]}: box {_shown(boxes[row])}: expected {expected}')
+
+
+def _shown(numbers: np.ndarray) -> str:
+    return f'[{", ".join(f"{number:g}" for number in numbers)}]'
 
 
 def _check_ids(grouped: dict[str, Persons], path: str) -> None:

@@ -4,6 +4,7 @@ import collections
 import glob
 import os
 import pathlib
+import re
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any, NamedTuple
@@ -44,7 +45,7 @@ class Images:
     fps = None
 
     def __init__(self, paths: list[pathlib.Path]):
-        self._paths, self._names, self._known = paths, _names(paths), {}
+        self._paths, self.names, self._known = paths, _names(paths), {}
         for i, path in enumerate(paths):
             for spelling in {path.name, path.stem, _number(path.stem)}:
                 self._known.setdefault(spelling, []).append(i)
@@ -54,7 +55,7 @@ class Images:
 
     def frames(self, skip: Callable[[str], bool]) -> Iterator[Frame]:
         """All frames; those whose name is skipped are not decoded."""
-        for index, (name, path) in enumerate(zip(self._names, self._paths, strict=True)):
+        for index, (name, path) in enumerate(zip(self.names, self._paths, strict=True)):
             if skip(name):
                 yield Frame(name, index, None)
                 continue
@@ -76,7 +77,7 @@ class Images:
         for spelling in _spellings(wanted.name):
             found = self._known.get(spelling, ())
             if found := [i for i in found if _lies_in(self._paths[i], wanted.parent)]:
-                return [self._names[i] for i in found]
+                return [self.names[i] for i in found]
         return []
 
 
@@ -148,10 +149,10 @@ def _names(paths: list[pathlib.Path]) -> list[str]:
 
 
 def _spellings(name: str) -> tuple[str, str, str]:
-    """For example 000139.jpg, 000139 and 139."""
+    """For example 000139.jpg, 000139 and 139. Spreadsheets write a number as 139.0."""
     suffix = pathlib.PurePath(name).suffix
     stem = name.removesuffix(suffix) if suffix.lower() in picture_files.SUFFIXES else name
-    return name, stem, _number(stem)
+    return name, stem, _number(re.sub(r'^(\d+)\.0+$', r'\1', stem))
 
 
 def _number(stem: str) -> str:
