@@ -54,7 +54,7 @@ CONVENTIONS = {
 }
 
 # Each physical point fills one keypoint: the LSP twins of OpenPose's points stay absent.
-_KEYPOINT_OF = dict(zip(OPENPOSE_BODY_25, skeleton.OPENPOSE, strict=True)) | {
+KEYPOINT_OF = dict(zip(OPENPOSE_BODY_25, skeleton.OPENPOSE, strict=True)) | {
     'head_top': 'LSP Head Top',
     'left_foot_index': 'OP LBigToe',
     'right_foot_index': 'OP RBigToe',
@@ -63,10 +63,8 @@ _KEYPOINT_OF = dict(zip(OPENPOSE_BODY_25, skeleton.OPENPOSE, strict=True)) | {
 
 def _places(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Positions of the points that are kept, and their positions among the 44."""
-    kept = [i for i, name in enumerate(names) if name in _KEYPOINT_OF]
-    return np.array(kept), np.array(
-        [skeleton.KEYPOINTS.index(_KEYPOINT_OF[names[i]]) for i in kept]
-    )
+    kept = [i for i, name in enumerate(names) if name in KEYPOINT_OF]
+    return np.array(kept), np.array([skeleton.KEYPOINTS.index(KEYPOINT_OF[names[i]]) for i in kept])
 
 
 _PLACES = {name: _places(names) for name, names in CONVENTIONS.items()}
