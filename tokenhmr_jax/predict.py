@@ -53,6 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         smoothing=flags.choice(
             'smoothing', default.smoothing, list(smoothing.FILTERS), 'Of the tracks of videos.'
         ),
+        shortest_track=flags.integer(
+            'shortest_track',
+            default.shortest_track,
+            'Frames; shorter tracks of videos get no files of their own.',
+        ),
         refine=flags.boolean(
             'refine', None, 'Move bodies onto their keypoints. Default: if the network reads them.'
         ),

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+from glb_files import read_glb
 from PIL import Image
 from small_model import picture
 
@@ -58,6 +59,8 @@ def test_each_picture_does_the_right_thing(result, small_model):
     }
     assert sizes['turned'] == [61, 80] and sizes['large'] == [4000, 3000]
     assert len(list((out / 'meshes').glob('*.glb'))) == 46
+    scenes = {p.stem: len(read_glb(p)[0].meshes) for p in (out / 'scenes').iterdir()}
+    assert scenes == {name: count for name, count in counts.items() if count}
     overlay = cv2.imread(str(out / 'overlays/large.jpg'))
     assert overlay.shape == (720, 960 + 360, 3)
     assert (out / 'overlays/nobody.jpg').exists()
@@ -155,6 +158,26 @@ def test_a_video_goes_on_where_it_stopped(film, small_model, clip, tmp_path):
     after = results.read_arrays(tmp_path / 'r/tracks/1.npz')
     for name in ('boxes', 'index', 'camera_joints'):
         np.testing.assert_allclose(after[name], before[name], rtol=1e-5, atol=1e-5)
+
+
+def test_short_tracks_are_in_the_arrays_alone(small_model, clip, tmp_path):
+    """Of three tracks of 9, 4 and 2 frames, with limits of 5 and 4 frames."""
+    lines = ['image,left,top,right,bottom,track_id', *(f'{t},5,5,35,60,0' for t in range(9))]
+    lines += [*(f'{t},50,5,80,60,1' for t in range(3, 7)), *(f'{t},1,1,30,30,2' for t in (0, 1))]
+    (tmp_path / 'boxes.csv').write_text('\n'.join(lines))
+    settings = PredictSettings(boxes=str(tmp_path / 'boxes.csv'), overlays=False)
+    for shortest, written in ((5, {'0'}), (4, {'0', '1'})):
+        out = tmp_path / f'r{shortest}'
+        limited = settings._replace(shortest_track=shortest)
+        summary = predict(small_model, str(clip / 'clip.avi'), str(out), limited)
+        assert set(summary['tracks']) == written == {p.stem for p in (out / 'tracks').iterdir()}
+        assert summary['short_tracks'] == 3 - len(written)
+        ids = [results.read_arrays(p)['track_ids'].tolist() for p in results.frame_paths(out)]
+        assert ids[:5] == [[0, 2], [0, 2], [0], [0, 1], [0, 1]]
+        names = {node.name for node in read_glb(out / 'scene.glb')[0].nodes}
+        assert {name for name in names if 'body' in name} == {f'person {i} body' for i in written}
+    with pytest.raises(ValueError, match=r'shortest_track=0: expected frames, at least 1'):
+        settings._replace(shortest_track=0).check()
 
 
 def test_an_overlay_that_cannot_be_written(small_model, clip, tmp_path):

@@ -20,13 +20,13 @@ def write_mesh(
     Vertices are metres in the camera's axes (y down, z forward); faces are counter-clockwise seen
     from outside.
     """
-    import trimesh  # a second that predictions without files need not wait
-
-    suffix = pathlib.PurePath(path).suffix
-    # Unprocessed: vertices keep their number and order.
-    mesh = trimesh.Trimesh(vertices @ gltf.TO_Y_UP, faces, process=False)
-    if suffix == '.glb':
-        material = trimesh.visual.material.PBRMaterial(**gltf.SKIN)
-        mesh.visual = trimesh.visual.TextureVisuals(material=material)
+    upright, suffix = vertices @ gltf.TO_Y_UP, pathlib.PurePath(path).suffix
     with cli.whole_file(path) as partial, partial.open('wb') as file:
+        if suffix == '.glb':
+            file.write(gltf.people_glb([gltf.Person('person', upright)], faces))
+            return
+        import trimesh  # a second that predictions without files need not wait
+
+        # Unprocessed: vertices keep their number and order.
+        mesh = trimesh.Trimesh(upright, faces, process=False)
         mesh.export(file, file_type=suffix[1:])

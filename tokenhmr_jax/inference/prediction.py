@@ -16,7 +16,17 @@ import tqdm
 from tokenhmr_jax import cli
 from tokenhmr_jax.config import config_differences
 from tokenhmr_jax.drawing import draw
-from tokenhmr_jax.inference import cameras, finders, meshes, overlays, results, smoothing, sources
+from tokenhmr_jax.inference import (
+    cameras,
+    finders,
+    gltf,
+    meshes,
+    overlays,
+    results,
+    scene,
+    smoothing,
+    sources,
+)
 from tokenhmr_jax.inference.batching import FrameJob, predict_batches
 from tokenhmr_jax.inference.model import Model, load
 from tokenhmr_jax.inference.persons import Listed, Persons
@@ -41,6 +51,7 @@ class PredictSettings(NamedTuple):
     overlays: bool = True
     all_probs: bool = False
     smoothing: str = 'zero_lag'
+    shortest_track: int = 5
     refine: bool | None = None
 
     def check(self) -> None:
@@ -54,6 +65,8 @@ class PredictSettings(NamedTuple):
             raise ValueError(f'meshes={sorted(unknown)}: expected some of {meshes.FORMATS}')
         if self.smoothing not in smoothing.FILTERS:
             raise ValueError(f'smoothing={self.smoothing!r}: expected one of {smoothing.FILTERS}')
+        if self.shortest_track < 1:
+            raise ValueError(f'shortest_track={self.shortest_track}: expected frames, at least 1')
 
 
 def predict_with_checkpoint(
@@ -107,7 +120,9 @@ def predict(
     if source.fps:
         with clock('tracks'):
             smooth = settings.smoothing != 'none'
-            summary['tracks'] = finish_video(source, folder, model, smooth, settings.overlays)
+            summary |= finish_video(
+                source, folder, model, smooth, settings.overlays, settings.shortest_track
+            )
     summary['seconds'] = {'all': time.perf_counter() - start} | dict(clock.seconds)
     results.write_json(folder / 'result.json', summary)
     return summary
@@ -180,7 +195,7 @@ def _begin(folder: pathlib.Path, request: dict) -> None:
         raise ValueError(f'{folder} is not empty, and holds no result: expected another --out')
     folder.mkdir(parents=True, exist_ok=True)
     results.write_json(place, {'request': request})
-    for name in ('frames', 'meshes', 'overlays', 'tracks'):
+    for name in ('frames', 'meshes', 'scenes', 'overlays', 'tracks'):
         (folder / name).mkdir(exist_ok=True)
 
 
@@ -249,7 +264,7 @@ def _write(job, folder, model, settings, fps, clock) -> None:
         if job.refinement is not None:
             arrays |= {f'refinement_{k}': v for k, v in job.refinement._asdict().items()}
         if not fps:
-            _draw_frame(job, prediction, folder, model, settings)
+            _write_bodies(job, prediction, folder, model, settings)
         height, width = frame.image.shape[:2]
         found = job.found._asdict()
         found['given_keypoints2d'] = found.pop('keypoints2d')
@@ -262,16 +277,21 @@ def _write(job, folder, model, settings, fps, clock) -> None:
         results.write_arrays(folder / 'frames' / f'{frame.name}.npz', arrays)
 
 
-def _draw_frame(job, prediction, folder, model, settings) -> None:
-    """Writes meshes and overlay of an image."""
+def _write_bodies(job, prediction, folder, model, settings) -> None:
+    """Writes meshes, scene and overlay of an image."""
     frame, ids, vertices = job.frame, job.found.track_ids, np.zeros((0, 0, 3))
     if prediction is not None:
         vertices = prediction.vertices + prediction.translation[:, None]
     for row, body in enumerate(vertices):
         for suffix in settings.meshes:
             meshes.write_mesh(folder / 'meshes' / f'{frame.name}_{row}.{suffix}', body, model.faces)
+    focal, size = job.camera.focal_length, frame.image.shape[1::-1]
+    middle = np.array(size) / 2
+    if len(vertices) and 'glb' in settings.meshes:
+        lens = gltf.Lens(focal, middle, size)
+        path = folder / 'scenes' / f'{frame.name}.glb'
+        scene.write_picture_scene(path, vertices, model.faces, ids, lens)
     if settings.overlays:
-        focal, middle = job.camera.focal_length, np.array(frame.image.shape[1::-1]) / 2
         sheet = overlays.overlay_sheet(frame.image, vertices, model.faces, ids, focal, middle)
         draw.write_image(folder / 'overlays' / f'{frame.name}.jpg', sheet)
 
@@ -297,6 +317,9 @@ def _report(summary: dict, out: str) -> None:
             line += f', acceleration {track["acceleration_before"]:.0f} mm/s^2'
             line += f', smoothed {track["acceleration_after"]:.0f}'
         print(line)
+    if short := summary.get('short_tracks'):
+        least = summary['request']['shortest_track']
+        print(f'tracks of fewer than {least} frames, without files of their own: {short}')
     seconds = summary['seconds']
     shares = ', '.join(f'{k} {v:.1f} s' for k, v in seconds.items() if k != 'all')
     print(

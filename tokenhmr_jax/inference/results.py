@@ -4,8 +4,10 @@
       result.json           request, cameras, failed frames, tracks, seconds
       frames/NAME.npz       persons of a frame, one row each
       meshes/NAME_ROW.glb   (.obj, .ply) of images: the body where the camera sees it, axes as below
+      scenes/NAME.glb       of images: all people, near the origin, and the camera
       overlays/NAME.jpg     bodies over the image, and from the side and from above
       tracks/ID.npz         of a video: a person through time, smoothed; ID.glb, ID.bvh: animated
+      scene.glb             of a video: all tracks on one clock, near the origin, and the camera
       overlay.webm          of a video; browsers play it
 
 NAME is the picture's file name without suffix. Pictures of equal names keep the suffix, and the
@@ -53,7 +55,15 @@ image's camera sees a person at its edge from the side, by the angle atan(offset
 Their crop looks, up to a slight stretch, like one of a person straight ahead who is turned by this
 angle. By so much `global_orient` is ambiguous; for a long focal length the angle is small.
 
-`tracks/ID.npz`, T frames of one person: T rows of the `TRACKED` fields above, `index` and `time`
+**Scenes.** People stand around the origin, y up, in the colours of the overlays. The picture's camera
+is a camera of the file; it looks along -z. The scene's `extras` have `offset` (metres: a point of
+the file plus the offset is in the picture's camera, in glTF's axes), `focal_length`,
+`principal_point` and `image_size` (px). glTF's camera cannot have its principal point off the middle:
+the extras hold the true one. A video's people are one animation, its time 0 the video's; a person
+who is not there has the scale 0.
+
+`tracks/ID.npz`, T frames of one person. Tracks of fewer frames than `shortest_track` are in `frames/`
+and in the overlay, but have no files here and are not in the scene. T rows of the `TRACKED` fields above, `index` and `time`
 (T,), and `fps`. Rotations and translation are smoothed, betas are constant.
 
     camera_joints    (T, 24, 3) metres, in the image's camera, smoothed

@@ -1,6 +1,7 @@
 """Tracks of a video's persons, smoothed and animated, and the overlay video."""
 
 import itertools
+import math
 import os
 import pathlib
 
@@ -13,38 +14,81 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.body import smpl
-from tokenhmr_jax.inference import bvh, gltf, overlays, results, smoothing, sources
+from tokenhmr_jax.inference import bvh, gltf, overlays, results, scene, smoothing, sources
 from tokenhmr_jax.inference.model import Model
 from tokenhmr_jax.types import SmplParams
 
 
 def finish_video(
-    source: sources.Video, folder: pathlib.Path, model: Model, smooth: bool, overlay: bool
-) -> dict[str, dict]:
-    """Writes the tracks of a result whose frames are done, and the overlay video.
+    source: sources.Video,
+    folder: pathlib.Path,
+    model: Model,
+    smooth: bool,
+    overlay: bool,
+    shortest_track: int,
+) -> dict:
+    """Writes the tracks of a result whose frames are done, the scene and the overlay video.
 
-    Returns, by track id, the number of frames, and the acceleration before and after smoothing in
-    mm/s^2, None for fewer than three frames.
+    Tracks of fewer than `shortest_track` frames are in the overlay alone. Returns their number,
+    `short_tracks`, and of the others `tracks`: by track id, the number of frames, and the
+    acceleration before and after smoothing in mm/s^2, None for fewer than three frames.
     """
-    report, by_frame = {}, {}
-    for track_id, track in results.read_tracks(folder).items():
-        raw = joint_motion(model.body, track)
-        if smooth:
-            track = smoothing.smooth_track(track)
-        moved = joint_motion(model.body, track)
-        track |= {'camera_joints': moved, 'raw_camera_joints': raw, 'fps': source.fps}
+    tracks = results.read_tracks(folder)
+    tracks = {i: _finished(track, model.body, smooth, source.fps) for i, track in tracks.items()}
+    written = {i: track for i, track in tracks.items() if len(track['time']) >= shortest_track}
+    for track_id, track in written.items():
         results.write_arrays(folder / 'tracks' / f'{track_id}.npz', track)
         write_animations(folder / 'tracks' / str(track_id), model.body, track, source.fps)
-        report[str(track_id)] = {
-            'frames': len(raw),
-            'acceleration_before': smoothing.acceleration_error(raw, track['time']),
-            'acceleration_after': smoothing.acceleration_error(moved, track['time']),
-        }
-        for row, index in enumerate(track['index']):
-            by_frame.setdefault(int(index), []).append((track_id, track, row))
+    if written:
+        _write_scene(folder, model.body, written, source.fps)
     if overlay:
+        by_frame: dict[int, list] = {}
+        for track_id, track in tracks.items():
+            for row, index in enumerate(track['index']):
+                by_frame.setdefault(int(index), []).append((track_id, track, row))
         _overlay_video(source, folder / 'overlay.webm', model, by_frame)
-    return report
+    return {
+        'tracks': {str(i): _track_report(track) for i, track in written.items()},
+        'short_tracks': len(tracks) - len(written),
+    }
+
+
+def _finished(track: dict, body: smpl.BodyModel, smooth: bool, fps: float) -> dict:
+    """A track as its file has it."""
+    raw = joint_motion(body, track)
+    if smooth:
+        track = smoothing.smooth_track(track)
+    return track | {
+        'camera_joints': joint_motion(body, track), 'raw_camera_joints': raw, 'fps': fps
+    }  # fmt: skip
+
+
+def _track_report(track: dict) -> dict:
+    before, after = track['raw_camera_joints'], track['camera_joints']
+    return {
+        'frames': len(before),
+        'acceleration_before': smoothing.acceleration_error(before, track['time']),
+        'acceleration_after': smoothing.acceleration_error(after, track['time']),
+    }
+
+
+def _write_scene(folder: pathlib.Path, body: smpl.BodyModel, tracks: dict, fps: float) -> None:
+    """Writes scene.glb: each person is there from its first frame to its last."""
+    end = max(track['time'][-1] for track in tracks.values())
+    people = []
+    for track_id, track in tracks.items():
+        first, last = track['time'][[0, -1]].tolist()
+        person = animated_person(f'person {track_id}', body, track, fps)
+        person = person._replace(color=scene.color_of(track_id))
+        people.append(scene.on_one_clock(person, first, last + 1 / fps if last < end else math.inf))
+    joints = np.concatenate([track['camera_joints'] for track in tracks.values()])
+    focal = np.median(np.concatenate([track['focal_length'] for track in tracks.values()]))
+    frame = results.read_arrays(results.frame_paths(folder)[0])
+    middle = next(iter(tracks.values()))['principal_point'][0]
+    lens = gltf.Lens(float(focal), middle, tuple(frame['image_size'].tolist()))
+    faces, weights = np.asarray(body.faces), np.asarray(body.weights)
+    path, joints = folder / 'scene.glb', joints @ gltf.TO_Y_UP
+    scene.write_scene(path, people, joints, faces, weights, lens)
 
 
 # Two programs: a long track's vertices would fill the memory.
@@ -76,7 +120,18 @@ def joint_motion(body: smpl.BodyModel, track: dict) -> Float[np.ndarray, 'T 24 3
 def write_animations(
     stem: str | os.PathLike, body: smpl.BodyModel, track: dict, fps: float
 ) -> None:
-    """Writes STEM.glb and STEM.bvh of a track; missing frames are interpolated.
+    """Writes STEM.glb and STEM.bvh of a track. Arguments as in `animated_person`."""
+    person = animated_person('person', body, track, fps)
+    faces, weights = np.asarray(body.faces), np.asarray(body.weights)
+    with cli.whole_file(f'{stem}.glb') as partial:
+        partial.write_bytes(gltf.people_glb([person], faces, weights))
+    motion = person.motion
+    with cli.whole_file(f'{stem}.bvh') as partial:
+        partial.write_text(bvh.bvh_animation(motion.joints, motion.rotations, motion.root, fps))
+
+
+def animated_person(name: str, body: smpl.BodyModel, track: dict, fps: float) -> gltf.Person:
+    """A track's body and motion, from the time 0; missing frames are interpolated.
 
     The track is one of `results.read_tracks`, with the same betas in all frames.
     """
@@ -88,11 +143,7 @@ def write_animations(
     # SMPL turns about the root joint, which stays in place.
     root = (rest[0] + track['translation']) @ gltf.TO_Y_UP
     times, pose, root = _every_frame(track['index'], pose, root, fps)
-    weights, faces = np.asarray(body.weights), np.asarray(body.faces)
-    with cli.whole_file(f'{stem}.glb') as partial:
-        partial.write_bytes(gltf.skinned_animation(shape, faces, weights, rest, pose, root, times))
-    with cli.whole_file(f'{stem}.bvh') as partial:
-        partial.write_text(bvh.bvh_animation(rest, pose, root, fps))
+    return gltf.Person(name, shape, gltf.Motion(rest, pose, root, times))
 
 
 def _every_frame(index, pose, root, fps):
