@@ -97,7 +97,8 @@ def test_a_run_goes_on_where_it_stopped(result, small_model, folder, settings):
     (out / 'frames/a.npz').unlink()
     (out / 'frames/.grey.1f2e3d4c.partial.npz').write_bytes(b'half')
     again = predict(small_model, str(folder), str(out), settings)
-    assert again['persons_in_this_run'] == 1 and again['frames'] == first['frames']
+    for key in first.keys() - {'seconds'}:
+        assert again[key] == first[key], key
     after = {p: p.stat().st_mtime_ns for p in results.frame_paths(out)}
     changed = [p.stem for p in after if after[p] != before[p]]
     assert changed == ['a']
@@ -154,7 +155,8 @@ def test_a_video_goes_on_where_it_stopped(film, small_model, clip, tmp_path):
         predict(small_model, str(clip / 'clip.avi'), str(tmp_path / 'r'), settings)
     settings = settings._replace(overlays=True)
     summary = predict(small_model, str(clip / 'clip.avi'), str(tmp_path / 'r'), settings)
-    assert summary['persons_in_this_run'] == 2 * (film[1]['frames'] - 4)
+    for key in film[1].keys() - {'seconds'}:
+        assert summary[key] == film[1][key], key
     after = results.read_arrays(tmp_path / 'r/tracks/1.npz')
     for name in ('boxes', 'index', 'camera_joints'):
         np.testing.assert_allclose(after[name], before[name], rtol=1e-5, atol=1e-5)

@@ -18,11 +18,18 @@ from tokenhmr_jax.types import ImagePrediction
 
 @dataclasses.dataclass
 class FrameJob:
-    """A frame, the persons found in it and, one by one, their predictions and refinements."""
+    """A frame, the persons found in it and, one by one, their predictions and refinements.
+
+    kept: arrays of the frame's file, written by an earlier run; then there is no prediction.
+    unread: persons left out, of whom the network can read nothing.
+    """
 
     frame: Frame
     found: Persons
-    camera: Camera
+    camera: Camera | None
+    kept: dict[str, np.ndarray] | None = None
+    unread: int = 0
+    passed: int = 0  # persons that have been in a batch
     persons: list[ImagePrediction] = dataclasses.field(default_factory=list)
     moves: list[RefinementReport] = dataclasses.field(default_factory=list)
 
@@ -43,7 +50,9 @@ def predict_batches(
     """The jobs, in order, with their persons predicted and, if asked for, refined.
 
     A batch fills across frames, but waits for few of them: each holds its image in memory. A batch
-    that is not full is padded to a power of two, so that few sizes are compiled.
+    that is not full is padded to a power of two, so that few sizes are compiled. Persons of kept
+    frames keep their place in the batches: numbers depend, in their last digits, on a batch's size,
+    and a run that goes on gives those of an unbroken one.
     """
     open_jobs: collections.deque[FrameJob] = collections.deque()
     waiting: collections.deque[tuple[FrameJob, int]] = collections.deque()
@@ -55,7 +64,7 @@ def predict_batches(
         if waiting and len(open_jobs) > 2 * batch_size:
             _run(model, list(waiting), refine)
             waiting.clear()
-        while open_jobs and len(open_jobs[0].persons) == len(open_jobs[0].found.boxes):
+        while open_jobs and open_jobs[0].passed == len(open_jobs[0].found.boxes):
             yield open_jobs.popleft()
     if waiting:
         _run(model, list(waiting), refine)
@@ -65,6 +74,11 @@ def predict_batches(
 def _run(model: Model, persons: list[tuple[FrameJob, int]], refine: bool) -> None:
     """Predicts one batch, and gives each person to its job."""
     size = 1 << (len(persons) - 1).bit_length()
+    for job, _ in persons:
+        job.passed += 1
+    persons = [(job, row) for job, row in persons if job.kept is None]
+    if not persons:
+        return
     padded = persons + persons[-1:] * (size - len(persons))
     keypoints2d = np.stack([job.found.keypoints2d[row] for job, row in padded])
     prediction, moves = (

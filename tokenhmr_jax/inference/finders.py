@@ -1,8 +1,9 @@
 """Finders of persons, by the values of `--boxes` and `--keypoints`."""
 
 import pathlib
+from collections.abc import Callable
 
-from tokenhmr_jax.inference import boxes, keypoint_files
+from tokenhmr_jax.inference import boxes, digests, keypoint_files
 from tokenhmr_jax.inference.detectors.choice import DETECTORS, check_detector, make_detector
 from tokenhmr_jax.inference.persons import Finder, Listed, Persons, make_persons
 from tokenhmr_jax.inference.sources import Frame, Images, Video
@@ -52,6 +53,16 @@ def check_finder(name: str, keypoints: str | None = None) -> None:
                 f'--boxes={name}: expected {words}, or a file {", ".join(boxes.SUFFIXES)}'
             )
         boxes.check_file(name, 'boxes', boxes.SUFFIXES)
+
+
+def persons_digest(
+    find: Finder, description: str, weights: str | None = None
+) -> Callable[[str], str]:
+    """The digest of what a finder of `make_finder` finds its persons by, by the frame's name."""
+    if isinstance(find, Listed):
+        return find.digest
+    known = description if weights is None else f'{description} {digests.file_digest(weights)}'
+    return lambda name: digests.array_digest((), known)
 
 
 def whole_image(frame: Frame) -> Persons:

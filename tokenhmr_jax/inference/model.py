@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from tokenhmr_jax.body import camera, smpl
 from tokenhmr_jax.body.keypoint_body import KeypointBody, reduce_body
 from tokenhmr_jax.data import crops
-from tokenhmr_jax.inference import cameras
+from tokenhmr_jax.inference import cameras, digests
 from tokenhmr_jax.inference.persons import box_of_points, known_points
 from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
 from tokenhmr_jax.models.regressor import FrozenWeights
@@ -63,6 +63,13 @@ class Model:
     def keypoint_body(self) -> KeypointBody:
         """The body reduced to its keypoints, for `refinement`."""
         return reduce_body(self.body)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The digest of the weights, the body and those settings that change a prediction."""
+        config, arrays = self.config, jax.tree.leaves((self.params, self.state, self.body))
+        crop = config.data.crop_size, config.data.eval_box_aspect
+        return digests.array_digest(arrays, f'{config.model}{config.tokenizer.model}{crop}')
 
     @property
     def faces(self) -> Int[np.ndarray, 'F 3']:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
 from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.inference import digests
 from tokenhmr_jax.inference.sources import Frame, Images, Video
 
 # Below it a detector guesses: the point counts as absent.
@@ -161,6 +162,16 @@ class Listed:
         if self.nowhere:
             parts.append(f'{self.nowhere} belong to no picture or frame')
         return '; '.join(parts)
+
+    @property
+    def tracked(self) -> bool:
+        """Whether the file gives track ids."""
+        return any((found.track_ids >= 0).any() for found in self._file.persons.values())
+
+    def digest(self, name: str) -> str:
+        """The digest of the persons of a frame."""
+        given = self._file.persons.get(self._names.get(name), make_persons())
+        return digests.array_digest(given)
 
     def unused(self, frames: Collection[str]) -> int:
         """The number of persons that belong to none of these frames."""

@@ -6,15 +6,15 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import NamedTuple
 
 import numpy as np
 import tqdm
+from numpy.typing import ArrayLike
 
 from tokenhmr_jax import cli
-from tokenhmr_jax.config import config_differences
 from tokenhmr_jax.drawing import draw
 from tokenhmr_jax.inference import (
     cameras,
@@ -26,13 +26,15 @@ from tokenhmr_jax.inference import (
     scene,
     smoothing,
     sources,
+    summary,
 )
 from tokenhmr_jax.inference.batching import FrameJob, predict_batches
 from tokenhmr_jax.inference.model import Model, load
-from tokenhmr_jax.inference.persons import Listed, Persons
-from tokenhmr_jax.inference.refinement import RefinementReport
+from tokenhmr_jax.inference.persons import Finder, Listed, Persons
+from tokenhmr_jax.inference.resuming import OpenResult, Origin
 from tokenhmr_jax.inference.tracks import Tracker
 from tokenhmr_jax.inference.video import finish_video
+from tokenhmr_jax.training import workdir
 
 _WAITING_WRITES = 8
 
@@ -74,13 +76,21 @@ def predict_with_checkpoint(
 ) -> None:
     """Predicts with a checkpoint as in `predict`, and prints a report.
 
-    A wrong source or setting raises its error before the checkpoint is read.
+    A wrong source or setting raises its error before the checkpoint is read, as does an `out` that
+    another run writes to. Raises ValueError if no frame could be read.
     """
     settings.check()
     sources.open_source(path)
+    if os.path.isdir(out):
+        with workdir.lock_workdir(out):
+            pass
     with cli.large_arrays_given_back():
         model = load(checkpoint, step)
-    _report(predict(model, path, out, settings), out)
+    found = predict(model, path, out, settings)
+    summary.report(found, out)
+    if not found['frames']:
+        reasons = '; '.join(list(found['failed'].values())[:3])
+        raise ValueError(f'{path}: nothing could be read{": " if reasons else ""}{reasons}')
 
 
 def predict(
@@ -89,8 +99,9 @@ def predict(
     """Predicts on an image, folder, glob or video; returns the content of its result.json.
 
     Unreadable frames are reported, and the others written. A result begun in `out` with the same
-    arguments is continued. Raises FileNotFoundError, ImportError or ValueError for a wrong source
-    or setting, or an `out` that holds another result.
+    arguments is continued: frames stay whose picture, persons and network are the same, and the
+    others are predicted again. Raises FileNotFoundError, ImportError or ValueError for a wrong
+    source or setting, or an `out` that holds another result, or in which another run writes.
     """
     settings.check()
     source, folder, start = sources.open_source(path), pathlib.Path(out), time.perf_counter()
@@ -101,64 +112,20 @@ def predict(
     print(description, flush=True)
     request = {'input': str(path), 'model': model.name} | settings._asdict()
     request['meshes'] = list(settings.meshes)
-    _begin(folder, request)
-    clock, failed, totals = Clock(), {}, _Totals()
-    _predict_frames(model, source, find, folder, settings, clock, failed, totals)
-    done = {path.stem for path in results.frame_paths(folder)}
-    listed = isinstance(find, Listed)
-    summary = {
-        'request': request,
-        'frames': len(done),
-        'persons_in_this_run': totals.persons,
-        'boxes_of_no_frame': find.unused(done | failed.keys()) if listed else 0,
-        'failed': failed,
-        'persons_without_keypoints': totals.unread,
-        'cameras': dict(totals.cameras),
-        'refinement': totals.refinement(),
-        'fps': source.fps,
-    }
-    if source.fps:
-        with clock('tracks'):
-            smooth = settings.smoothing != 'none'
-            summary |= finish_video(
-                source, folder, model, smooth, settings.overlays, settings.shortest_track
-            )
-    summary['seconds'] = {'all': time.perf_counter() - start} | dict(clock.seconds)
-    results.write_json(folder / 'result.json', summary)
-    return summary
-
-
-@dataclasses.dataclass
-class _Totals:
-    """Counts over all frames of this run, and refinements."""
-
-    persons: int = 0
-    unread: int = 0
-    cameras: collections.Counter = dataclasses.field(default_factory=collections.Counter)
-    moves: list[RefinementReport] = dataclasses.field(default_factory=list)
-
-    def add(self, job: FrameJob) -> None:
-        self.persons += len(job.persons)
-        self.cameras[job.camera.source] += 1
-        self.moves += job.moves
-
-    def refinement(self) -> dict[str, float] | None:
-        """Medians over persons; None without refinement."""
-        if not self.moves:
-            return None
-        columns = zip(RefinementReport._fields, zip(*self.moves, strict=True), strict=True)
-        medians = {name: float(np.nanmedian(values)) for name, values in columns}
-        return medians | {'changed': float(np.mean([move.changed for move in self.moves]))}
-
-
-def _check_readable(model: Model, settings: PredictSettings) -> None:
-    """Raises ValueError for a network that reads keypoints, and boxes without any."""
-    known = settings.keypoints is not None or settings.boxes in finders.DETECT
-    if not known and not model.reads_image:
-        raise ValueError(
-            f'--boxes={settings.boxes}: {model.name} reads 2D keypoints, no pictures: expected '
-            '--keypoints, or a detector'
-        )
+    del request['batch_size']  # of speed alone
+    persons = finders.persons_digest(find, description, settings.detector_weights)
+    origin = lambda name: Origin(source.digest(name), persons(name), model.digest)  # noqa: E731
+    with workdir.lock_workdir(folder):
+        run = _Run(model, source, find, settings, OpenResult(folder, request, origin))
+        _predict_frames(run)
+        _tidy_up(run)
+        run.result.describe_changes()
+        found = _summary(run)
+        if source.fps:
+            with run.clock('tracks'):
+                found = _with_tracks(run, found)
+        run.clock.seconds['all'] = time.perf_counter() - start
+        return run.result.finish(found, run.clock.seconds)
 
 
 class Clock:
@@ -185,101 +152,180 @@ class Clock:
             yield item
 
 
-def _begin(folder: pathlib.Path, request: dict) -> None:
-    """Makes the result's folders; refuses a folder of another request."""
-    place = folder / 'result.json'
-    if place.exists():
-        if changed := config_differences(results.read_json(place)['request'], request):
-            raise ValueError(f'{folder} holds another result: {"; ".join(changed)}')
-    elif folder.exists() and any(folder.iterdir()):
-        raise ValueError(f'{folder} is not empty, and holds no result: expected another --out')
-    folder.mkdir(parents=True, exist_ok=True)
-    results.write_json(place, {'request': request})
-    for name in ('frames', 'meshes', 'scenes', 'overlays', 'tracks'):
-        (folder / name).mkdir(exist_ok=True)
+@dataclasses.dataclass
+class _Run:
+    """What a prediction works with, and what it has counted so far."""
+
+    model: Model
+    source: sources.Images | sources.Video
+    find: Finder
+    settings: PredictSettings
+    result: OpenResult
+    clock: Clock = dataclasses.field(default_factory=Clock)
+    failed: dict[str, str] = dataclasses.field(default_factory=dict)
+    totals: summary.Totals = dataclasses.field(default_factory=summary.Totals)
 
 
-def _predict_frames(model, source, find, folder, settings, clock, failed, totals) -> None:
+def _summary(run: _Run) -> dict:
+    """The content of result.json, but for the tracks of a video."""
+    totals, fps = run.totals, run.source.fps
+    done = {path.stem for path in results.frame_paths(run.result.folder)}
+    unused = run.find.unused(done | run.failed.keys()) if isinstance(run.find, Listed) else 0
+    return {
+        'frames': totals.frames,
+        'persons': len(totals.ids) if fps else totals.detections,
+        'detections': totals.detections,
+        'boxes_of_no_frame': unused,
+        'failed': run.failed,
+        'persons_without_keypoints': totals.unread,
+        'cameras': dict(totals.cameras),
+        'refinement': totals.refinement(),
+        'fps': fps,
+    }
+
+
+def _with_tracks(run: _Run, found: dict) -> dict:
+    """The summary with a video's tracks, which are made anew if a frame has changed."""
+    if run.result.finished is not None:
+        return run.result.finished | found
+    folder, settings = run.result.clear_tracks(), run.settings
+    smooth = settings.smoothing != 'none'
+    return found | finish_video(
+        run.source, folder, run.model, smooth, settings.overlays, settings.shortest_track
+    )
+
+
+def _tidy_up(run: _Run) -> None:
+    """Keeps frames of pictures that are gone, and removes those beyond a video's end."""
+    others = run.result.others()
+    if run.source.fps:
+        for name in others:
+            run.result.remove(name)
+    elif others:
+        for name in others:
+            run.totals.add(results.read_arrays(run.result.path(name)))
+        print(f'kept of pictures that are no longer there: {summary.listed(others)}')
+
+
+def _check_readable(model: Model, settings: PredictSettings) -> None:
+    """Raises ValueError for a network that reads keypoints, and boxes without any."""
+    known = settings.keypoints is not None or settings.boxes in finders.DETECT
+    if not known and not model.reads_image:
+        raise ValueError(
+            f'--boxes={settings.boxes}: {model.name} reads 2D keypoints, no pictures: expected '
+            '--keypoints, or a detector'
+        )
+
+
+def _predict_frames(run: _Run) -> None:
     """Writes the frames that remain.
 
     Decoding and finding, the network, and writing run beside each other.
     """
-    writes = collections.deque()
-    refine = model.reads_prompts if settings.refine is None else settings.refine
-    bar = tqdm.tqdm(total=len(source), unit='frame', disable=None)
+    writes, clock, settings = collections.deque(), run.clock, run.settings
+    refine = run.model.reads_prompts if settings.refine is None else settings.refine
+    bar = tqdm.tqdm(total=len(run.source), unit='frame', disable=None)
     with futures.ThreadPoolExecutor(2) as pool, bar:
-        jobs = _jobs(source, find, folder, settings, clock, bar, failed)
-        jobs = (_readable(model, job, totals) for job in jobs)
-        jobs = clock.timed(sources.ahead(jobs), 'wait')
-        jobs = predict_batches(model, jobs, settings.batch_size, refine)
+        jobs = clock.timed(sources.ahead(_jobs(run, bar)), 'wait')
+        jobs = predict_batches(run.model, jobs, settings.batch_size, refine)
         for job in clock.timed(jobs, 'network'):
-            totals.add(job)
-            writes.append(pool.submit(_write, job, folder, model, settings, source.fps, clock))
+            bar.update()
+            if job.kept is not None:
+                run.totals.add(job.kept)
+                continue
+            arrays = _arrays(run, job)
+            run.totals.add(arrays)
+            run.result.begin_change()
+            writes.append(pool.submit(_write, run, job, arrays))
             if len(writes) > _WAITING_WRITES:
                 writes.popleft().result()
-            bar.update()
         for write in writes:
             write.result()
     clock.seconds['network'] -= clock.seconds.pop('wait')
 
 
-def _readable(model: Model, job: FrameJob, totals: _Totals) -> FrameJob:
-    """The job without persons of whom the network can read nothing."""
-    if not model.reads_image:
-        seen = (job.found.keypoints2d[..., 2] > 0).any(axis=1)
-        totals.unread += int((~seen).sum())
-        job.found = Persons(*(field[seen] for field in job.found))
-    return job
-
-
-def _jobs(source, find, folder, settings, clock, bar, failed) -> Iterator[FrameJob]:
-    """The frames that remain, with their persons found and tracked."""
-    path_of = lambda name: folder / 'frames' / f'{name}.npz'  # noqa: E731
+def _jobs(run: _Run, bar: tqdm.tqdm) -> Iterator[FrameJob]:
+    """All frames that can be read, with their persons found and tracked; kept ones as they are."""
     tracker = Tracker()
-    for frame in clock.timed(source.frames(lambda name: path_of(name).exists()), 'decode'):
-        if frame.image is None:
+    given_ids = isinstance(run.find, Listed) and run.find.tracked
+
+    def track_ids(boxes, ids):
+        if given_ids:
+            return ids
+        # The tracker sees all frames, kept ones as well.
+        new = tracker.update(boxes) if run.source.fps else np.arange(len(boxes))
+        return new.astype(np.int32)
+
+    for frame in run.clock.timed(run.source.frames(run.result.holds), 'decode'):
+        if frame.error:
             bar.update()
-            if frame.error:
-                failed[frame.name] = frame.error
-                bar.write(f'left out: {frame.error}')
-            elif source.fps:  # the tracker must have seen all frames before the next one
-                tracker.update(results.read_arrays(path_of(frame.name))['boxes'])
-            continue
-        with clock('detect'):
-            found = find(frame)
-        if (found.track_ids < 0).any():
-            ids = tracker.update(found.boxes) if source.fps else np.arange(len(found.boxes))
-            found = found._replace(track_ids=ids.astype(np.int32))
-        camera = cameras.frame_camera(
-            frame, settings.focal_length, settings.fov, settings.camera_guess
-        )
-        yield FrameJob(frame, found, camera)
+            bar.write(f'left out: {frame.error}')
+            run.failed[frame.name] = frame.error
+            run.result.remove(frame.name)
+        elif frame.image is None:
+            yield _kept_job(run, frame, track_ids)
+        else:
+            with run.clock('detect'):
+                found, unread = _readable(run.model, run.find(frame))
+            found = found._replace(track_ids=track_ids(found.boxes, found.track_ids))
+            camera = cameras.frame_camera(
+                frame, run.settings.focal_length, run.settings.fov, run.settings.camera_guess
+            )
+            yield FrameJob(frame, found, camera, unread=unread)
 
 
-def _write(job, folder, model, settings, fps, clock) -> None:
+def _kept_job(run: _Run, frame: sources.Frame, track_ids: Callable) -> FrameJob:
+    """The job of a frame that an earlier run has written; its place and tracks may be others."""
+    kept = run.result.take(frame.name)
+    ids = track_ids(kept['boxes'], kept['track_ids'])
+    kept = run.result.amend(frame.name, kept, {'track_ids': ids, 'index': frame.index})
+    found = Persons(kept['boxes'], kept['scores'], ids, kept['given_keypoints2d'])
+    return FrameJob(frame, found, camera=None, kept=kept)
+
+
+def _readable(model: Model, found: Persons) -> tuple[Persons, int]:
+    """The persons of whom the network can read something, and the number of the others."""
+    if model.reads_image:
+        return found, 0
+    seen = (found.keypoints2d[..., 2] > 0).any(axis=1)
+    return Persons(*(field[seen] for field in found)), int((~seen).sum())
+
+
+def _arrays(run: _Run, job: FrameJob) -> dict[str, ArrayLike]:
+    """The arrays of a frame's file."""
+    frame, prediction, fps = job.frame, job.prediction, run.source.fps
+    all_probs = run.settings.all_probs
+    arrays = {} if prediction is None else results.person_arrays(prediction, all_probs)
+    if job.refinement is not None:
+        arrays |= {f'refinement_{k}': v for k, v in job.refinement._asdict().items()}
+    found = job.found._asdict()
+    found['given_keypoints2d'] = found.pop('keypoints2d')
+    height, width = frame.image.shape[:2]
+    found |= {
+        'persons_without_keypoints': job.unread,
+        'camera_source': job.camera.source,
+        'image_size': (width, height),
+        'index': frame.index,
+        'time': frame.index / fps if fps else np.nan,
+        'made_of': run.result.origin(frame.name),
+    }
+    return arrays | found
+
+
+def _write(run: _Run, job: FrameJob, arrays: dict[str, ArrayLike]) -> None:
     """Writes a frame's files. Its arrays come last: they mark it as done."""
-    with clock('write'):
-        frame, prediction = job.frame, job.prediction
-        arrays = {} if prediction is None else results.person_arrays(prediction, settings.all_probs)
-        if job.refinement is not None:
-            arrays |= {f'refinement_{k}': v for k, v in job.refinement._asdict().items()}
-        if not fps:
-            _write_bodies(job, prediction, folder, model, settings)
-        height, width = frame.image.shape[:2]
-        found = job.found._asdict()
-        found['given_keypoints2d'] = found.pop('keypoints2d')
-        arrays |= found | {
-            'camera_source': job.camera.source,
-            'image_size': (width, height),
-            'index': frame.index,
-            'time': frame.index / fps if fps else np.nan,
-        }
-        results.write_arrays(folder / 'frames' / f'{frame.name}.npz', arrays)
+    with run.clock('write'):
+        name = job.frame.name
+        if not run.source.fps:
+            run.result.clear(name)
+            _write_bodies(job, run.result.folder, run.model, run.settings)
+        results.write_arrays(run.result.path(name), arrays)
 
 
-def _write_bodies(job, prediction, folder, model, settings) -> None:
+def _write_bodies(job: FrameJob, folder: pathlib.Path, model: Model, settings) -> None:
     """Writes meshes, scene and overlay of an image."""
-    frame, ids, vertices = job.frame, job.found.track_ids, np.zeros((0, 0, 3))
+    prediction, vertices = job.prediction, np.zeros((0, 0, 3))
+    frame, ids = job.frame, job.found.track_ids
     if prediction is not None:
         vertices = prediction.vertices + prediction.translation[:, None]
     for row, body in enumerate(vertices):
@@ -294,35 +340,3 @@ def _write_bodies(job, prediction, folder, model, settings) -> None:
     if settings.overlays:
         sheet = overlays.overlay_sheet(frame.image, vertices, model.faces, ids, focal, middle)
         draw.write_image(folder / 'overlays' / f'{frame.name}.jpg', sheet)
-
-
-def _report(summary: dict, out: str) -> None:
-    """Prints cameras, persons, tracks and seconds."""
-    for source, count in summary['cameras'].items():
-        print(f'camera of {count} frames: {source}')
-    print(f'persons found in this run: {summary["persons_in_this_run"]}')
-    if summary['persons_without_keypoints']:
-        print(f'persons without keypoints, left out: {summary["persons_without_keypoints"]}')
-    if moved := summary['refinement']:
-        print(
-            f'refined: joints moved by {moved["moved_mm"]:.0f} mm, off their keypoints by '
-            f'{moved["error_before"]:.1f}% of the box before, {moved["error_after"]:.1f}% after '
-            '(medians)'
-        )
-    if summary['boxes_of_no_frame']:
-        print(f'boxes without an image or frame: {summary["boxes_of_no_frame"]}')
-    for track_id, track in summary.get('tracks', {}).items():
-        line = f'track {track_id}: {track["frames"]} frames'
-        if track['acceleration_before'] is not None:
-            line += f', acceleration {track["acceleration_before"]:.0f} mm/s^2'
-            line += f', smoothed {track["acceleration_after"]:.0f}'
-        print(line)
-    if short := summary.get('short_tracks'):
-        least = summary['request']['shortest_track']
-        print(f'tracks of fewer than {least} frames, without files of their own: {short}')
-    seconds = summary['seconds']
-    shares = ', '.join(f'{k} {v:.1f} s' for k, v in seconds.items() if k != 'all')
-    print(
-        f'{out}: {summary["frames"]} frames, {len(summary["failed"])} left out; '
-        f'{seconds["all"]:.1f} s: {shares} (they overlap)'
-    )

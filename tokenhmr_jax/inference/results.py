@@ -1,7 +1,7 @@
 """Files of a result.
 
     RESULT/
-      result.json           request, cameras, failed frames, tracks, seconds
+      result.json           request, cameras, persons, failed frames, tracks, seconds
       frames/NAME.npz       persons of a frame, one row each
       meshes/NAME_ROW.glb   (.obj, .ply) of images: the body where the camera sees it, axes as below
       scenes/NAME.glb       of images: all people, near the origin, and the camera
@@ -39,6 +39,9 @@ given_keypoints2d of no rows, and no other arrays of persons:
     refinement_moved_mm  (N,) mean movement of the joints by the refinement, with
     refinement_turned_degrees, refinement_error_before, refinement_error_after (% of the box) and
     refinement_changed (False: the network's answer); absent without refinement
+    persons_without_keypoints  () persons left out, of whom the network can read nothing
+    made_of          (3,) digests of the picture or video, of the source of its persons, and of the
+                     network: a run that finds others predicts the frame again
     image_size       (2,) width and height, px
     index            () of the frame; time () seconds, NaN for images
 

@@ -1,6 +1,7 @@
 """Streams of frames from an image, a folder, a glob or a video."""
 
 import collections
+import functools
 import glob
 import os
 import pathlib
@@ -13,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from tokenhmr_jax.inference import picture_files
+from tokenhmr_jax.inference import digests, picture_files
 from tokenhmr_jax.readers import listing
 
 VIDEO_SUFFIXES = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v')
@@ -46,6 +47,7 @@ class Images:
 
     def __init__(self, paths: list[pathlib.Path]):
         self._paths, self.names, self._known = paths, _names(paths), {}
+        self._places = dict(zip(self.names, paths, strict=True))
         for i, path in enumerate(paths):
             for spelling in {path.name, path.stem, _number(path.stem)}:
                 self._known.setdefault(spelling, []).append(i)
@@ -66,6 +68,10 @@ class Images:
             else:
                 focal = {'focal_length': picture.focal_length, 'focal_note': picture.focal_note}
                 yield Frame(name, index, picture.image, **focal)
+
+    def digest(self, name: str) -> str:
+        """The digest of a frame's file. Raises OSError for one that cannot be read."""
+        return digests.file_digest(self._places[name])
 
     def called(self, name: str) -> list[str]:
         """The names of the frames that `name` may stand for: one, unless it is ambiguous.
@@ -115,6 +121,14 @@ class Video:
         if index < self._count:
             error = f'{self._path}: ends after {index} of {self._count} frames'
             yield Frame('end', index, None, error=error)
+
+    def digest(self, name: str) -> str:
+        """The digest of the whole video, of which each frame is made."""
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        return digests.file_digest(self._path)
 
     def called(self, name: str) -> list[str]:
         """As in `Images`; `name` is the frame's number, leading zeros and suffix optional.

@@ -1,0 +1,119 @@
+"""The summary of a result, over all its frames, and its report in words."""
+
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tokenhmr_jax.inference import finders
+from tokenhmr_jax.inference.refinement import RefinementReport
+
+_NAMED = 20  # names in a line
+
+
+@dataclasses.dataclass
+class Totals:
+    """Counts over the frames of a result, and medians of the refinements."""
+
+    frames: int = 0
+    detections: int = 0
+    unread: int = 0
+    cameras: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    moves: list[np.ndarray] = dataclasses.field(default_factory=list)
+    ids: set[int] = dataclasses.field(default_factory=set)
+
+    def add(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Takes the arrays of a frame's file."""
+        self.frames += 1
+        self.detections += len(arrays['boxes'])
+        self.unread += int(arrays['persons_without_keypoints'])
+        self.cameras[str(arrays['camera_source'])] += 1
+        self.ids |= set(np.asarray(arrays['track_ids']).tolist())
+        if 'refinement_changed' in arrays:
+            columns = [arrays[f'refinement_{name}'] for name in RefinementReport._fields]
+            self.moves += list(np.stack(columns, axis=1).astype(float))
+
+    def refinement(self) -> dict[str, float | None] | None:
+        """Medians over persons, None for a number that nobody has; None without refinement."""
+        if not self.moves:
+            return None
+        found = {}
+        for name, values in zip(RefinementReport._fields, np.transpose(self.moves), strict=True):
+            known = values[~np.isnan(values)]
+            found[name] = float(np.median(known)) if len(known) else None
+        return found | {'changed': float(np.mean(np.array(self.moves)[:, -1]))}
+
+
+def counted(count: int, noun: str, plural: str = '') -> str:
+    """For example '1 frame', '2 frames'."""
+    return f'{count} {noun if count == 1 else plural or noun + "s"}'
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
+    return ', '.join(names[:_NAMED]) + more
+
+
+def report(summary: dict, out: str) -> None:
+    """Prints cameras, persons, tracks and seconds; at last what is missing."""
+    frame = 'frame' if summary['fps'] else 'picture'
+    for source, count in summary['cameras'].items():
+        print(f'camera of {counted(count, frame)}: {source}')
+    if unread := summary['persons_without_keypoints']:
+        print(f'{counted(unread, "person")} without keypoints left out')
+    if moved := summary['refinement']:
+        _report_refinement(moved)
+    if count := summary['boxes_of_no_frame']:
+        print(f'{counted(count, "box", "boxes")} without a {frame}')
+    for track_id, track in summary.get('tracks', {}).items():
+        print(f'track {track_id}: {_track_in_words(track)}')
+    if short := summary.get('short_tracks'):
+        least = summary['request']['shortest_track']
+        print(f'{counted(short, "track")} of fewer than {least} frames, without own files')
+    persons, detections = counted(summary['persons'], 'person'), summary['detections']
+    if summary['fps']:
+        persons = f'{counted(detections, "detection")} of {persons}'
+    print(f'{persons} in {counted(summary["frames"], frame)}')
+    seconds, failed = summary['seconds'], summary['failed']
+    shares = ', '.join(f'{k} {v:.1f} s' for k, v in seconds.items() if k != 'all')
+    print(
+        f'{out}: {counted(summary["frames"], frame)}, {len(failed)} left out; '
+        f'{seconds["all"]:.1f} s: {shares} (they overlap)'
+    )
+    if failed:
+        print(f'left out: {listed(list(failed))}')
+    if summary['frames'] and not detections:
+        print(f'NO PERSON in {counted(summary["frames"], frame)}: {_advice(summary)}')
+
+
+def _report_refinement(moved: dict[str, float | None]) -> None:
+    before, after = moved['error_before'], moved['error_after']
+    off = (
+        ''
+        if before is None
+        else (f', off their keypoints by {before:.1f}% of the box before, {after:.1f}% after')
+    )
+    print(f'refined: joints moved by {moved["moved_mm"]:.0f} mm{off} (medians)')
+
+
+def _track_in_words(track: dict) -> str:
+    words = counted(track['frames'], 'frame')
+    if track['acceleration_before'] is not None:
+        words += f', acceleration {track["acceleration_before"]:.0f} mm/s^2'
+        words += f', smoothed {track["acceleration_after"]:.0f}'
+    return words
+
+
+def _advice(summary: dict) -> str:
+    """What to try where nobody was found."""
+    request = summary['request']
+    given = request['keypoints'] or request['boxes']
+    if summary['boxes_of_no_frame']:
+        return f'the names in {given} are of none of them; expected their file names or numbers'
+    if summary['persons_without_keypoints']:
+        return 'this network reads 2D keypoints; try --keypoints=FILE, or a --checkpoint of pixels'
+    if given in finders.DETECT:
+        return 'try another detector, --boxes=FILE, or --boxes=image where a person fills it'
+    return f'{given} lists none'
