@@ -30,6 +30,8 @@ setup(
     install_requires=[
         'absl-py>=2.1',
         'array-record>=0.7',
+        # Its conversion to RGB knows the frames' colour space and range from 17 on.
+        'av>=17',
         'chex>=0.1.90',
         'flatbuffers>=24',
         'flax>=0.11,<0.14',

@@ -293,7 +293,7 @@ def _readable(model: Model, found: Persons) -> tuple[Persons, int]:
 
 def _arrays(run: _Run, job: FrameJob) -> dict[str, ArrayLike]:
     """The arrays of a frame's file."""
-    frame, prediction, fps = job.frame, job.prediction, run.source.fps
+    frame, prediction = job.frame, job.prediction
     all_probs = run.settings.all_probs
     arrays = {} if prediction is None else results.person_arrays(prediction, all_probs)
     if job.refinement is not None:
@@ -306,7 +306,7 @@ def _arrays(run: _Run, job: FrameJob) -> dict[str, ArrayLike]:
         'camera_source': job.camera.source,
         'image_size': (width, height),
         'index': frame.index,
-        'time': frame.index / fps if fps else np.nan,
+        'time': np.nan if frame.time is None else frame.time,
         'made_of': run.result.origin(frame.name),
     }
     return arrays | found

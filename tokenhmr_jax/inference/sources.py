@@ -10,14 +10,12 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from tokenhmr_jax.inference import digests, picture_files
+from tokenhmr_jax.inference import digests, picture_files, video_files
 from tokenhmr_jax.readers import listing
 
-VIDEO_SUFFIXES = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v')
 _END = object()
 
 
@@ -27,6 +25,7 @@ class Frame(NamedTuple):
     image: RGB; None if it was skipped, or cannot be read: then `error` says why.
     focal_length: of the file's EXIF data, pixels, or None.
     focal_note: as in `Picture`.
+    time: seconds from the video's first frame; None for pictures.
     """
 
     name: str
@@ -35,6 +34,7 @@ class Frame(NamedTuple):
     focal_length: float | None = None
     error: str | None = None
     focal_note: str | None = None
+    time: float | None = None
 
 
 class Images:
@@ -88,39 +88,33 @@ class Images:
 
 
 class Video:
-    """The frames of a video, `fps` per second. Raises ValueError for a file of something else."""
+    """The frames of a video, or of an animated picture.
+
+    fps: the nominal rate. Frames have times of their own.
+    Raises ValueError for a file of something else.
+    """
 
     def __init__(self, path: str | os.PathLike):
-        self._path = path
-        capture = self._open()
-        self.fps = capture.get(cv2.CAP_PROP_FPS) or 30.0
-        self._count = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-        capture.release()
+        self._path, self._file = path, video_files.open_video(path)
+        self.fps = self._file.fps
 
     def __len__(self) -> int:
-        """The count in the file's header; a truncated video has fewer."""
-        return self._count
+        """An estimate, from the file's header."""
+        return self._file.count
 
     def frames(self, skip: Callable[[str], bool]) -> Iterator[Frame]:
         """All frames; those whose name is skipped are not converted.
 
-        A truncated video ends with a frame that holds the error.
+        A damaged or truncated video ends with a frame that holds the error.
         """
-        capture, index = self._open(), 0
-        while capture.grab():
-            name = f'{index:06d}'
-            if skip(name):
-                yield Frame(name, index, None)
-            else:
-                readable, image = capture.retrieve()
-                if not readable:
-                    break
-                yield Frame(name, index, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-            index += 1
-        capture.release()
-        if index < self._count:
-            error = f'{self._path}: ends after {index} of {self._count} frames'
-            yield Frame('end', index, None, error=error)
+        index = 0
+        try:
+            for index, found in enumerate(self._file.decode(), 1):
+                name = f'{index - 1:06d}'
+                image = None if skip(name) else found.rgb()
+                yield Frame(name, index - 1, image, time=found.time)
+        except ValueError as error:
+            yield Frame('end', index, None, error=str(error))
 
     def digest(self, name: str) -> str:
         """The digest of the whole video, of which each frame is made."""
@@ -138,12 +132,6 @@ class Video:
         name = pathlib.PurePath(name).name.removeprefix(f'{pathlib.PurePath(self._path).stem}_')
         number = _spellings(name)[-1]
         return [f'{int(number):06d}'] if number.isdecimal() else []
-
-    def _open(self) -> cv2.VideoCapture:
-        capture = cv2.VideoCapture(str(self._path))
-        if not capture.isOpened():
-            raise ValueError(f'{self._path}: cannot be opened as a video')
-        return capture
 
 
 def _names(paths: list[pathlib.Path]) -> list[str]:
@@ -186,7 +174,7 @@ def open_source(path: str | os.PathLike) -> Images | Video:
     """
     place, suffixes = pathlib.Path(path), picture_files.SUFFIXES
     if place.is_file():
-        return Video(place) if place.suffix.lower() in VIDEO_SUFFIXES else Images([place])
+        return Video(place) if video_files.is_video(place) else Images([place])
     if place.is_dir():
         found = [p for p in listing.find_files(place, '*') if p.suffix.lower() in suffixes]
         if not found:
