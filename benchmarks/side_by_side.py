@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 import torch
+import tqdm
 
 from tokenhmr_jax.readers import workers
 
@@ -111,7 +112,7 @@ def measure(label: str, ours: Callable[[], Any], theirs: Callable[[], Any], turn
       turns: number of turns of each side.
     """
     times = Times([], [])
-    for _ in range(turns):
+    for _ in tqdm.trange(turns, desc=label, leave=False):
         times.ours.append(_turn(lambda: jax.block_until_ready(ours())))
         times.theirs.append(_turn(lambda: _finish(theirs())))
     print(times.line(label), flush=True)

@@ -3,7 +3,6 @@
 import importlib
 import os
 import pathlib
-import shutil
 import signal
 
 import pytest
@@ -88,38 +87,6 @@ def test_operands_and_flags_for_others():
         cli.run(cli.Flags('', ['a', 'b'], operands='RESULT'), lambda: None)
 
 
-def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
-    """In paths of every kind; elsewhere, and within a name, it is a tilde."""
-    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
-    monkeypatch.chdir(tmp_path)
-    home = f'{tmp_path}/home'
-    (tmp_path / 'home').mkdir()
-    shutil.copytree(ROOT / 'configs', tmp_path / 'home/configs')
-    flags = cli.Flags(
-        '',
-        [
-            '--out=~/x', '--in=~', '--in=gs://a/~/b', '--name=~/x', '~/operand',
-            '--config=~/configs/tokenizer.py:variant=quickstart', '--config.data.data_dir=~/data',
-        ],
-        operands='FOLDER',
-    )  # fmt: skip
-    out, places = flags.path('out', None, ''), flags.paths('in', None, '')
-    name, cache = flags.string('name', None, ''), flags.path('cache', '~/cache', '')
-    config = flags.config()
-    cli.run(flags, lambda: None)
-    assert (out.value, cache.value, name.value) == (f'{home}/x', f'{home}/cache', '~/x')
-    assert places.value == [home, 'gs://a/~/b'] and flags.operands == [f'{home}/operand']
-    assert config.value.data.data_dir == f'{home}/data'
-    for name, arguments in {
-        'predict': ['--input=~/none.png', '--out=~/r'],
-        'view': ['~/none.png'],
-        'export': ['--checkpoint=~/none.png', '--out=~/r'],
-    }.items():
-        with pytest.raises(SystemExit, match=f'^error: {home}/none.png'):
-            main_of(name)(arguments)
-    assert [path.name for path in tmp_path.iterdir()] == ['home']
-
-
 def test_ctrl_c_is_one_line(capsys):
     def interrupted():
         os.kill(os.getpid(), signal.SIGINT)
@@ -142,6 +109,19 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
         with cli.whole_file(path) as partial:
             partial.write_text('old' if before is None else 'new')
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [('a.txt', 'new')]
+
+
+def test_files_of_long_names_are_written(tmp_path):
+    """As long as a file system allows; what is written first needs a name, too."""
+    path = tmp_path / ('é' * 125 + 'a.txt')
+    with cli.whole_file(path) as partial:
+        partial.write_text('all')
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_names_in_messages():
+    assert cli.one_line('größe 😀 "a"') == 'größe 😀 "a"'
+    assert cli.one_line('a\nb\udcff') == r'a\nb\udcff'
 
 
 def test_two_writers_of_a_file_do_not_disturb_each_other(tmp_path):

@@ -51,7 +51,7 @@ def run_demo(
     predict_with_checkpoint(checkpoint, 'best', str(pictures), str(result), settings)
     page = write_page(result)
     overlays = sorted((result / 'overlays').glob('[!.]*.jpg'))[:_MOST]
-    sheet = overlay_rows([cv2.imread(str(path)) for path in overlays])
+    sheet = overlay_rows([picture_files.read_picture(path).image[..., ::-1] for path in overlays])
     _write_jpeg(folder / 'demo.jpg', sheet)
     print(f'bodies over the pictures: {result / "overlays"}, all on one sheet: {folder}/demo.jpg')
     print(f'open in a browser: {page}')
@@ -164,9 +164,9 @@ def _write_jpeg(path: pathlib.Path, image: np.ndarray) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    out = flags.path('out', 'runs/demo', 'Folder of pictures and result.')
-    photos = flags.path('photos', None, 'Folder of your own pictures.')
-    checkpoint = flags.path(
+    out = flags.string('out', 'runs/demo', 'Folder of pictures and result.')
+    photos = flags.string('photos', None, 'Folder of your own pictures.')
+    checkpoint = flags.string(
         'checkpoint', 'bundled', "A regressor's workdir, or 'bundled', the package's own."
     )
 

@@ -18,22 +18,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     default = PredictSettings()
     flags = cli.Flags(__doc__, arguments)
-    checkpoint = flags.path(
+    checkpoint = flags.string(
         'checkpoint', 'bundled', "A regressor's workdir, or 'bundled', the package's own."
     )
     step = flags.string('step', 'best', "Which step: 'best', 'last', or its number.")
-    path = flags.path('input', None, 'Image, folder, glob or video.', required=True)
-    out = flags.path('out', None, 'Folder of the result.', required=True)
+    path = flags.string('input', None, 'Image, folder, glob or video.', required=True)
+    out = flags.string('out', None, 'Folder of the result.', required=True)
     settings = PredictSettings(
-        boxes=flags.path(
+        boxes=flags.string(
             'boxes',
             default.boxes,
             f"{', '.join(finders.DETECT)}, 'image' (all of it), or a .json, .csv or .npz file.",
         ),
-        keypoints=flags.path(
+        keypoints=flags.string(
             'keypoints', None, "A .json or .npz file, or OpenPose's folder; in place of --boxes."
         ),
-        detector_weights=flags.path(
+        detector_weights=flags.string(
             'detector_weights', None, "File of torchvision's detector. Default: its download."
         ),
         focal_length=flags.number('focal_length', None, "Of the image's camera, pixels."),
@@ -61,8 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         refine=flags.boolean(
             'refine', None, 'Move bodies onto their keypoints. Default: if the network reads them.'
         ),
+        recursive=flags.boolean(
+            'recursive', default.recursive, 'Also the pictures of all folders in the folder.'
+        ),
     )
-    cache = flags.path('compilation_cache', cli.COMPILED, "Folder, or '' for none.")
+    cache = flags.string('compilation_cache', cli.COMPILED, "Folder, or '' for none.")
 
     def command():
         cli.keep_compiled(cache.value)

@@ -11,8 +11,9 @@ from glb_files import read_glb
 from PIL import Image
 from small_model import picture
 
-from tokenhmr_jax.inference import results, sources, video
+from tokenhmr_jax.inference import page, results, sources, video
 from tokenhmr_jax.inference.prediction import PredictSettings, predict
+from tokenhmr_jax.inference.summary import report
 
 
 @pytest.fixture(scope='module')
@@ -180,6 +181,31 @@ def test_short_tracks_are_in_the_arrays_alone(small_model, clip, tmp_path):
         assert {name for name in names if 'body' in name} == {f'person {i} body' for i in written}
     with pytest.raises(ValueError, match=r'shortest_track=0: expected frames, at least 1'):
         settings._replace(shortest_track=0).check()
+
+
+def test_unusual_pictures_are_said_and_written(small_model, tmp_path, capsys):
+    """Their values, their names, and what is not read: also by a run that finds all done."""
+    place, out = tmp_path / 'pictures', tmp_path / 'r'
+    place.mkdir()
+    long, odd = 'x' * 250, 'a\n%d\udcff'
+    for name in (long, odd):
+        Image.fromarray(picture(60, 80)).save(place / f'{name}.png')
+    Image.fromarray(picture(60, 80, 1)[..., 0] / np.float32(255)).save(place / 'light.tif')
+    (place / 'clip.mp4').write_text('no picture')
+    settings = PredictSettings(boxes='image')
+    for _ in range(2):
+        summary = predict(small_model, str(place), str(out), settings)
+        assert summary['frames'] == 3 and not summary['failed']
+        assert summary['notes'] == {'light': 'floating-point values: 1 is white'}
+        video_said, name_said = summary['input_notes']
+        assert '1 video (clip.mp4) left out' in video_said
+        assert f'its files are called {long[:191]}_' in name_said
+    report(summary, str(out))
+    printed = capsys.readouterr().out
+    assert '1 picture: floating-point values: 1 is white: light' in printed
+    assert printed.isascii() and '1 video (clip.mp4) left out' in printed
+    assert len(list((out / 'meshes').iterdir())) == len(list((out / 'overlays').iterdir())) == 3
+    assert 'udcff' in page.page(out)
 
 
 def test_an_overlay_that_cannot_be_written(small_model, clip, tmp_path):

@@ -75,3 +75,52 @@ def test_pictures_of_equal_names(tmp_path):
     (tmp_path / 'a.csv').write_text('image,left,top,right,bottom\na_0,0,0,4,4\na_0.jpg,0,0,4,4\n')
     with pytest.raises(ValueError, match=r'a_0\.jpg has another name'):
         finders.make_finder(str(tmp_path / 'a.csv'), None, source)
+
+
+def save(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((8, 12, 3), np.uint8)).save(path, 'png')
+
+
+def test_all_of_a_folder_is_read_or_named(tmp_path):
+    """By content where the suffix says nothing; files beside pictures are passed over."""
+    for name in ('a.PNG', 'b.jpg', 'without', 'c.dat', 'sub/d.png', 'sub/deep/e.png'):
+        save(tmp_path / name)
+    save(tmp_path / 'result/overlays/a.png')
+    (tmp_path / 'result/frames').mkdir()
+    (tmp_path / 'result/result.json').write_text('{}')
+    save(tmp_path / '__MACOSX/a.png')
+    (tmp_path / 'sub/back').symlink_to(tmp_path)
+    for name in ('f.CR2', 'g.mp4', 'h.MOV', 'i.pdf', 'notes.txt', 'f.xmp', 'Thumbs.db', '._a.PNG'):
+        (tmp_path / name).write_text('something')
+    source = sources.open_source(tmp_path)
+    assert source.names == ['a', 'b', 'c', 'without']
+    assert source.notes == [
+        f'{tmp_path}: 1 picture (f.CR2) left out: a raw photo: expected it as JPEG, PNG or TIFF, '
+        'as photo programs export it',
+        f'{tmp_path}: 2 videos (g.mp4, h.MOV) left out: expected each as an input of its own',
+        f'{tmp_path}: 1 file (i.pdf) left out: no pictures',
+        f'{tmp_path}: 1 folder (sub) not read: expected --recursive',
+    ]
+    source = sources.open_source(tmp_path, recursive=True)
+    assert source.names == ['a', 'b', 'c', 'without', 'd', 'e']
+    assert len(source.notes) == 3
+    assert sources.open_source(f'{tmp_path}/*b*').names == ['b']
+    with pytest.raises(FileNotFoundError, match=r'no pictures in it; 2 videos \(g\.mp4, h\.MOV\)'):
+        sources.open_source(f'{tmp_path}/[gh].*')
+
+
+def test_names_of_any_length_and_characters(tmp_path):
+    """Names of a result's files fit with what is added, and stay apart."""
+    long = 'é' * 120
+    names = [f'{long}a.png', f'{long}b.png', 'x' * 250 + '.png', 'a\nb "c" %d 😀.png', '.d.png']
+    names.append(b'e\xff.png'.decode('utf-8', 'surrogateescape'))
+    for name in names:
+        save(tmp_path / name)
+    source = sources.Images([tmp_path / name for name in names])
+    assert len(set(source.names)) == len(names)
+    assert all(len(name.encode('utf-8', 'surrogateescape')) <= 200 for name in source.names)
+    assert source.names[3:] == [name.removesuffix('.png') for name in names[3:]]
+    assert len(source.notes) == 3 and all('long name' in note for note in source.notes)
+    assert source.called(names[1]) == [source.names[1]]
+    assert all(frame.image is not None for frame in source.frames(lambda name: False))

@@ -47,7 +47,10 @@ def page(result: str | os.PathLike) -> str:
     people = _first(_MOST_PEOPLE, 'persons', people)
     content = json.dumps({'fps': fps, 'frames': frames, 'people': people})
     # No name may end the script that holds the data, or begin another.
-    parts = {'TITLE': html.escape(folder.resolve().name), 'DATA': content.replace('<', r'\u003c')}
+    parts = {
+        'TITLE': html.escape(cli.one_line(folder.resolve().name)),
+        'DATA': content.replace('<', r'\u003c'),
+    }
     return re.sub('TITLE|DATA', lambda found: parts[found[0]], _TEMPLATE.read_text())
 
 
@@ -60,8 +63,10 @@ def _first(most: int, what: str, items: Iterator[dict]) -> list[dict]:
 
 
 def _image_frames(folder: pathlib.Path) -> Iterator[dict]:
-    for path in sorted((folder / 'overlays').glob('[!.]*.jpg')):
-        yield {'name': path.stem, 'image': _jpeg(cv2.imread(str(path)))}
+    overlays_of = folder / 'overlays'
+    for path in sorted(set(overlays_of.glob('*.jpg')) - set(overlays_of.glob('.*.partial.jpg'))):
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        yield {'name': path.stem, 'image': _jpeg(image)}
 
 
 def _image_people(folder: pathlib.Path, frames: list[dict]) -> Iterator[dict]:

@@ -11,6 +11,7 @@ from concurrent import futures
 from typing import NamedTuple
 
 import numpy as np
+import tqdm
 from numpy.typing import ArrayLike
 
 from tokenhmr_jax import cli
@@ -33,7 +34,6 @@ from tokenhmr_jax.inference.persons import Finder, Listed, Persons
 from tokenhmr_jax.inference.resuming import OpenResult, Origin
 from tokenhmr_jax.inference.tracks import Tracker
 from tokenhmr_jax.inference.video import finish_video
-from tokenhmr_jax.progress import Progress
 from tokenhmr_jax.training import workdir
 
 _WAITING_WRITES = 8
@@ -55,6 +55,7 @@ class PredictSettings(NamedTuple):
     smoothing: str = 'zero_lag'
     shortest_track: int = 5
     refine: bool | None = None
+    recursive: bool = False
 
     def check(self) -> None:
         """Raises ValueError for settings that cannot be served; also as `check_finder`."""
@@ -80,7 +81,7 @@ def predict_with_checkpoint(
     another run writes to. Raises ValueError if no frame could be read.
     """
     settings.check()
-    sources.open_source(path)
+    sources.open_source(path, settings.recursive)
     if os.path.isdir(out):
         with workdir.lock_workdir(out):
             pass
@@ -104,12 +105,13 @@ def predict(
     source or setting, or an `out` that holds another result, or in which another run writes.
     """
     settings.check()
-    source, folder, start = sources.open_source(path), pathlib.Path(out), time.perf_counter()
+    start, folder = time.perf_counter(), pathlib.Path(out)
+    source = sources.open_source(path, settings.recursive)
     find, description = finders.make_finder(
         settings.boxes, settings.keypoints, source, settings.detector_weights
     )
     _check_readable(model, settings)
-    print(description, flush=True)
+    print(*map(cli.one_line, (*source.notes, description)), sep='\n', flush=True)
     request = {'input': str(path), 'model': model.name} | settings._asdict()
     request['meshes'] = list(settings.meshes)
     del request['batch_size']  # of speed alone
@@ -177,6 +179,8 @@ def _summary(run: _Run) -> dict:
         'detections': totals.detections,
         'boxes_of_no_frame': unused,
         'failed': run.failed,
+        'notes': totals.notes,
+        'input_notes': list(run.source.notes),
         'persons_without_keypoints': totals.unread,
         'cameras': dict(totals.cameras),
         'refinement': totals.refinement(),
@@ -203,7 +207,7 @@ def _tidy_up(run: _Run) -> None:
             run.result.remove(name)
     elif others:
         for name in others:
-            run.totals.add(results.read_arrays(run.result.path(name)))
+            run.totals.add(name, results.read_arrays(run.result.path(name)))
         print(f'kept of pictures that are no longer there: {summary.listed(others)}')
 
 
@@ -224,17 +228,17 @@ def _predict_frames(run: _Run) -> None:
     """
     writes, clock, settings = collections.deque(), run.clock, run.settings
     refine = run.model.reads_prompts if settings.refine is None else settings.refine
-    bar = Progress('predicting', 'frame', len(run.source))
+    bar = tqdm.tqdm(total=len(run.source), unit='frame', disable=None)
     with futures.ThreadPoolExecutor(2) as pool, bar:
         jobs = clock.timed(sources.ahead(_jobs(run, bar)), 'wait')
         jobs = predict_batches(run.model, jobs, settings.batch_size, refine)
         for job in clock.timed(jobs, 'network'):
             bar.update()
             if job.kept is not None:
-                run.totals.add(job.kept)
+                run.totals.add(job.frame.name, job.kept)
                 continue
             arrays = _arrays(run, job)
-            run.totals.add(arrays)
+            run.totals.add(job.frame.name, arrays)
             run.result.begin_change()
             writes.append(pool.submit(_write, run, job, arrays))
             if len(writes) > _WAITING_WRITES:
@@ -244,7 +248,7 @@ def _predict_frames(run: _Run) -> None:
     clock.seconds['network'] -= clock.seconds.pop('wait')
 
 
-def _jobs(run: _Run, bar: Progress) -> Iterator[FrameJob]:
+def _jobs(run: _Run, bar: tqdm.tqdm) -> Iterator[FrameJob]:
     """All frames that can be read, with their persons found and tracked; kept ones as they are."""
     tracker = Tracker()
     given_ids = isinstance(run.find, Listed) and run.find.tracked
@@ -259,7 +263,7 @@ def _jobs(run: _Run, bar: Progress) -> Iterator[FrameJob]:
     for frame in run.clock.timed(run.source.frames(run.result.holds), 'decode'):
         if frame.error:
             bar.update()
-            bar.say(f'left out: {frame.error}')
+            bar.write(f'left out: {cli.one_line(frame.error)}')
             run.failed[frame.name] = frame.error
             run.result.remove(frame.name)
         elif frame.image is None:
@@ -305,6 +309,7 @@ def _arrays(run: _Run, job: FrameJob) -> dict[str, ArrayLike]:
         'persons_without_keypoints': job.unread,
         'camera_source': job.camera.source,
         'image_size': (width, height),
+        'note': frame.note or '',
         'index': frame.index,
         'time': np.nan if frame.time is None else frame.time,
         'made_of': run.result.origin(frame.name),

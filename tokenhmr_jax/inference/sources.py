@@ -3,20 +3,21 @@
 import collections
 import functools
 import glob
+import hashlib
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
-from tokenhmr_jax.inference import digests, picture_files, video_files
-from tokenhmr_jax.readers import listing
+from tokenhmr_jax.inference import digests, folders, picture_files, video_files
 
 _END = object()
+_LONGEST_NAME = 200  # bytes; files of a result add theirs to a name, and systems allow 255
 
 
 class Frame(NamedTuple):
@@ -24,7 +25,7 @@ class Frame(NamedTuple):
 
     image: RGB; None if it was skipped, or cannot be read: then `error` says why.
     focal_length: of the file's EXIF data, pixels, or None.
-    focal_note: as in `Picture`.
+    focal_note, note: as in `Picture`.
     time: seconds from the video's first frame; None for pictures.
     """
 
@@ -34,19 +35,24 @@ class Frame(NamedTuple):
     focal_length: float | None = None
     error: str | None = None
     focal_note: str | None = None
+    note: str | None = None
     time: float | None = None
 
 
 class Images:
     """Picture files, in the order given. Unreadable files are frames with an error.
 
+    notes: lines on files that are no frames, and on names that had to be cut.
     Raises ValueError for files that no name tells apart.
     """
 
     fps = None
 
-    def __init__(self, paths: list[pathlib.Path]):
-        self._paths, self.names, self._known = paths, _names(paths), {}
+    def __init__(self, paths: list[pathlib.Path], notes: Sequence[str] = ()):
+        self._paths, names, self._known = paths, _names(paths), {}
+        self.names = [_cut(name) for name in names]
+        cut = [new for new, old in zip(self.names, names, strict=True) if new != old]
+        self.notes = [*notes, *(f'a long name is cut: its files are called {new}' for new in cut)]
         self._places = dict(zip(self.names, paths, strict=True))
         for i, path in enumerate(paths):
             for spelling in {path.name, path.stem, _number(path.stem)}:
@@ -67,7 +73,7 @@ class Images:
                 yield Frame(name, index, None, error=str(error))
             else:
                 focal = {'focal_length': picture.focal_length, 'focal_note': picture.focal_note}
-                yield Frame(name, index, picture.image, **focal)
+                yield Frame(name, index, picture.image, **focal, note=picture.note)
 
     def digest(self, name: str) -> str:
         """The digest of a frame's file. Raises OSError for one that cannot be read."""
@@ -93,6 +99,8 @@ class Video:
     fps: the nominal rate. Frames have times of their own.
     Raises ValueError for a file of something else.
     """
+
+    notes = ()
 
     def __init__(self, path: str | os.PathLike):
         self._path, self._file = path, video_files.open_video(path)
@@ -150,6 +158,15 @@ def _names(paths: list[pathlib.Path]) -> list[str]:
     return names
 
 
+def _cut(name: str) -> str:
+    """A name that fits with what files add to it; cut ones end in a digest of the whole."""
+    whole = os.fsencode(name)
+    if len(whole) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(whole).hexdigest()[:8]
+    return f'{whole[: _LONGEST_NAME - 9].decode("utf-8", "ignore")}_{digest}'
+
+
 def _spellings(name: str) -> tuple[str, str, str]:
     """For example 000139.jpg, 000139 and 139. Spreadsheets write a number as 139.0."""
     suffix = pathlib.PurePath(name).suffix
@@ -167,23 +184,31 @@ def _lies_in(path: pathlib.Path, folder: pathlib.PurePath) -> bool:
     return not count or path.absolute().parent.parts[-count:] == folder.parts
 
 
-def open_source(path: str | os.PathLike) -> Images | Video:
-    """Opens an image, a folder of images, a glob of images, or a video.
+def open_source(path: str | os.PathLike, recursive: bool = False) -> Images | Video:
+    """Opens an image, a folder of images, also with those in it, a glob of images, or a video.
 
     Raises FileNotFoundError if there are no images, ValueError for a video that cannot be opened.
     """
-    place, suffixes = pathlib.Path(path), picture_files.SUFFIXES
+    place, lines = pathlib.Path(path), []
     if place.is_file():
         return Video(place) if video_files.is_video(place) else Images([place])
     if place.is_dir():
-        found = [p for p in listing.find_files(place, '*') if p.suffix.lower() in suffixes]
+        files, lines = folders.files_of(place, recursive)
+    else:
+        found = sorted(pathlib.Path(p) for p in glob.glob(str(path), recursive=True))
         if not found:
-            raise FileNotFoundError(f'{path}: no images; expected {", ".join(suffixes)}')
-        return Images(found)
-    found = sorted(pathlib.Path(p) for p in glob.glob(str(path), recursive=True))
-    if not found:
-        raise FileNotFoundError(f'{path}: no such image, folder, video, or files of that pattern')
-    return Images(found)
+            raise FileNotFoundError(
+                f'{path}: no such image, folder, video, or files of that pattern'
+            )
+        files = [each for each in found if each.is_file()]
+        if len(found) == len(files) == 1:
+            return open_source(files[0])
+    pictures, others = folders.pictures_of(files)
+    if not pictures:
+        raise FileNotFoundError(
+            f'{path}: no pictures in it; {"; ".join(others + lines) or "empty"}'
+        )
+    return Images(pictures, [f'{path}: {line}' for line in others + lines])
 
 
 def ahead(items: Iterator[Any], count: int = 4) -> Iterator[Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tokenhmr_jax import cli
 from tokenhmr_jax.inference import finders
 from tokenhmr_jax.inference.refinement import RefinementReport
 
@@ -22,14 +23,17 @@ class Totals:
     cameras: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     moves: list[np.ndarray] = dataclasses.field(default_factory=list)
     ids: set[int] = dataclasses.field(default_factory=set)
+    notes: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def add(self, arrays: Mapping[str, np.ndarray]) -> None:
+    def add(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Takes the arrays of a frame's file."""
         self.frames += 1
         self.detections += len(arrays['boxes'])
         self.unread += int(arrays['persons_without_keypoints'])
         self.cameras[str(arrays['camera_source'])] += 1
         self.ids |= set(np.asarray(arrays['track_ids']).tolist())
+        if note := str(arrays['note']):
+            self.notes[name] = note
         if 'refinement_changed' in arrays:
             columns = [arrays[f'refinement_{name}'] for name in RefinementReport._fields]
             self.moves += list(np.stack(columns, axis=1).astype(float))
@@ -53,7 +57,7 @@ def counted(count: int, noun: str, plural: str = '') -> str:
 def listed(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
     more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
-    return ', '.join(names[:_NAMED]) + more
+    return ', '.join(map(cli.one_line, names[:_NAMED])) + more
 
 
 def report(summary: dict, out: str) -> None:
@@ -61,6 +65,8 @@ def report(summary: dict, out: str) -> None:
     frame = 'frame' if summary['fps'] else 'picture'
     for source, count in summary['cameras'].items():
         print(f'camera of {counted(count, frame)}: {source}')
+    for note, names in _by_note(summary['notes']).items():
+        print(f'{counted(len(names), frame)}: {note}: {listed(names)}')
     if unread := summary['persons_without_keypoints']:
         print(f'{counted(unread, "person")} without keypoints left out')
     if moved := summary['refinement']:
@@ -86,6 +92,14 @@ def report(summary: dict, out: str) -> None:
         print(f'left out: {listed(list(failed))}')
     if summary['frames'] and not detections:
         print(f'NO PERSON in {counted(summary["frames"], frame)}: {_advice(summary)}')
+
+
+def _by_note(notes: Mapping[str, str]) -> dict[str, list[str]]:
+    """The names of frames, by what is to know of them."""
+    names = collections.defaultdict(list)
+    for name, note in notes.items():
+        names[note].append(name)
+    return names
 
 
 def _report_refinement(moved: dict[str, float | None]) -> None:

@@ -21,10 +21,11 @@ from concurrent import futures
 from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
+import tqdm
 from array_record.python import array_record_module
 from etils import epath
 
-from tokenhmr_jax import cli, progress
+from tokenhmr_jax import cli
 from tokenhmr_jax.data import records
 from tokenhmr_jax.readers import prepare, workers
 
@@ -229,7 +230,7 @@ def _write_here(
     counter = multiprocessing.get_context('spawn').Value('q', 0)
     with (
         workers.start_pool(settings.num_processes, _share, counter) as pool,
-        progress.Progress('preparing', 'person') as bar,
+        tqdm.tqdm(unit='person', desc='preparing') as bar,
     ):
         if pool is None:
             for job in jobs:
@@ -238,8 +239,8 @@ def _write_here(
         waiting = {pool.submit(_write_and_count, job): job for job in jobs}
         while waiting:
             done, _ = futures.wait(waiting, timeout=0.5, return_when=futures.FIRST_COMPLETED)
-            bar.set(counter.value)
-            bar.note(f'{len(waiting)} shards to go')
+            bar.update(counter.value - bar.n)
+            bar.set_postfix_str(f'{len(waiting)} shards to go', refresh=False)
             for future in done:
                 yield waiting.pop(future), future.result()
 
