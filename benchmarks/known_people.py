@@ -9,6 +9,7 @@ and results stay in --out.
 """
 
 import argparse
+import os
 import pathlib
 from typing import NamedTuple
 
@@ -47,9 +48,9 @@ class Person(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--checkpoint', required=True)
-    parser.add_argument('--out', required=True)
-    parser.add_argument('--data_dir', required=True)
+    parser.add_argument('--checkpoint', type=os.path.expanduser, required=True)
+    parser.add_argument('--out', type=os.path.expanduser, required=True)
+    parser.add_argument('--data_dir', type=os.path.expanduser, required=True)
     parser.add_argument('--split', default='mannequin/suit_heldout')
     parser.add_argument('--pictures', type=int, default=200)
     parser.add_argument('--frames', type=int, default=75)

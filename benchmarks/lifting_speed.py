@@ -8,6 +8,7 @@ one process, the network alone and with refinement, by turns.
 """
 
 import argparse
+import os
 import pathlib
 import statistics
 import subprocess
@@ -38,7 +39,7 @@ lifting_speed.first_body({checkpoint!r})
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--checkpoint', default='bundled')
+    parser.add_argument('--checkpoint', type=os.path.expanduser, default='bundled')
     parser.add_argument('--batch_size', type=int, default=16)
     parser.add_argument('--turns', type=int, default=20)
     options = parser.parse_args()

@@ -7,6 +7,7 @@ pictures is measured, when everything is compiled.
 """
 
 import argparse
+import os
 import pathlib
 import tempfile
 import time
@@ -24,7 +25,7 @@ _WIDTH, _HEIGHT = 1280, 720
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--checkpoint', required=True)
+    parser.add_argument('--checkpoint', type=os.path.expanduser, required=True)
     parser.add_argument('--images', type=int, default=32)
     parser.add_argument('--persons', type=int, default=4, help='in each image')
     parser.add_argument('--batch_size', type=int, default=16)

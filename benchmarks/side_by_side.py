@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 import torch
-import tqdm
 
 from tokenhmr_jax.readers import workers
 
@@ -112,7 +111,7 @@ def measure(label: str, ours: Callable[[], Any], theirs: Callable[[], Any], turn
       turns: number of turns of each side.
     """
     times = Times([], [])
-    for _ in tqdm.trange(turns, desc=label, leave=False):
+    for _ in range(turns):
         times.ours.append(_turn(lambda: jax.block_until_ready(ours())))
         times.theirs.append(_turn(lambda: _finish(theirs())))
     print(times.line(label), flush=True)

@@ -9,6 +9,7 @@ row: mean and standard deviation.
 """
 
 import argparse
+import os
 from collections.abc import Iterator
 
 import jax
@@ -31,8 +32,16 @@ _GREY = np.array([124, 116, 104], np.uint8)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('workdirs', nargs='+', metavar='WORKDIR', help='of a regressor, or a sweep')
-    parser.add_argument('--tokenizer', required=True, help='workdir of stage 1')
+    parser.add_argument(
+        'workdirs',
+        type=os.path.expanduser,
+        nargs='+',
+        metavar='WORKDIR',
+        help='of a regressor, or a sweep',
+    )
+    parser.add_argument(
+        '--tokenizer', type=os.path.expanduser, required=True, help='workdir of stage 1'
+    )
     options = parser.parse_args()
     tokenizer = load_tokenizer(options.tokenizer)
     runs = [history.read_run(folder) for folder in history.find_runs(options.workdirs)]

@@ -30,9 +30,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
-from tqdm import tqdm
 
-from tokenhmr_jax import cli
+from tokenhmr_jax import cli, progress
 from tokenhmr_jax.studies import extras, sweeps
 from tokenhmr_jax.training import history, preemption
 
@@ -176,7 +175,7 @@ class _Progress:
 
     def __init__(self, planned: Sequence[sweeps.Planned], outcomes: dict[str, str]):
         self._planned, self._outcomes, self._next = planned, outcomes, 0.0
-        self._bar = tqdm(total=self._total(), initial=self._steps(), unit='step', smoothing=0)
+        self._bar = progress.Progress('sweep', 'step', self._total(), self._steps())
 
     def __enter__(self) -> '_Progress':
         return self
@@ -186,7 +185,7 @@ class _Progress:
         self._bar.close()
 
     def say(self, text: str) -> None:
-        self._bar.write(text)
+        self._bar.say(text)
 
     def update(self, running: int, now: bool = False) -> None:
         if time.monotonic() < self._next and not now:
@@ -194,11 +193,8 @@ class _Progress:
         self._next = time.monotonic() + _PROGRESS_SECONDS
         done = sum(outcome == DONE for outcome in self._outcomes.values())
         failed = len(self._failed())
-        self._bar.set_postfix_str(
-            f'{done}/{len(self._planned)} done, {failed} failed, {running} running', refresh=False
-        )
-        self._bar.n, self._bar.total = self._steps(), self._total()
-        self._bar.refresh()
+        self._bar.note(f'{done}/{len(self._planned)} done, {failed} failed, {running} running')
+        self._bar.set(self._steps(), self._total())
 
     def _failed(self) -> list[str]:
         return [name for name, outcome in self._outcomes.items() if outcome not in (DONE, STOPPED)]
@@ -253,8 +249,8 @@ def summary(outcomes: dict[str, str]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    sweep = flags.string('sweep', None, 'FILE:FUNCTION.', required=True)
-    workdir = flags.string('workdir', None, 'Folder of the runs and their report.', required=True)
+    sweep = flags.path('sweep', None, 'FILE:FUNCTION.', required=True)
+    workdir = flags.path('workdir', None, 'Folder of the runs and their report.', required=True)
     seeds = flags.integer('seeds', 1, "Seeds per run; 1 keeps the config's.", lower_bound=1)
     parallel = flags.integer('parallel', 1, 'Runs at a time.', lower_bound=1)
     launcher = flags.string('launcher', None, 'Print commands that begin so, and run nothing.')

@@ -3,6 +3,7 @@
 import importlib
 import os
 import pathlib
+import shutil
 import signal
 
 import pytest
@@ -85,6 +86,38 @@ def test_operands_and_flags_for_others():
     assert flags.rest == ['--m=3']
     with pytest.raises(SystemExit, match=r"\['a', 'b'\]: expected RESULT"):
         cli.run(cli.Flags('', ['a', 'b'], operands='RESULT'), lambda: None)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    """In paths of every kind; elsewhere, and within a name, it is a tilde."""
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    monkeypatch.chdir(tmp_path)
+    home = f'{tmp_path}/home'
+    (tmp_path / 'home').mkdir()
+    shutil.copytree(ROOT / 'configs', tmp_path / 'home/configs')
+    flags = cli.Flags(
+        '',
+        [
+            '--out=~/x', '--in=~', '--in=gs://a/~/b', '--name=~/x', '~/operand',
+            '--config=~/configs/tokenizer.py:variant=quickstart', '--config.data.data_dir=~/data',
+        ],
+        operands='FOLDER',
+    )  # fmt: skip
+    out, places = flags.path('out', None, ''), flags.paths('in', None, '')
+    name, cache = flags.string('name', None, ''), flags.path('cache', '~/cache', '')
+    config = flags.config()
+    cli.run(flags, lambda: None)
+    assert (out.value, cache.value, name.value) == (f'{home}/x', f'{home}/cache', '~/x')
+    assert places.value == [home, 'gs://a/~/b'] and flags.operands == [f'{home}/operand']
+    assert config.value.data.data_dir == f'{home}/data'
+    for name, arguments in {
+        'predict': ['--input=~/none.png', '--out=~/r'],
+        'view': ['~/none.png'],
+        'export': ['--checkpoint=~/none.png', '--out=~/r'],
+    }.items():
+        with pytest.raises(SystemExit, match=f'^error: {home}/none.png'):
+            main_of(name)(arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ['home']
 
 
 def test_ctrl_c_is_one_line(capsys):

@@ -17,7 +17,7 @@ from tokenhmr_jax.released.zoo import check_released, describe_released
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    folders = flags.strings('dir', None, 'Folder to look through; repeatable.', required=True)
+    folders = flags.paths('dir', None, 'Folder to look through; repeatable.', required=True)
 
     def command():
         bodies = check_files(folders.value)

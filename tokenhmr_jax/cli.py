@@ -2,7 +2,7 @@
 
 def main(arguments=None):
     flags = cli.Flags(__doc__, arguments)
-    checkpoint = flags.string('checkpoint', None, "A run's workdir.", required=True)
+    checkpoint = flags.path('checkpoint', None, "A run's workdir.", required=True)
     cli.run(flags, lambda: evaluate(checkpoint.value))
 """
 
@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
+import ml_collections
 from absl import flags as absl_flags
 from absl import logging
 from etils import epath
@@ -26,8 +27,8 @@ from tokenhmr_jax.config import missing_settings_named
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 # JAX's own variable comes first.
-COMPILED = os.environ.get(
-    'JAX_COMPILATION_CACHE_DIR', os.path.expanduser('~/.cache/tokenhmr_jax/compiled')
+COMPILED = os.path.expanduser(
+    os.environ.get('JAX_COMPILATION_CACHE_DIR', '~/.cache/tokenhmr_jax/compiled')
 )
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # of malloc.h
 _MEGABYTE = 2**20
@@ -39,13 +40,16 @@ class Flags:
     """The flags of one command.
 
     `string` and so on define a flag and return its holder, with a `value` once flags are parsed.
+    In a `path`, in a config's settings and in operands a leading ~ is the home folder.
     `doc` is the command's docstring, for `--help`; `arguments` are the process's own by default.
     `operands` names the arguments beside the flags, such as 'RESULT', or 'WORKDIR ...' for several.
     """
 
     def __init__(self, doc: str, arguments: Sequence[str] | None = None, operands: str = ''):
         self.doc, self._expected = doc, operands
-        self.arguments = sys.argv[1:] if arguments is None else [str(each) for each in arguments]
+        given = sys.argv[1:] if arguments is None else arguments
+        # absl's own flag of a config's path expands no '~'.
+        self.arguments = [re.sub('^(--?config=)(~.*)', _expand_home, str(each)) for each in given]
         self.values = absl_flags.FlagValues()
         self.operands: list[str] = []
         self.rest: list[str] = []
@@ -53,6 +57,8 @@ class Flags:
         def define(kind: Callable) -> Callable:
             return functools.partial(kind, flag_values=self.values)
 
+        self.path = define(_define_path)
+        self.paths = define(_define_paths)  # may be given several times
         self.string = define(absl_flags.DEFINE_string)
         self.strings = define(absl_flags.DEFINE_multi_string)  # may be given several times
         self.words = define(absl_flags.DEFINE_list)  # with commas between them
@@ -83,6 +89,7 @@ class Flags:
             rest = self.values(['', *self.arguments], known_only)[1:]
             if 'config' in self.values and self.values['config'].value is not None:
                 self.values['config'].value.to_dict()  # raises for a file that could not be read
+                _expand_settings(self.values['config'].value)
         except Exception as error:  # config files are code, and fail in any way
             raise ValueError(f'{_one_line(error)} (--help lists the flags)') from error
         if known_only:
@@ -93,7 +100,7 @@ class Flags:
             raise ValueError(f'unknown arguments {rest} (--help lists the flags)')
         if self._expected and not 1 <= len(rest) <= most:
             raise ValueError(f'arguments {rest}: expected {self._expected}')
-        self.operands = rest
+        self.operands = [os.path.expanduser(path) for path in rest]
 
     def describe(self) -> str:
         """The text of `--help`."""
@@ -103,6 +110,39 @@ class Flags:
             default = '' if flag.default in (None, '') else f' Default: {flag.default_as_str}.'
             lines.append(f'  --{name}: {flag.help}{default}')
         return '\n'.join(lines)
+
+
+class _Path(absl_flags.ArgumentParser):
+    """A path, a URL or a word; a leading ~ is the home folder."""
+
+    def parse(self, argument: str) -> str:
+        return os.path.expanduser(argument)
+
+    def flag_type(self) -> str:
+        return 'path'
+
+
+def _define_path(name, default, help, **options):
+    return absl_flags.DEFINE(_Path(), name, default, help, **options)
+
+
+def _define_paths(name, default, help, **options):
+    return absl_flags.DEFINE_multi(
+        _Path(), absl_flags.ArgumentSerializer(), name, default, help, **options
+    )
+
+
+def _expand_home(match: re.Match) -> str:
+    return match[1] + os.path.expanduser(match[2])
+
+
+def _expand_settings(config: ml_collections.ConfigDict) -> None:
+    """Makes a leading ~ of the settings the home folder."""
+    for name, value in config.items():
+        if isinstance(value, ml_collections.ConfigDict):
+            _expand_settings(value)
+        elif isinstance(value, str) and value.startswith('~'):
+            config[name] = os.path.expanduser(value)
 
 
 def _one_line(error: Exception) -> str:

@@ -98,11 +98,11 @@ def _convert_network(
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    source = flags.string('source', None, 'PyTorch checkpoint.', required=True)
-    tokenizer = flags.string('tokenizer', None, "Stage 1's file, for TokenHMR's checkpoint.")
+    source = flags.path('source', None, 'PyTorch checkpoint.', required=True)
+    tokenizer = flags.path('tokenizer', None, "Stage 1's file, for TokenHMR's checkpoint.")
     backbone = flags.boolean('backbone', False, 'Convert only the backbone.')
     config = flags.config(required=False)
-    workdir = flags.string('workdir', None, 'Folder to write; a new one.', required=True)
+    workdir = flags.path('workdir', None, 'Folder to write; a new one.', required=True)
 
     def command():
         unused = convert_weights(

@@ -164,9 +164,9 @@ def _write_jpeg(path: pathlib.Path, image: np.ndarray) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    out = flags.string('out', 'runs/demo', 'Folder of pictures and result.')
-    photos = flags.string('photos', None, 'Folder of your own pictures.')
-    checkpoint = flags.string(
+    out = flags.path('out', 'runs/demo', 'Folder of pictures and result.')
+    photos = flags.path('photos', None, 'Folder of your own pictures.')
+    checkpoint = flags.path(
         'checkpoint', 'bundled', "A regressor's workdir, or 'bundled', the package's own."
     )
 

@@ -141,9 +141,9 @@ def _tables(rows: Mapping[str, Mapping[str, float]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    checkpoint = flags.string('checkpoint', None, "A run's workdir.", required=True)
+    checkpoint = flags.path('checkpoint', None, "A run's workdir.", required=True)
     step = flags.string('step', 'best', "Which step: 'best', 'last', or its number.")
-    data_dir = flags.string('data_dir', None, 'Prepared data, if not where it was in training.')
+    data_dir = flags.path('data_dir', None, 'Prepared data, if not where it was in training.')
     split = flags.strings(
         'split', None, "Prepared split, such as 'amass/SSM'; repeatable. Default: the validation's."
     )
@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "Truth of the joints: stored 3D keypoints, or SMPL bodies. Default: the run's; 'published' "
         'is stored ones where the records have them.',
     )  # fmt: skip
-    out = flags.string('out', None, 'Folder for tables and pictures. Default: in the workdir.')
+    out = flags.path('out', None, 'Folder for tables and pictures. Default: in the workdir.')
 
     def command():
         evaluate(

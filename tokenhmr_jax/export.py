@@ -65,8 +65,8 @@ def _body_arrays(workdir: str | os.PathLike, config: dict) -> dict:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    checkpoint = flags.string('checkpoint', None, "A run's workdir.", required=True)
-    out = flags.string('out', None, 'Folder to write to.', required=True)
+    checkpoint = flags.path('checkpoint', None, "A run's workdir.", required=True)
+    out = flags.path('out', None, 'Folder to write to.', required=True)
     step = flags.string('step', 'best', "Which step: 'best', 'last', or its number.")
 
     def command():

@@ -18,22 +18,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     default = PredictSettings()
     flags = cli.Flags(__doc__, arguments)
-    checkpoint = flags.string(
+    checkpoint = flags.path(
         'checkpoint', 'bundled', "A regressor's workdir, or 'bundled', the package's own."
     )
     step = flags.string('step', 'best', "Which step: 'best', 'last', or its number.")
-    path = flags.string('input', None, 'Image, folder, glob or video.', required=True)
-    out = flags.string('out', None, 'Folder of the result.', required=True)
+    path = flags.path('input', None, 'Image, folder, glob or video.', required=True)
+    out = flags.path('out', None, 'Folder of the result.', required=True)
     settings = PredictSettings(
-        boxes=flags.string(
+        boxes=flags.path(
             'boxes',
             default.boxes,
             f"{', '.join(finders.DETECT)}, 'image' (all of it), or a .json, .csv or .npz file.",
         ),
-        keypoints=flags.string(
+        keypoints=flags.path(
             'keypoints', None, "A .json or .npz file, or OpenPose's folder; in place of --boxes."
         ),
-        detector_weights=flags.string(
+        detector_weights=flags.path(
             'detector_weights', None, "File of torchvision's detector. Default: its download."
         ),
         focal_length=flags.number('focal_length', None, "Of the image's camera, pixels."),
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             'recursive', default.recursive, 'Also the pictures of all folders in the folder.'
         ),
     )
-    cache = flags.string('compilation_cache', cli.COMPILED, "Folder, or '' for none.")
+    cache = flags.path('compilation_cache', cli.COMPILED, "Folder, or '' for none.")
 
     def command():
         cli.keep_compiled(cache.value)

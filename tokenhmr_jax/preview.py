@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
     config = flags.config()
-    out = flags.string('out', 'preview.png', 'The picture to write.')
+    out = flags.path('out', 'preview.png', 'The picture to write.')
     num = flags.integer('num', 16, 'Crops per dataset.', lower_bound=1)
 
     def command():

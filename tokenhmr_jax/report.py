@@ -20,8 +20,8 @@ from tokenhmr_jax.training import history
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments, operands='WORKDIR ...')
-    baseline = flags.string('baseline', None, 'Name of a row, or folder of a run.')
-    out = flags.string('out', None, 'Folder to write to. Default: report in the first WORKDIR.')
+    baseline = flags.path('baseline', None, 'Name of a row, or folder of a run.')
+    out = flags.path('out', None, 'Folder to write to. Default: report in the first WORKDIR.')
 
     def command():
         first, *others = flags.operands

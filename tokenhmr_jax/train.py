@@ -190,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
     config = flags.config()
-    folder = flags.string(
+    folder = flags.path(
         'workdir', None, 'Folder of the run: checkpoints and metrics.', required=True
     )
     distributed = flags.boolean(

@@ -135,10 +135,10 @@ class RegressorOutput:
 class ImagePrediction:
     """Bodies of N boxes in images, as NumPy arrays.
 
-    params: in the axes of the cameras.
+    params: in the axes of the image's camera.
     vertices, joints, keypoints3d: metres, those axes, the body's own origin; plus `translation`
-      they are in the image's camera.
-    keypoints2d: pixels of the image.
+      they are in the image's camera, on `keypoints2d` as nearly as can be.
+    keypoints2d: pixels of the image, where the network sees them.
     crop_camera: weak-perspective (s, tx, ty) of the crop.
     crop_translation: metres, the body's origin in the crop's camera.
     crop_center, crop_side: pixels of the image, the square that the network saw.

@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from tokenhmr_jax.mannequin import motion
+from tokenhmr_jax.progress import Progress
 from tokenhmr_jax.readers import amass, prepare
 from tokenhmr_jax.readers.prepare import setting
 
@@ -100,16 +101,17 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         settings = self._settings
         if not settings.manual_dir:
             held_out = -(-settings.num_procedural // 20)
+            counts = {PROCEDURAL: settings.num_procedural, PROCEDURAL + HELD_OUT: held_out}
             return {
-                PROCEDURAL: self._generate_examples(self._procedural(settings.num_procedural, 0)),
-                PROCEDURAL + HELD_OUT: self._generate_examples(self._procedural(held_out, 1)),
+                split: self._generate_examples(split, self._procedural(count, stream), count)
+                for stream, (split, count) in enumerate(counts.items())
             }
         splits = {}
         for source, clips in self._sources.items():
             for clip, split in zip(clips, self._splits(source, clips), strict=True):
                 splits.setdefault(split, []).append(clip)
         return {
-            split: self._generate_examples(self._recorded(split, clips))
+            split: self._generate_examples(split, self._recorded(split, clips))
             for split, clips in splits.items()
         }
 
@@ -170,9 +172,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             for frame, pose in enumerate(poses):
                 yield f'{PROCEDURAL}/{kind}/{stream}-{clip:06d}:{frame}', *pose
 
-    def _generate_examples(self, poses):
-        for key, root, pose in poses:
-            yield key, {'body_pose': pose, 'global_orient': root, 'key': key}
+    def _generate_examples(self, split, poses, count=None):
+        with Progress(split, 'pose', count) as bar:
+            for key, root, pose in bar.over(poses):
+                yield key, {'body_pose': pose, 'global_orient': root, 'key': key}
 
 
 if __name__ == '__main__':

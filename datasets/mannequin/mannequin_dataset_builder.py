@@ -11,11 +11,11 @@ from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-import tqdm
 from etils import epath
 
 from tokenhmr_jax.data import records
 from tokenhmr_jax.mannequin import motion, people, poses, pseudo_gt, scenes
+from tokenhmr_jax.progress import Progress
 from tokenhmr_jax.readers import amass, prepare, workers
 from tokenhmr_jax.readers.prepare import setting
 
@@ -174,7 +174,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, look, stream, count):
         errors = []
-        with tqdm.tqdm(total=count, desc=look + stream, unit='image') as bar:
+        with Progress(look + stream, 'image', count) as bar:
             for result in people.run_jobs(self._jobs(look, stream, count), self._pool):
                 if result.errors is not None:
                     errors.append(result.errors)
@@ -186,5 +186,4 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 if __name__ == '__main__':
-    tfds.disable_progress_bar()  # ours knows the total
     prepare.run_builder(Builder, Settings, __doc__)

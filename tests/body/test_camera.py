@@ -123,6 +123,30 @@ def test_fit_is_as_good_as_minimising_the_projected_error(bodies):
         assert ours > 0.01, 'the wrong camera must leave an error'
 
 
+@pytest.mark.parametrize('focal_length', [0.5, 2.0, 20.0])
+def test_fit_recovers_the_place_in_full_perspective(bodies, focal_length):
+    """Also beside the axis and near the camera; distances grow with the focal length."""
+    place = focal_length * np.array([[1.5, -0.4, 2.0], [-0.8, 1.0, 4.0]], np.float32)
+    seen = project_full(bodies + place[:, None], np.ones(2), np.zeros((2, 2)))
+    found = jax.jit(camera.fit_translation)(bodies, np.float32(seen))
+    np.testing.assert_allclose(found, place, rtol=1e-3)
+
+
+def test_fit_stays_before_the_camera(bodies, rng):
+    """Keypoints that no body can have, and some that lie mirrored, as behind the camera."""
+    mirrored = -project_full(bodies + np.float32([0, 0, 3]), np.ones(2), np.zeros((2, 2)))
+    for seen in (mirrored, 5 * rng.normal(size=(2, 44, 2))):
+        found = np.asarray(camera.fit_translation(bodies, np.float32(seen)))
+        assert np.isfinite(found).all() and (found[:, 2] > 0).all()
+
+
+def test_points_turn_about_their_pivot():
+    quarter = Rotation.from_euler('z', 90, degrees=True).as_matrix()[None]
+    points, pivot = np.array([[[2.0, 1.0, 5.0], [1.0, 1.0, 0.0]]]), np.array([[[1.0, 1.0, 0.0]]])
+    found = camera.turn_points(points, quarter, pivot)
+    np.testing.assert_allclose(found, [[[1, 2, 5], [1, 1, 0]]], atol=1e-6)
+
+
 def test_gradients_are_finite_where_the_scale_is_zero():
     points = jnp.array([[0.1, 0.2, 0.3]])
 

@@ -217,16 +217,28 @@ def test_an_unknown_camera_sees_55_degrees(model):
     assert 2 * np.degrees(np.arctan(250 / found.focal_length[0])) == pytest.approx(55)
     with pytest.raises(ValueError, match=r"camera_guess='wide': expected one of \['diagonal"):
         model.predict(image, boxes, 'wide')
+    for wrong in (0, -5.0, float('nan'), float('inf')):
+        with pytest.raises(ValueError, match=r'focal_length=.*: expected pixels, above 0'):
+            model.predict(image, boxes, wrong)
+    with pytest.raises(
+        ValueError, match=r'focal_length of shape \(2,\): expected one number, or 1'
+    ):
+        model.predict(image, boxes, [500.0, 600.0])
 
 
 def test_predictions_come_from_the_crop_alone(model):
-    """A crop cut out by hand, at the network's own resolution, gives the same body."""
+    """A crop cut out by hand, at the network's own resolution, gives the same body.
+
+    But for the turn to where the image's camera sees it.
+    """
     image = np.random.default_rng(3).integers(0, 256, (128, 160, 3), np.uint8)
     found = model.predict(image, [[48, 32, 96, 96], [0, 64, 48, 128]])
     squares = [image[32:96, 40:104], np.pad(image[64:, :56], ((0, 0), (8, 0), (0, 0)))]
     by_hand = model.predict_crops(np.stack(squares))
     np.testing.assert_allclose(found.crop_camera, by_hand.camera, atol=1e-5)
-    np.testing.assert_allclose(found.vertices, by_hand.body.vertices, atol=1e-4)
+    np.testing.assert_allclose(found.params.body_pose, by_hand.params.body_pose, atol=1e-4)
+    straight = model.predict(image, [[48, 32, 96, 96], [0, 64, 48, 128]], 1e6)  # no angles
+    np.testing.assert_allclose(straight.vertices, by_hand.body.vertices, atol=1e-3)
 
 
 def test_a_number_of_boxes_is_compiled_once(model):

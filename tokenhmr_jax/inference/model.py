@@ -14,6 +14,7 @@ from tokenhmr_jax.body.keypoint_body import KeypointBody, reduce_body
 from tokenhmr_jax.data import crops
 from tokenhmr_jax.inference import cameras, digests
 from tokenhmr_jax.inference.persons import box_of_points, known_points
+from tokenhmr_jax.inference.placement import place_bodies
 from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
 from tokenhmr_jax.models.regressor import FrozenWeights
 from tokenhmr_jax.tasks import prompting
@@ -86,8 +87,8 @@ class Model:
         """The bodies of persons in boxes, with keypoints, or both. Each number is compiled once.
 
         A network that reads prompts takes the keypoints, and looks at the box of them where it
-        looks at no picture. Raises ValueError for another shape or type, a box without area, or a
-        person of whom the network can read nothing.
+        looks at no picture. Raises ValueError for another shape or type, a box without area, an
+        impossible focal length, or a person of whom the network can read nothing.
 
         Args:
           images: (H, W, 3) uint8, RGB; one of all boxes, or one per box.
@@ -101,32 +102,29 @@ class Model:
         if keypoints2d is not None and (boxes is None or not self.reads_image):
             boxes = np.stack([box_of_points(points) for points in keypoints2d])
         boxes = _check_boxes(boxes)
-        if isinstance(focal_length, str):
-            cameras.check_camera(None, None, focal_length)
         images = _one_per_box(images, len(boxes))
         center, side = self._squares(boxes)
         image_size = np.array([image.shape[1::-1] for image in images], np.float32)
-        if focal_length is None or isinstance(focal_length, str):
-            focal_length = camera.GUESSES[focal_length or 'diagonal'](image_size)
-        focal_length = np.broadcast_to(np.asarray(focal_length, np.float32), len(boxes))
+        focal_length = _focal_lengths(focal_length, image_size)
         middle = image_size / 2
         prompts = None
         if self.reads_prompts:
             place = np.concatenate([center - middle, side[:, None]], axis=1) / focal_length[:, None]
             prompts = self._prompts(keypoints2d, center, side, place)
         output = self.predict_crops(self._cut(images, center, side), prompts)
-        translation = camera.full_translation(output.camera, center, side, focal_length, middle)
+        bodies, view = output.replace(token_probs=None), (center, side, focal_length, middle)
+        placed = jax.device_get(place_bodies(bodies, *view, knows_camera=self.reads_prompts))
         return ImagePrediction(
-            params=output.params,
-            vertices=output.body.vertices,
-            joints=output.body.joints,
-            keypoints3d=output.keypoints3d,
-            keypoints2d=np.asarray(camera.to_full_pixels(output.keypoints2d, center, side)),
+            params=output.params.replace(global_orient=placed.global_orient),
+            vertices=placed.body.vertices,
+            joints=placed.body.joints,
+            keypoints3d=placed.keypoints3d,
+            keypoints2d=placed.keypoints2d,
             crop_camera=output.camera,
             crop_translation=np.asarray(camera.crop_translation(output.camera)),
             crop_center=center,
             crop_side=side,
-            translation=np.asarray(translation),
+            translation=placed.translation,
             focal_length=focal_length,
             principal_point=middle,
             residual_token_probs=output.token_probs,
@@ -199,6 +197,22 @@ def _check_boxes(boxes) -> np.ndarray:
             'right and top < bottom'
         )
     return boxes
+
+
+def _focal_lengths(given, image_size: np.ndarray) -> np.ndarray:
+    """Pixels, one per box, of what `Model.predict` is given."""
+    if given is None or isinstance(given, str):
+        guess = 'diagonal' if given is None else given
+        cameras.check_camera(None, None, guess)
+        return np.asarray(camera.GUESSES[guess](image_size), np.float32)
+    found = np.asarray(given, np.float32)
+    if found.shape not in ((), (len(image_size),)):
+        raise ValueError(
+            f'focal_length of shape {found.shape}: expected one number, or {len(image_size)}'
+        )
+    if not (np.isfinite(found) & (found > 0)).all():
+        raise ValueError(f'focal_length={found.tolist()}: expected pixels, above 0')
+    return np.broadcast_to(found, len(image_size))
 
 
 def _one_per_box(images, count: int) -> list[np.ndarray]:

@@ -11,7 +11,6 @@ from concurrent import futures
 from typing import NamedTuple
 
 import numpy as np
-import tqdm
 from numpy.typing import ArrayLike
 
 from tokenhmr_jax import cli
@@ -34,6 +33,7 @@ from tokenhmr_jax.inference.persons import Finder, Listed, Persons
 from tokenhmr_jax.inference.resuming import OpenResult, Origin
 from tokenhmr_jax.inference.tracks import Tracker
 from tokenhmr_jax.inference.video import finish_video
+from tokenhmr_jax.progress import Progress
 from tokenhmr_jax.training import workdir
 
 _WAITING_WRITES = 8
@@ -228,7 +228,7 @@ def _predict_frames(run: _Run) -> None:
     """
     writes, clock, settings = collections.deque(), run.clock, run.settings
     refine = run.model.reads_prompts if settings.refine is None else settings.refine
-    bar = tqdm.tqdm(total=len(run.source), unit='frame', disable=None)
+    bar = Progress('predicting', 'frame', len(run.source))
     with futures.ThreadPoolExecutor(2) as pool, bar:
         jobs = clock.timed(sources.ahead(_jobs(run, bar)), 'wait')
         jobs = predict_batches(run.model, jobs, settings.batch_size, refine)
@@ -248,7 +248,7 @@ def _predict_frames(run: _Run) -> None:
     clock.seconds['network'] -= clock.seconds.pop('wait')
 
 
-def _jobs(run: _Run, bar: tqdm.tqdm) -> Iterator[FrameJob]:
+def _jobs(run: _Run, bar: Progress) -> Iterator[FrameJob]:
     """All frames that can be read, with their persons found and tracked; kept ones as they are."""
     tracker = Tracker()
     given_ids = isinstance(run.find, Listed) and run.find.tracked
@@ -263,7 +263,7 @@ def _jobs(run: _Run, bar: tqdm.tqdm) -> Iterator[FrameJob]:
     for frame in run.clock.timed(run.source.frames(run.result.holds), 'decode'):
         if frame.error:
             bar.update()
-            bar.write(f'left out: {cli.one_line(frame.error)}')
+            bar.say(f'left out: {cli.one_line(frame.error)}')
             run.failed[frame.name] = frame.error
             run.result.remove(frame.name)
         elif frame.image is None:

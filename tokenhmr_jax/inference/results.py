@@ -26,7 +26,7 @@ given_keypoints2d of no rows, and no other arrays of persons:
     betas            (N, 10) SMPL's shape coefficients
     joints           (N, 24, 3) metres, in the camera's axes, from the body's own origin
     keypoints3d      (N, 44, 3) likewise
-    keypoints2d      (N, 44, 2) px of the image
+    keypoints2d      (N, 44, 2) px of the image, where the network sees them
     given_keypoints2d  (N, 44, 3) px of a file or detector, and confidence; 0 where not known
     translation      (N, 3) metres: the body's origin in the image's camera. SMPL's `transl`
     focal_length     (N,) px, and principal_point (N, 2) px: the image's camera
@@ -54,11 +54,14 @@ length, which `camera_source` may call a guess. With the guess of TokenHMR, 5000
 image's larger side, persons cover the right pixels but are ten to twenty times too far away. Meshes
 and animations are turned to glTF's axes, y up, z towards the viewer: (x, -y, -z).
 
-**global_orient off-centre.** The network sees each crop as if a camera looked straight at it. The
-axes of the crop's and the image's camera are parallel, so `global_orient` holds for both. But the
-image's camera sees a person at its edge from the side, by the angle atan(offset / focal length).
-Their crop looks, up to a slight stretch, like one of a person straight ahead who is turned by this
-angle. By so much `global_orient` is ambiguous; for a long focal length the angle is small.
+**global_orient off-centre.** The image's camera sees a person at its edge from the side, by the
+angle atan(offset / focal length). Their crop looks, up to a slight stretch, like one of a person
+straight ahead who is turned by this angle: so a network takes it that sees the crop alone. Here its
+bodies are turned back, about the root joint, by the angle of the mean of `keypoints2d`; one that
+reads the camera has done so itself. `translation` then puts `keypoints3d` onto `keypoints2d`, by
+least squares. They differ where the crop's camera, nearly a parallel one, differs from the image's:
+for people who are near, and at the edges of wide pictures (docs/predict.md has numbers). With a
+guessed focal length the angle is a guess, too.
 
 **Scenes.** People stand around the origin, y up, in the colours of the overlays. The picture's camera
 is a camera of the file; it looks along -z. The scene's `extras` have `offset` (metres: a point of

@@ -8,7 +8,6 @@ import pathlib
 import cv2
 import jax
 import numpy as np
-import tqdm
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation, Slerp
 
@@ -16,6 +15,7 @@ from tokenhmr_jax import cli
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.inference import bvh, gltf, overlays, results, scene, smoothing, sources
 from tokenhmr_jax.inference.model import Model
+from tokenhmr_jax.progress import Progress
 from tokenhmr_jax.types import SmplParams
 
 
@@ -160,13 +160,13 @@ def _overlay_video(source, path, model, by_frame) -> None:
     """Writes VP8: every browser plays it, and OpenCV brings its encoder, unlike H.264's."""
     around = _space(by_frame)
     frames = sources.ahead(source.frames(lambda name: False))
-    bar = tqdm.tqdm(frames, total=len(source), unit='frame', desc='overlay', disable=None)
-    readable = (frame for frame in bar if frame.image is not None)
+    bar = Progress('overlay', 'frame', len(source))
+    readable = (frame for frame in bar.over(frames) if frame.image is not None)
     sheets = (_video_sheet(f, by_frame.get(f.index, []), model, around) for f in readable)
     first = next(sheets, None)
     if first is None:
         return
-    with cli.whole_file(path) as partial:
+    with bar, cli.whole_file(path) as partial:
         kind = cv2.VideoWriter.fourcc(*'VP80')
         writer = cv2.VideoWriter(str(partial), kind, source.fps, first.shape[1::-1])
         if not writer.isOpened():

@@ -72,10 +72,11 @@ def check_pattern(settings: Any, name: str) -> None:
 
 def define_flags(flags: cli.Flags, settings_class: type) -> None:
     """Defines --data_dir, and a flag for each field of `settings_class`."""
-    flags.string('data_dir', None, 'Folder of prepared datasets.', required=True)
+    flags.path('data_dir', None, 'Folder of prepared datasets.', required=True)
     define = {str: flags.string, int: flags.integer, float: flags.number, bool: flags.boolean}
     for field in dataclasses.fields(settings_class):
-        define[field.type](field.name, field.default, field.metadata['help'])
+        kind = define[field.type] if field.metadata['path_or'] is None else flags.path
+        kind(field.name, field.default, field.metadata['help'])
 
 
 def read_flags(flags: cli.Flags, settings_class: type) -> Any:
@@ -84,7 +85,7 @@ def read_flags(flags: cli.Flags, settings_class: type) -> Any:
     for field in dataclasses.fields(settings_class):
         value = flags.values[field.name].value
         if _is_path(field, value):
-            value = str(pathlib.Path(value).expanduser().resolve())
+            value = str(pathlib.Path(value).resolve())
         given[field.name] = value
     return settings_class(**given)
 
@@ -101,6 +102,7 @@ def run_builder(
 
     def command():
         logging.set_verbosity(logging.ERROR)  # TFDS warns of a missing dataset
+        tfds.disable_progress_bar()  # ours have lines off a terminal, and know totals
         settings = read_flags(flags, settings_class)
         builder = builder_class(settings=settings, data_dir=flags.values['data_dir'].value)
         prepare_dataset(builder, settings)

@@ -21,11 +21,10 @@ from concurrent import futures
 from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
-import tqdm
 from array_record.python import array_record_module
 from etils import epath
 
-from tokenhmr_jax import cli
+from tokenhmr_jax import cli, progress
 from tokenhmr_jax.data import records
 from tokenhmr_jax.readers import prepare, workers
 
@@ -230,7 +229,7 @@ def _write_here(
     counter = multiprocessing.get_context('spawn').Value('q', 0)
     with (
         workers.start_pool(settings.num_processes, _share, counter) as pool,
-        tqdm.tqdm(unit='person', desc='preparing') as bar,
+        progress.Progress('preparing', 'person') as bar,
     ):
         if pool is None:
             for job in jobs:
@@ -239,8 +238,8 @@ def _write_here(
         waiting = {pool.submit(_write_and_count, job): job for job in jobs}
         while waiting:
             done, _ = futures.wait(waiting, timeout=0.5, return_when=futures.FIRST_COMPLETED)
-            bar.update(counter.value - bar.n)
-            bar.set_postfix_str(f'{len(waiting)} shards to go', refresh=False)
+            bar.set(counter.value)
+            bar.note(f'{len(waiting)} shards to go')
             for future in done:
                 yield waiting.pop(future), future.result()
 

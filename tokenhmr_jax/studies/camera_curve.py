@@ -58,7 +58,7 @@ def _seen(person: people.Person) -> tuple[Float[np.ndarray, 'K 4'], Float[np.nda
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    path = flags.string('out', None, 'Picture to write, a .png.', required=True)
+    path = flags.path('out', None, 'Picture to write, a .png.', required=True)
     num = flags.integer('num', 512, 'Bodies per distance.', lower_bound=1)
 
     def command():

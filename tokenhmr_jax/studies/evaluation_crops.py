@@ -105,10 +105,10 @@ def draw_crops(found: dict[int, dict[str, np.ndarray]]) -> UInt8[np.ndarray, 'H 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    picture = flags.string('picture', '', 'JPEG or PNG file. Default: the test chart.')
+    picture = flags.path('picture', '', 'JPEG or PNG file. Default: the test chart.')
     middle = flags.words('center', None, 'X,Y of the squares in it, px. Default: its middle.')
     crop_size = flags.integer('crop_size', 256, 'Side of the crops, px.', lower_bound=16)
-    out = flags.string('out', None, 'Picture to write.', required=True)
+    out = flags.path('out', None, 'Picture to write.', required=True)
 
     def command():
         name = picture.value

@@ -138,12 +138,12 @@ def report_failures(
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    checkpoint = flags.string('checkpoint', None, "A regressor's workdir.", required=True)
+    checkpoint = flags.path('checkpoint', None, "A regressor's workdir.", required=True)
     step = flags.string('step', 'best', "Which step: 'best', 'last', or its number.")
-    data_dir = flags.string('data_dir', None, 'Prepared data, if it was moved after training.')
+    data_dir = flags.path('data_dir', None, 'Prepared data, if it was moved after training.')
     split = flags.string('split', None, "Prepared split. Default: the config's first validation.")
     count = flags.integer('count', 4, 'Pictures of each kind.', lower_bound=1)
-    out = flags.string('out', None, "Folder to write to. Default: the run's evaluation.")
+    out = flags.path('out', None, "Folder to write to. Default: the run's evaluation.")
 
     def command():
         run = open_run(checkpoint.value, step.value, kind='regressor')

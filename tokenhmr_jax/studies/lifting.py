@@ -93,8 +93,8 @@ def _refined(reduced, body: smpl.BodyModel, output: RegressorOutput, batch: Imag
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    checkpoints = flags.strings('checkpoint', ['bundled'], "A run's workdir; repeatable.")
-    data_dir = flags.string('data_dir', None, 'Prepared data.', required=True)
+    checkpoints = flags.paths('checkpoint', ['bundled'], "A run's workdir; repeatable.")
+    data_dir = flags.path('data_dir', None, 'Prepared data.', required=True)
     splits = flags.strings('split', ['amass/procedural_heldout'], 'Of poses; repeatable.')
     limit = flags.integer('limit', None, 'People of each split, evenly spread. Default: all.')
 

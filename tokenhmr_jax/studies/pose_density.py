@@ -10,11 +10,11 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import tqdm
 from jaxtyping import Float
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.progress import Progress
 from tokenhmr_jax.readers.pose_density import count_poses, smooth_density
 
 _CHUNK = 20_000  # poses
@@ -23,7 +23,7 @@ _CHUNK = 20_000  # poses
 def _read_poses(data_dir: str, splits: list[str]) -> Iterator[Float[np.ndarray, 'N 21 3']]:
     """Poses of prepared splits, in chunks."""
     opened = [pipeline.open_split(data_dir, name) for name in splits]
-    with tqdm.tqdm(total=sum(map(len, opened)), unit='pose') as bar:
+    with Progress('counting', 'pose', sum(map(len, opened))) as bar:
         for records in opened:
             for start in range(0, len(records), _CHUNK):
                 chunk = records.read(range(start, min(start + _CHUNK, len(records))))
@@ -34,9 +34,9 @@ def _read_poses(data_dir: str, splits: list[str]) -> Iterator[Float[np.ndarray, 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    data_dir = flags.string('data_dir', None, 'Prepared data.', required=True)
+    data_dir = flags.path('data_dir', None, 'Prepared data.', required=True)
     split = flags.strings('split', None, "Such as 'amass/CMU'; repeatable.", required=True)
-    out = flags.string('out', 'pose_density.npy', 'File to write, 84 MB.')
+    out = flags.path('out', 'pose_density.npy', 'File to write, 84 MB.')
 
     def command():
         path = pathlib.Path(out.value)

@@ -175,14 +175,14 @@ def gather(
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    checkpoint = flags.string('checkpoint', None, "A tokenizer's workdir.", required=True)
+    checkpoint = flags.path('checkpoint', None, "A tokenizer's workdir.", required=True)
     step = flags.string('step', 'best', "Which step: 'best', 'last', or its number.")
-    data_dir = flags.string('data_dir', None, 'Prepared data, if it was moved after training.')
+    data_dir = flags.path('data_dir', None, 'Prepared data, if it was moved after training.')
     inside = flags.strings('split', [], 'Prepared split in distribution; repeatable.')
     outside = flags.strings('outside', [], 'Prepared split out of distribution; repeatable.')
-    motion_dir = flags.string('motion_dir', '', 'Folder of motion files, out of distribution.')
+    motion_dir = flags.path('motion_dir', '', 'Folder of motion files, out of distribution.')
     limit = flags.integer('limit', 512, 'Poses of each source, evenly spread.', lower_bound=2)
-    out = flags.string('out', None, "Folder to write to. Default: the run's evaluation.")
+    out = flags.path('out', None, "Folder to write to. Default: the run's evaluation.")
 
     def command():
         extras.need_packages('matplotlib', 'sklearn')

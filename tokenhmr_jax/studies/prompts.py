@@ -85,8 +85,8 @@ def _mean_errors(run: Trained, split: str, change: Callable) -> dict[str, float]
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    checkpoint = flags.string('checkpoint', None, "A run's workdir.", required=True)
-    data_dir = flags.string('data_dir', None, 'Prepared data, if not where it was in training.')
+    checkpoint = flags.path('checkpoint', None, "A run's workdir.", required=True)
+    data_dir = flags.path('data_dir', None, 'Prepared data, if not where it was in training.')
 
     def command():
         run = open_run(checkpoint.value, kind='regressor')

@@ -105,9 +105,9 @@ def _program(task, structure, any_batch: bool) -> Callable:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    checkpoint = flags.string('checkpoint', None, "A regressor's workdir.", required=True)
+    checkpoint = flags.path('checkpoint', None, "A regressor's workdir.", required=True)
     step = flags.string('step', 'best', "Which step: 'best', 'last', or its number.")
-    out = flags.string('out', None, 'Folder to write.', required=True)
+    out = flags.path('out', None, 'Folder to write.', required=True)
     batch = flags.integer('batch', None, 'Crops in a call. Default: any number.')
 
     def command():

@@ -164,12 +164,12 @@ def derive_thresholds(
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    data_dir = flags.string('data_dir', None, 'Folder of prepared datasets.', required=True)
+    data_dir = flags.path('data_dir', None, 'Folder of prepared datasets.', required=True)
     split = flags.strings('split', None, 'With true labels; repeatable.', required=True)
-    out = flags.string('out', None, 'CSV file to write.', required=True)
+    out = flags.path('out', None, 'CSV file to write.', required=True)
     limit = flags.integer('limit', None, 'Records per split at most.', lower_bound=1)
-    angles = flags.string('angles', None, "Table to take angles from. Default: 'release'.")
-    checkpoint = flags.string('checkpoint', None, 'Workdir of a regressor to take angles from.')
+    angles = flags.path('angles', None, "Table to take angles from. Default: 'release'.")
+    checkpoint = flags.path('checkpoint', None, 'Workdir of a regressor to take angles from.')
     step = flags.string('step', 'best', "Step of the checkpoint: 'best', 'last', or its number.")
 
     def command():

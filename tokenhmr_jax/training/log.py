@@ -17,8 +17,8 @@ from jaxtyping import Num, UInt8
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
-from tqdm import tqdm
 
+from tokenhmr_jax import progress
 from tokenhmr_jax.cli import whole_file
 from tokenhmr_jax.types import Array
 
@@ -101,8 +101,8 @@ class Progress:
         self._skipped: list[tuple[int, list[str]]] = []
         self._waiting: list[tuple[int, np.ndarray, dict[str, Array]]] = []
         self._since = time.monotonic()
-        quiet, total = jax.process_index() > 0, config.num_steps
-        self._bar = tqdm(total=total, initial=start, unit='step', dynamic_ncols=True, disable=quiet)
+        first = jax.process_index() == 0
+        self._bar = progress.Progress('training', 'step', config.num_steps, start, shown=first)
 
     def __enter__(self) -> 'Progress':
         return self
@@ -133,8 +133,7 @@ class Progress:
             self._writer.write_picture(step, picture)
         main = {name: value for name, value in scores.items() if '/' not in name}
         numbers = '  '.join(f'{name} {value:.4g}' for name, value in main.items())
-        if not self._bar.disable:
-            self._bar.write(f'step {step}: {numbers}')
+        self._bar.say(f'step {step}: {numbers}')
         self._since = time.monotonic()
 
     def _report(self, window: list[tuple[int, np.ndarray, dict[str, Any]]]) -> None:
@@ -152,7 +151,7 @@ class Progress:
         scalars |= {'skipped': float(len(fetched) - len(good))} | speed
         self._writer.write(window[-1][0], scalars)
         if good:
-            self._bar.set_postfix(loss=f'{scalars["loss"]:.4g}', refresh=False)
+            self._bar.note(f'loss {scalars["loss"]:.4g}')
 
     def _count_skipped(self, step: int, keys: np.ndarray, skipped: float | np.ndarray) -> None:
         if not skipped:
