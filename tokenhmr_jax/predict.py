@@ -10,13 +10,12 @@ from collections.abc import Sequence
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.body import camera
-from tokenhmr_jax.inference import finders, meshes, smoothing
+from tokenhmr_jax.inference import finders, joint_files, meshes, smoothing
 from tokenhmr_jax.inference.prediction import PredictSettings, predict_with_checkpoint
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
-    default = PredictSettings()
     flags = cli.Flags(__doc__, arguments)
     checkpoint = flags.path(
         'checkpoint', 'bundled', "A regressor's workdir, or 'bundled', the package's own."
@@ -24,7 +23,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     step = flags.string('step', 'best', "Which step: 'best', 'last', or its number.")
     path = flags.path('input', None, 'Image, folder, glob or video.', required=True)
     out = flags.path('out', None, 'Folder of the result.', required=True)
-    settings = PredictSettings(
+    settings = _setting_flags(flags)
+    cache = flags.path('compilation_cache', cli.COMPILED, "Folder, or '' for none.")
+
+    def command():
+        cli.keep_compiled(cache.value)
+        given = PredictSettings(*(flag.value for flag in settings))
+        given = given._replace(meshes=tuple(given.meshes), format=tuple(given.format))
+        predict_with_checkpoint(checkpoint.value, step.value, path.value, out.value, given)
+
+    cli.run(flags, command, on_interrupt='interrupted; run the same command again to go on')
+
+
+def _setting_flags(flags: cli.Flags) -> PredictSettings:
+    """The flags of all settings, in place of their values."""
+    default = PredictSettings()
+    return PredictSettings(
         boxes=flags.path(
             'boxes',
             default.boxes,
@@ -48,6 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             'batch_size', default.batch_size, 'Persons in a batch, a power of two.'
         ),
         meshes=flags.words('meshes', list(default.meshes), f'Of images, among {meshes.FORMATS}.'),
+        format=flags.words(
+            'format',
+            list(default.format),
+            f'Of the joints beside joints.npz, among {joint_files.FORMATS}.',
+        ),
         overlays=flags.boolean('overlays', default.overlays, 'Draw the bodies over the pictures.'),
         all_probs=flags.boolean('all_probs', default.all_probs, "Write all codes' probabilities."),
         smoothing=flags.choice(
@@ -65,15 +84,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             'recursive', default.recursive, 'Also the pictures of all folders in the folder.'
         ),
     )
-    cache = flags.path('compilation_cache', cli.COMPILED, "Folder, or '' for none.")
-
-    def command():
-        cli.keep_compiled(cache.value)
-        given = PredictSettings(*(flag.value for flag in settings))
-        given = given._replace(meshes=tuple(given.meshes))
-        predict_with_checkpoint(checkpoint.value, step.value, path.value, out.value, given)
-
-    cli.run(flags, command, on_interrupt='interrupted; run the same command again to go on')
 
 
 if __name__ == '__main__':

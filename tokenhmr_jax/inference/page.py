@@ -89,7 +89,7 @@ def _video_frames(folder: pathlib.Path) -> Iterator[dict]:
 
 def _video_people(folder: pathlib.Path, frames: int) -> Iterator[dict]:
     """Persons of the first frames."""
-    for path in sorted((folder / 'tracks').glob('[!.]*.npz'), key=lambda p: int(p.stem)):
+    for path in results.track_paths(folder):
         index, track = results.read_arrays(path)['index'], int(path.stem)
         count = int(index[-1] - index[0] + 1)
         if index[0] < frames:

@@ -19,6 +19,7 @@ from tokenhmr_jax.inference import (
     cameras,
     finders,
     gltf,
+    joint_files,
     meshes,
     overlays,
     results,
@@ -50,6 +51,7 @@ class PredictSettings(NamedTuple):
     camera_guess: str = 'diagonal'
     batch_size: int = 16
     meshes: tuple[str, ...] = ('glb',)
+    format: tuple[str, ...] = ()
     overlays: bool = True
     all_probs: bool = False
     smoothing: str = 'zero_lag'
@@ -66,6 +68,9 @@ class PredictSettings(NamedTuple):
         unknown = set(self.meshes) - set(meshes.FORMATS)
         if unknown:
             raise ValueError(f'meshes={sorted(unknown)}: expected some of {meshes.FORMATS}')
+        unknown = set(self.format) - set(joint_files.FORMATS)
+        if unknown:
+            raise ValueError(f'format={sorted(unknown)}: expected some of {joint_files.FORMATS}')
         if self.smoothing not in smoothing.FILTERS:
             raise ValueError(f'smoothing={self.smoothing!r}: expected one of {smoothing.FILTERS}')
         if self.shortest_track < 1:
@@ -114,7 +119,8 @@ def predict(
     print(*map(cli.one_line, (*source.notes, description)), sep='\n', flush=True)
     request = {'input': str(path), 'model': model.name} | settings._asdict()
     request['meshes'] = list(settings.meshes)
-    del request['batch_size']  # of speed alone
+    # Speed alone, and files that can be made of a finished result.
+    del request['batch_size'], request['format']
     persons = finders.persons_digest(find, description, settings.detector_weights)
     origin = lambda name: Origin(source.digest(name), persons(name), model.digest)  # noqa: E731
     with workdir.lock_workdir(folder):
@@ -126,6 +132,8 @@ def predict(
         if source.fps:
             with run.clock('tracks'):
                 found = _with_tracks(run, found)
+        if run.result.finished is None or joint_files.lacks(folder, settings.format):
+            joint_files.write_joints(folder, bool(source.fps), settings.format)
         run.clock.seconds['all'] = time.perf_counter() - start
         return run.result.finish(found, run.clock.seconds)
 

@@ -8,7 +8,9 @@
       overlays/NAME.jpg     bodies over the image, and from the side and from above
       tracks/ID.npz         of a video: a person through time, smoothed; ID.glb, ID.bvh: animated
       scene.glb             of a video: all tracks on one clock, near the origin, and the camera
+      amass/ID_poses.npz    of a video: the same in AMASS's format
       overlay.webm          of a video; browsers play it
+      joints.npz            all joints in four conventions; with --format also .json and .csv
 
 NAME is the picture's file name without suffix. Pictures of equal names keep the suffix, and the
 folders that tell them apart. Names of more than 200 bytes are cut. In a video NAME is the frame's
@@ -63,19 +65,34 @@ least squares. They differ where the crop's camera, nearly a parallel one, diffe
 for people who are near, and at the edges of wide pictures (docs/predict.md has numbers). With a
 guessed focal length the angle is a guess, too.
 
-**Scenes.** People stand around the origin, y up, in the colours of the overlays. The picture's camera
-is a camera of the file; it looks along -z. The scene's `extras` have `offset` (metres: a point of
-the file plus the offset is in the picture's camera, in glTF's axes), `focal_length`,
-`principal_point` and `image_size` (px). glTF's camera cannot have its principal point off the middle:
-the extras hold the true one. A video's people are one animation, its time 0 the video's; a person
+**Scenes.** People stand around the origin, y up, in the colours of the overlays. The camera of the
+picture is a camera of the file; it looks along -z. The scene's `extras` have `offset` (metres: a
+point of the file plus the offset is in the picture's camera, in glTF's axes), `focal_length`,
+`principal_point` and `image_size` (px); the principal point of glTF's cameras is always the
+middle. A video's people are one animation, whose time is the video's; a person
 who is not there has the scale 0.
 
-`tracks/ID.npz`, T frames of one person. Tracks of fewer frames than `shortest_track` are in `frames/`
-and in the overlay, but have no files here and are not in the scene. T rows of the `TRACKED` fields above, `index` and `time`
-(T,), and `fps`. Rotations and translation are smoothed, betas are constant.
+`tracks/ID.npz`, T frames of one person. Tracks of fewer frames than `shortest_track` have no files
+here; they are in `frames/` and in the overlay alone. T rows of the `TRACKED` fields above, `index`
+and `time` (T,), and `fps`. Rotations and translation are smoothed, betas are constant.
 
     camera_joints    (T, 24, 3) metres, in the image's camera, smoothed
-    raw_camera_joints  the same before smoothing
+    camera_keypoints (T, 44, 3) likewise
+    raw_camera_joints  (T, 24, 3) before smoothing
+
+`joints.npz`, R persons in frames: as in `frames/` of images, in `tracks/` of a video. C is each of
+smpl24, openpose25, coco17 and h36m17 (K joints); `body/joint_conventions.py` says where its joints
+come from. joints.json has the same by person, joints.csv a line for each joint:
+
+    frame            (R,) NAME of the frame's file, and person (R,): the row or the track
+    time             (R,) seconds, NaN for images
+    C                (R, K, 3) metres, in the image's camera
+    C_px             (R, K, 2) px of the image, where the camera sees them; NaN behind it
+    C_names          (K,) names of the joints
+
+`amass/ID_poses.npz`: arrays as in `amass_files.amass_arrays`, SMPL-H's pose with hands at rest. The
+world is the camera's, turned upright: x right, y forward, z up, metres. AMASS has one rate, that of
+`mocap_framerate`: motion is resampled to it.
 """
 
 import json
@@ -87,6 +104,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tokenhmr_jax import cli
+from tokenhmr_jax.readers import listing
 from tokenhmr_jax.types import ImagePrediction
 
 _ARRAYS = (
@@ -144,6 +162,12 @@ def frame_paths(folder: str | os.PathLike) -> list[pathlib.Path]:
     """The files of a result's frames, in order, without half-written ones of a killed run."""
     frames = pathlib.Path(folder) / 'frames'
     return sorted(set(frames.glob('*.npz')) - set(frames.glob('.*.partial.npz')))
+
+
+def track_paths(folder: str | os.PathLike) -> list[pathlib.Path]:
+    """The files of a video's tracks, in order of their ids."""
+    paths = listing.find_files(pathlib.Path(folder, 'tracks'), '*.npz')
+    return sorted(paths, key=lambda path: int(path.stem))
 
 
 def read_tracks(folder: str | os.PathLike) -> dict[int, dict[str, np.ndarray]]:

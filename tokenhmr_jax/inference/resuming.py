@@ -24,7 +24,7 @@ from tokenhmr_jax.inference.summary import listed
 from tokenhmr_jax.training import workdir
 
 VERSION = 2  # of a result's files
-_FOLDERS = ('frames', 'meshes', 'scenes', 'overlays', 'tracks')
+_FOLDERS = ('frames', 'meshes', 'scenes', 'overlays', 'tracks', 'amass')
 _PARTIAL = re.compile(r'\..*\.[0-9a-f]{8}\.partial(\..*)?')  # as `cli.whole_file` names them
 _WHAT = {'picture': 'the file has', 'persons': 'its persons have', 'model': 'the network has'}
 
@@ -157,8 +157,9 @@ class OpenResult:
     def clear_tracks(self) -> pathlib.Path:
         """The folder of a result whose tracks are to be made anew; old ones are removed."""
         self.begin_change()
-        shutil.rmtree(self.folder / 'tracks')
-        (self.folder / 'tracks').mkdir()
+        for name in ('tracks', 'amass'):
+            shutil.rmtree(self.folder / name)
+            (self.folder / name).mkdir()
         for name in ('scene.glb', 'overlay.webm'):
             (self.folder / name).unlink(missing_ok=True)
         return self.folder

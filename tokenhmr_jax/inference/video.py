@@ -13,10 +13,21 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.body import smpl
-from tokenhmr_jax.inference import bvh, gltf, overlays, results, scene, smoothing, sources
+from tokenhmr_jax.inference import (
+    amass_files,
+    bvh,
+    gltf,
+    overlays,
+    results,
+    scene,
+    smoothing,
+    sources,
+)
 from tokenhmr_jax.inference.model import Model
 from tokenhmr_jax.progress import Progress
 from tokenhmr_jax.types import SmplParams
+
+_BODIES = 64  # whose vertices are computed at once
 
 
 def finish_video(
@@ -27,7 +38,7 @@ def finish_video(
     overlay: bool,
     shortest_track: int,
 ) -> dict:
-    """Writes the tracks of a result whose frames are done, the scene and the overlay video.
+    """Writes tracks, scene and overlay video of a result whose frames are done.
 
     Tracks of fewer than `shortest_track` frames are in the overlay alone. Returns their number,
     `short_tracks`, and of the others `tracks`: by track id, the number of frames, and the
@@ -39,6 +50,9 @@ def finish_video(
     for track_id, track in written.items():
         results.write_arrays(folder / 'tracks' / f'{track_id}.npz', track)
         write_animations(folder / 'tracks' / str(track_id), model.body, track, source.fps)
+        motion = animated_person('person', model.body, track, source.fps).motion
+        arrays = amass_files.amass_arrays(motion, track['betas'][0], source.fps)
+        results.write_arrays(folder / 'amass' / f'{track_id}_poses.npz', arrays)
     if written:
         _write_scene(folder, model.body, written, source.fps)
     if overlay:
@@ -58,9 +72,9 @@ def _finished(track: dict, body: smpl.BodyModel, smooth: bool, fps: float) -> di
     raw = joint_motion(body, track)
     if smooth:
         track = smoothing.smooth_track(track)
-    return track | {
-        'camera_joints': joint_motion(body, track), 'raw_camera_joints': raw, 'fps': fps
-    }  # fmt: skip
+    joints, keypoints = joint_motion(body, track), keypoint_motion(body, track)
+    motion = {'camera_joints': joints, 'camera_keypoints': keypoints, 'raw_camera_joints': raw}
+    return track | motion | {'fps': fps}
 
 
 def _track_report(track: dict) -> dict:
@@ -91,7 +105,7 @@ def _write_scene(folder: pathlib.Path, body: smpl.BodyModel, tracks: dict, fps: 
     scene.write_scene(path, people, joints, faces, weights, lens)
 
 
-# Two programs: a long track's vertices would fill the memory.
+# Several programs: a long track's vertices would fill the memory.
 @jax.jit
 def _joints(body, params):
     return smpl.forward(body, params).joints
@@ -100,6 +114,11 @@ def _joints(body, params):
 @jax.jit
 def _vertices(body, params):
     return smpl.forward(body, params).vertices
+
+
+@jax.jit
+def _keypoints(body, params):
+    return smpl.keypoints(body, smpl.forward(body, params))
 
 
 def _padded_params(rows: list[tuple[dict, int]]) -> SmplParams:
@@ -115,6 +134,14 @@ def joint_motion(body: smpl.BodyModel, track: dict) -> Float[np.ndarray, 'T 24 3
     count = len(track['time'])
     params = _padded_params([(track, row) for row in range(count)])
     return np.asarray(_joints(body, params))[:count]
+
+
+def keypoint_motion(body: smpl.BodyModel, track: dict) -> Float[np.ndarray, 'T 44 3']:
+    """The keypoints of a track, metres, in the image's camera."""
+    rows = [(track, row) for row in range(len(track['time']))]
+    parts = [rows[start : start + _BODIES] for start in range(0, len(rows), _BODIES)]
+    found = [np.asarray(_keypoints(body, _padded_params(part)))[: len(part)] for part in parts]
+    return np.concatenate(found)
 
 
 def write_animations(

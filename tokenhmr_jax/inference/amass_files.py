@@ -1,0 +1,68 @@
+"""Motion in AMASS's format (SMPL-H), which viewers of AMASS and `readers/amass.py` read.
+
+Mahmood et al., "AMASS: Archive of Motion Capture as Surface Shapes", ICCV 2019.
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation, Slerp
+
+from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.inference import gltf
+
+_JOINTS = 52  # SMPL-H: the root, the body, and the hands
+_BETAS, _DMPLS = 16, 8
+# From glTF's axes (y up, z towards the viewer) to AMASS's: x stays, z is up.
+_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+
+
+def amass_arrays(
+    motion: gltf.Motion, betas: Float[np.ndarray, ' S'], fps: float
+) -> dict[str, np.ndarray]:
+    """The arrays of a file, T frames at one rate, in a z-up world.
+
+    poses            (T, 156) axis-angle, radians: root, 21 joints of the body, 30 of the hands, 0
+    trans            (T, 3) metres: SMPL's `transl`
+    betas            (16,): the S given, then 0
+    dmpls            (T, 8) soft tissue: 0
+    gender           'neutral'
+    mocap_framerate  fps
+
+    SMPL's two hand joints are no joints of SMPL-H, and are left out. `motion` is resampled.
+    """
+    motion = at_rate(motion, fps)
+    count = len(motion.times)
+    turned = motion.rotations[:, : 1 + skeleton.NUM_BODY_JOINTS].copy()
+    turned[:, 0] = _TO_Z_UP @ turned[:, 0]
+    poses = np.zeros((count, _JOINTS, 3))
+    poses[:, : turned.shape[1]] = (
+        Rotation.from_matrix(turned.reshape(-1, 3, 3)).as_rotvec().reshape(count, -1, 3)
+    )
+    return {
+        'poses': poses.reshape(count, -1),
+        # SMPL turns about the root joint: it lies at rest where `trans` is 0.
+        'trans': motion.root @ _TO_Z_UP.T - motion.joints[0],
+        'betas': np.pad(np.asarray(betas, float), (0, _BETAS - len(betas))),
+        'dmpls': np.zeros((count, _DMPLS)),
+        'gender': np.array('neutral'),
+        'mocap_framerate': np.array(float(fps)),
+    }
+
+
+def at_rate(motion: gltf.Motion, fps: float) -> gltf.Motion:
+    """The same motion with `fps` frames per second, from its first time to its last."""
+    start, end = motion.times[[0, -1]]
+    times = start + np.arange(math.floor((end - start) * fps + 1e-3) + 1) / fps
+    if len(motion.times) == 1:
+        return motion._replace(times=times)
+    times = np.minimum(times, end)
+    turns = [
+        Slerp(motion.times, Rotation.from_matrix(joint))(times).as_matrix()
+        for joint in np.swapaxes(motion.rotations, 0, 1)
+    ]
+    root = [np.interp(times, motion.times, column) for column in motion.root.T]
+    return motion._replace(
+        rotations=np.stack(turns, axis=1), root=np.stack(root, axis=1), times=times
+    )
