@@ -258,12 +258,16 @@ def _predict_frames(run: _Run) -> None:
 
 def _jobs(run: _Run, bar: Progress) -> Iterator[FrameJob]:
     """All frames that can be read, with their persons found and tracked; kept ones as they are."""
-    tracker = Tracker()
+    tracker, shot = Tracker(), 0
     given_ids = isinstance(run.find, Listed) and run.find.tracked
 
-    def track_ids(boxes, ids):
+    def track_ids(frame, boxes, ids):
+        nonlocal shot
         if given_ids:
             return ids
+        if frame.shot != shot:
+            tracker.end_all()
+            shot = frame.shot
         # The tracker sees all frames, kept ones as well.
         new = tracker.update(boxes) if run.source.fps else np.arange(len(boxes))
         return new.astype(np.int32)
@@ -279,7 +283,7 @@ def _jobs(run: _Run, bar: Progress) -> Iterator[FrameJob]:
         else:
             with run.clock('detect'):
                 found, unread = _readable(run.model, run.find(frame))
-            found = found._replace(track_ids=track_ids(found.boxes, found.track_ids))
+            found = found._replace(track_ids=track_ids(frame, found.boxes, found.track_ids))
             camera = cameras.frame_camera(
                 frame, run.settings.focal_length, run.settings.fov, run.settings.camera_guess
             )
@@ -289,7 +293,7 @@ def _jobs(run: _Run, bar: Progress) -> Iterator[FrameJob]:
 def _kept_job(run: _Run, frame: sources.Frame, track_ids: Callable) -> FrameJob:
     """The job of a frame that an earlier run has written; its place and tracks may be others."""
     kept = run.result.take(frame.name)
-    ids = track_ids(kept['boxes'], kept['track_ids'])
+    ids = track_ids(frame, kept['boxes'], kept['track_ids'])
     kept = run.result.amend(frame.name, kept, {'track_ids': ids, 'index': frame.index})
     found = Persons(kept['boxes'], kept['scores'], ids, kept['given_keypoints2d'])
     return FrameJob(frame, found, camera=None, kept=kept)
@@ -320,6 +324,7 @@ def _arrays(run: _Run, job: FrameJob) -> dict[str, ArrayLike]:
         'note': frame.note or '',
         'index': frame.index,
         'time': np.nan if frame.time is None else frame.time,
+        'shot': frame.shot,
         'made_of': run.result.origin(frame.name),
     }
     return arrays | found

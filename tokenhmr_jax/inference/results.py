@@ -47,7 +47,8 @@ given_keypoints2d of no rows, and no other arrays of persons:
                      network: a run that finds others predicts the frame again
     image_size       (2,) width and height, px
     note             how a picture's pixels were made from its values, where that is a choice; or ''
-    index            () of the frame; time () seconds, NaN for images
+    index            () of the frame; time () seconds from the video's first, NaN for images
+    shot             () of the frame: the number of the part between two cuts, from 0; 0 for images
 
 **Frames and units.** The camera is OpenCV's: x right, y down, z forward, metres, its centre at the
 origin. `joints + translation` are joints in the image's camera, `focal_length * xy / z +
@@ -177,7 +178,7 @@ def read_tracks(folder: str | os.PathLike) -> dict[int, dict[str, np.ndarray]]:
         frame = read_arrays(path)
         for row, track in enumerate(frame['track_ids']):
             person = {name: frame[name][row] for name in TRACKED}
-            person |= {'index': frame['index'], 'time': frame['time']}
+            person |= {name: frame[name] for name in ('index', 'time', 'shot')}
             rows.setdefault(int(track), []).append(person)
     return {
         track: {name: np.stack([p[name] for p in persons]) for name in persons[0]}

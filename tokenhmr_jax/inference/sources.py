@@ -4,6 +4,7 @@ import collections
 import functools
 import glob
 import hashlib
+import itertools
 import os
 import pathlib
 import re
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from tokenhmr_jax.inference import digests, folders, picture_files, video_files
+from tokenhmr_jax.inference import digests, folders, picture_files, shots, video_files
 
 _END = object()
 _LONGEST_NAME = 200  # bytes; files of a result add theirs to a name, and systems allow 255
@@ -27,6 +28,7 @@ class Frame(NamedTuple):
     focal_length: of the file's EXIF data, pixels, or None.
     focal_note, note: as in `Picture`.
     time: seconds from the video's first frame; None for pictures.
+    shot: the number of the video's shot, from 0: shots are between hard cuts.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Frame(NamedTuple):
     focal_note: str | None = None
     note: str | None = None
     time: float | None = None
+    shot: int = 0
 
 
 class Images:
@@ -115,14 +118,15 @@ class Video:
 
         A damaged or truncated video ends with a frame that holds the error.
         """
-        index = 0
-        try:
-            for index, found in enumerate(self._file.decode(), 1):
-                name = f'{index - 1:06d}'
-                image = None if skip(name) else found.rgb()
-                yield Frame(name, index - 1, image, time=found.time)
-        except ValueError as error:
-            yield Frame('end', index, None, error=str(error))
+        index, errors = -1, []
+        found, ahead = itertools.tee(_until_error(self._file.decode(), errors))
+        numbers = shots.number_shots(frame.small(*shots.SIZE) for frame in ahead)
+        for index, (frame, shot) in enumerate(zip(found, numbers, strict=False)):
+            name = f'{index:06d}'
+            image = None if skip(name) else frame.rgb()
+            yield Frame(name, index, image, time=frame.time, shot=shot)
+        if errors:
+            yield Frame('end', index + 1, None, error=errors[0])
 
     def digest(self, name: str) -> str:
         """The digest of the whole video, of which each frame is made."""
@@ -140,6 +144,14 @@ class Video:
         name = pathlib.PurePath(name).name.removeprefix(f'{pathlib.PurePath(self._path).stem}_')
         number = _spellings(name)[-1]
         return [f'{int(number):06d}'] if number.isdecimal() else []
+
+
+def _until_error(items: Iterator[Any], errors: list[str]) -> Iterator[Any]:
+    """The same items; a ValueError ends them, and is added to the errors."""
+    try:
+        yield from items
+    except ValueError as error:
+        errors.append(str(error))
 
 
 def _names(paths: list[pathlib.Path]) -> list[str]:

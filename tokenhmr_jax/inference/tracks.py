@@ -22,6 +22,10 @@ class Tracker:
 
     def __init__(self, patience: int = 30):
         self._patience, self._next = patience, 0
+        self.end_all()
+
+    def end_all(self) -> None:
+        """Ends all tracks, as a cut does."""
         self._boxes, self._velocity = np.zeros((2, 0, 4))  # centre and size
         self._ids, self._missed = np.zeros((2, 0), int)
 

@@ -160,7 +160,7 @@ class VideoFile:
 def _decode(container, stream, fps: float, threaded: bool) -> Iterator['_Shown | None']:
     """The frames of a stream, and None where some are lost."""
     clock, ratio = _Clock(container, stream, fps), stream.sample_aspect_ratio or 1
-    reformatter = VideoReformatter()
+    reformatters = VideoReformatter(), VideoReformatter()  # one for each size is faster
     packets, expected, shown, lost = 0, 0, 0, False
     read = itertools.chain(_packets(container, stream), [None])
     for packet, following in itertools.pairwise(read):
@@ -177,7 +177,7 @@ def _decode(container, stream, fps: float, threaded: bool) -> Iterator['_Shown |
             except av.FFmpegError:
                 lost, frames = True, []
             shown += len(frames)
-            yield from (_Shown(frame, clock.time(frame), ratio, reformatter) for frame in frames)
+            yield from (_Shown(frame, clock.time(frame), ratio, reformatters) for frame in frames)
         if lost:
             yield None
     # Not each packet has a frame; but of several threads' errors at the end there is no word.
@@ -261,24 +261,24 @@ class _Clock:
 class _Shown:
     """A decoded frame of a video whose pixels have a ratio of width to height."""
 
-    def __init__(self, frame, time: float, ratio: fractions.Fraction, reformatter):
-        self._frame, self.time, self._ratio, self._reformatter = frame, time, ratio, reformatter
+    def __init__(self, frame, time: float, ratio: fractions.Fraction, reformatters):
+        self._frame, self.time, self._ratio = frame, time, ratio
+        self._full_size, self._small_size = reformatters
         self.damaged = frame.is_corrupt
 
     def rgb(self) -> np.ndarray:
         frame, ratio = self._frame, self._ratio
         size = round(frame.width * max(ratio, 1)), round(frame.height / min(ratio, 1))
         if any(component.is_alpha for component in frame.format.components):
-            image = _over_white(self._converted(*size, 'rgba'))
+            image = _over_white(self._full_size.reformat(frame, *size, 'rgba').to_ndarray())
         else:
-            image = self._converted(*size, 'rgb24')
+            image = self._full_size.reformat(frame, *size, 'rgb24').to_ndarray()
         return upright(image, frame.side_data.get('DISPLAYMATRIX'))
 
     def small(self, width: int, height: int) -> np.ndarray:
-        return self._converted(width, height, 'rgb24', interpolation='AREA')
-
-    def _converted(self, *settings, **options) -> np.ndarray:
-        return self._reformatter.reformat(self._frame, *settings, **options).to_ndarray()
+        size = width, height
+        small = self._small_size.reformat(self._frame, *size, 'rgb24', interpolation='AREA')
+        return small.to_ndarray()
 
 
 def _over_white(image: np.ndarray) -> np.ndarray:
