@@ -138,10 +138,12 @@ def joint_motion(body: smpl.BodyModel, track: dict) -> Float[np.ndarray, 'T 24 3
 
 def keypoint_motion(body: smpl.BodyModel, track: dict) -> Float[np.ndarray, 'T 44 3']:
     """The keypoints of a track, metres, in the image's camera."""
-    rows = [(track, row) for row in range(len(track['time']))]
+    count = len(track['time'])
+    # Whole batches, so that one size is compiled.
+    rows = [(track, min(row, count - 1)) for row in range(-(-count // _BODIES) * _BODIES)]
     parts = [rows[start : start + _BODIES] for start in range(0, len(rows), _BODIES)]
-    found = [np.asarray(_keypoints(body, _padded_params(part)))[: len(part)] for part in parts]
-    return np.concatenate(found)
+    found = [np.asarray(_keypoints(body, _padded_params(part))) for part in parts]
+    return np.concatenate(found)[:count]
 
 
 def write_animations(
