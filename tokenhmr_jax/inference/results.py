@@ -7,8 +7,8 @@
       scenes/NAME.glb       of images: all people, near the origin, and the camera
       overlays/NAME.jpg     bodies over the image, and from the side and from above
       tracks/ID.npz         of a video: a person through time, smoothed; ID.glb, ID.bvh: animated
-      scene.glb             of a video: all tracks on one clock, near the origin, and the camera
       amass/ID_poses.npz    of a video: the same in AMASS's format
+      scene.glb             of a video: all tracks on one clock, near the origin, and the camera
       overlay.webm          of a video; browsers play it
       joints.npz            all joints in four conventions; with --format also .json and .csv
 
