@@ -62,6 +62,7 @@ def test_each_picture_does_the_right_thing(result, small_model):
     assert len(list((out / 'meshes').glob('*.glb'))) == 46
     scenes = {p.stem: len(read_glb(p)[0].meshes) for p in (out / 'scenes').iterdir()}
     assert scenes == {name: count for name, count in counts.items() if count}
+    assert len(results.read_arrays(out / 'joints.npz')['coco17']) == 46
     overlay = cv2.imread(str(out / 'overlays/large.jpg'))
     assert overlay.shape == (720, 960 + 360, 3)
     assert (out / 'overlays/nobody.jpg').exists()
@@ -174,6 +175,9 @@ def test_short_tracks_are_in_the_arrays_alone(small_model, clip, tmp_path):
         limited = settings._replace(shortest_track=shortest)
         summary = predict(small_model, str(clip / 'clip.avi'), str(out), limited)
         assert set(summary['tracks']) == written == {p.stem for p in (out / 'tracks').iterdir()}
+        assert {p.name for p in (out / 'amass').iterdir()} == {f'{i}_poses.npz' for i in written}
+        joints = results.read_arrays(out / 'joints.npz')
+        assert set(joints['person'].astype(str)) == written
         assert summary['short_tracks'] == 3 - len(written)
         ids = [results.read_arrays(p)['track_ids'].tolist() for p in results.frame_paths(out)]
         assert ids[:5] == [[0, 2], [0, 2], [0], [0, 1], [0, 1]]
