@@ -120,6 +120,17 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ['home']
 
 
+def test_notes_of_libraries_are_hidden_but_before_an_error(capfd):
+    with cli.hidden_notes():
+        os.write(2, b'INFO: created\n')
+    os.write(2, b'after\n')
+    assert capfd.readouterr().err == 'after\n'
+    with pytest.raises(ValueError), cli.hidden_notes():
+        os.write(2, b'reason\n')
+        raise ValueError
+    assert capfd.readouterr().err == 'reason\n'
+
+
 def test_ctrl_c_is_one_line(capsys):
     def interrupted():
         os.kill(os.getpid(), signal.SIGINT)

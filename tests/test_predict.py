@@ -1,5 +1,8 @@
 """The commands from pictures to a page, as a user types them."""
 
+import json
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +36,7 @@ def test_the_commands(checkpoint, tmp_path):
         '-m', 'tokenhmr_jax.predict', f'--checkpoint={checkpoint}', f'--input={tmp_path}/a.png',
         f'--out={tmp_path}/r', '--boxes=image', f'--compilation_cache={tmp_path}/cache',
     )  # fmt: skip
-    assert 'persons: one in each image' in printed and '1 frames, 0 left out' in printed
+    assert 'persons: one in each image' in printed and '1 picture, 0 left out' in printed
     assert list((tmp_path / 'cache').iterdir())
     command('-m', 'tokenhmr_jax.view', '--nobrowser', tmp_path / 'r')
     assert (tmp_path / 'r/view.html').stat().st_size > 100_000
@@ -67,3 +70,55 @@ def test_an_interrupted_prediction_leaves_whole_files(checkpoint, tmp_path):
         assert len(results.read_arrays(path)['boxes']) == 1
         assert (out / f'overlays/{path.stem}.jpg').exists()
         assert (out / f'meshes/{path.stem}_0.glb').exists()
+
+
+def contents(folder):
+    """All files of a result by name; result.json without its seconds."""
+    found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+    summary = json.loads(found['result.json'])
+    assert summary.pop('seconds')['all'] > 0
+    found.pop('overlay.webm', None)  # its container has a random number
+    return found | {'result.json': summary}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('source', ['pictures', 'whole.avi'])
+def test_killed_at_random_moments_a_prediction_ends_as_an_unbroken_one(
+    checkpoint, clip, source, tmp_path
+):
+    """To the byte, with boxes of two persons in each frame, so that batches span frames."""
+    shutil.copytree(clip, tmp_path / 'in')
+    (tmp_path / 'in/pictures').mkdir()
+    for i in range(12):
+        Image.fromarray(picture(64 + i, 96)).save(tmp_path / f'in/pictures/{i}.png')
+    moments = random.Random(time.time_ns())
+
+    def run(out):
+        return subprocess.Popen(
+            [
+                sys.executable, '-m', 'tokenhmr_jax.predict', f'--checkpoint={checkpoint}',
+                f'--input={tmp_path}/in/{source}', f'--out={tmp_path}/{out}', '--batch_size=4',
+                f'--boxes={tmp_path}/in/boxes.csv',
+            ],
+            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def done(out):
+        return len(results.frame_paths(tmp_path / out))
+
+    unbroken = run('unbroken')
+    assert unbroken.communicate(timeout=300)[1].count('12/12 frames') >= 1
+    for kill in range(4):
+        process, before = run('r'), done('r')
+        while process.poll() is None and done('r') == before < 12:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.2 if before < 12 else 5))
+        process.send_signal(signal.SIGINT if kill == 1 else signal.SIGKILL)
+        _, printed = process.communicate(timeout=300)
+        assert process.returncode in (0, 130, -signal.SIGKILL), printed
+    last = run('r')
+    last.communicate(timeout=300)
+    assert last.returncode == 0
+    ours, expected = contents(tmp_path / 'r'), contents(tmp_path / 'unbroken')
+    assert ours.keys() == expected.keys()
+    assert [name for name in ours if ours[name] != expected[name]] == []

@@ -15,6 +15,7 @@ import re
 import secrets
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import ml_collections
@@ -194,8 +195,27 @@ def _quiet_logs() -> None:
     """Shows only warnings: Orbax and TFDS report every file they touch."""
     logging.set_verbosity(logging.WARNING)
     logging.use_absl_handler()
+    warnings.filterwarnings('ignore', module=r'PIL\.')  # what matters of a picture is said
     # Orbax misses metrics in every checkpoint between evaluations.
     logging.get_absl_handler().addFilter(lambda record: 'tracked_metric' not in record.getMessage())
+
+
+@contextlib.contextmanager
+def hidden_notes() -> Iterator[None]:
+    """Hides what libraries write to standard error past Python; it is shown if an error follows."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            notes.seek(0)
+            os.write(terminal, notes.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def keep_compiled(folder: str = COMPILED) -> None:

@@ -70,7 +70,8 @@ class Progress:
         self._bar.total = self.total = total or self.total
         self._bar.update(done - self.done)
         self.done, now = done, time.monotonic()
-        if self._lines and now - self._recent[-1][0] >= _SECONDS:
+        ended = done == self.total  # then `close` prints the last line
+        if self._lines and not ended and now - self._recent[-1][0] >= _SECONDS:
             self._print(self._count() + self._speed(now))
             self._recent.append((now, done))
 

@@ -120,7 +120,9 @@ class OpenResult:
         return arrays
 
     def describe_changes(self) -> None:
-        """Prints which frames are predicted again, and why."""
+        """Prints which frames are predicted again, and why, or that none is."""
+        if self.finished is not None:
+            print('all is there already: nothing has changed')
         for what, names in self.again.items():
             print(f'predicted again, as {_WHAT[what]} changed since: {listed(names)}')
 

@@ -129,5 +129,5 @@ def _advice(summary: dict) -> str:
     if summary['persons_without_keypoints']:
         return 'this network reads 2D keypoints; try --keypoints=FILE, or a --checkpoint of pixels'
     if given in finders.DETECT:
-        return 'try another detector, --boxes=FILE, or --boxes=image where a person fills it'
+        return 'try another detector, --boxes=FILE or --keypoints=FILE'
     return f'{given} lists none'

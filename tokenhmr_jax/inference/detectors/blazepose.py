@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from tokenhmr_jax import cli
 from tokenhmr_jax.body import keypoint_conventions
 from tokenhmr_jax.data import crops
 from tokenhmr_jax.inference.detectors import blazepose_files
@@ -69,8 +70,9 @@ class Network:
         from ai_edge_litert.interpreter import Interpreter
 
         threads = min(os.cpu_count() or 1, 4)
-        self._interpreter = Interpreter(str(file), num_threads=threads)
-        self._interpreter.allocate_tensors()
+        with cli.hidden_notes():
+            self._interpreter = Interpreter(str(file), num_threads=threads)
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]['index']
         self._outputs = [each['index'] for each in self._interpreter.get_output_details()]
 
