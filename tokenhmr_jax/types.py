@@ -140,7 +140,7 @@ class ImagePrediction:
       they are in the image's camera, on `keypoints2d` as nearly as can be.
     keypoints2d: pixels of the image, where the network sees them.
     crop_camera: weak-perspective (s, tx, ty) of the crop.
-    crop_translation: metres, the body's origin in the crop's camera.
+    crop_translation: metres, the origin in the crop's camera of the body as `predict_crops` has it.
     crop_center, crop_side: pixels of the image, the square that the network saw.
     translation: metres, the body's origin in the image's camera.
     focal_length, principal_point: pixels, the image's camera.

@@ -11,7 +11,7 @@ does not know of it: a network that sees the crop alone takes the person for one
 is turned by this angle. `turn_to` leads to the axes of a camera that looks at a person; its inverse
 turns the network's body to the image's camera. `fit_translation` then puts it where it was seen.
 TokenHMR leaves out the turn, and places bodies by `full_translation`: for its focal length of 19.5
-times the image's larger side, the angle is at most 2 degrees.
+times the image's larger side, the angle is about 2 degrees at most.
 
 Units. *Crop units* are fractions of the crop's side from its centre: the crop spans [-0.5, 0.5].
 Boxes, principal points and focal lengths of the full image are in its pixels.

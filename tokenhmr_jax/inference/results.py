@@ -34,7 +34,7 @@ given_keypoints2d of no rows, and no other arrays of persons:
     focal_length     (N,) px, and principal_point (N, 2) px: the image's camera
     camera_source    source of the focal length
     crop_camera      (N, 3) weak-perspective (s, tx, ty) of the crop, the network's output
-    crop_translation (N, 3) metres, the body's origin in the *crop's* camera: not the image's
+    crop_translation (N, 3) metres, the origin in the *crop's* camera of the body before its turn
     crop_center      (N, 2) px, and crop_side (N,) px: the square that the network saw
     residual_tokens  (N, T) int32 the likeliest code of each residual token, and
     residual_token_confidence (N, T) its probability; absent for a head without tokens
