@@ -138,7 +138,7 @@ def test_shrinking_by_much_blurs_first():
 
 @pytest.mark.parametrize(
     ('center', 'side'),
-    [((60, 45), 70), ((5, 80), 61.7), ((118, 3), 33), ((60, 45), 400), ((-200, 40), 100)],
+    [((60, 45), 70), ((5, 80), 61.7), ((118, 3), 33), ((60, 45), 190), ((-200, 40), 100)],
 )
 def test_what_a_crop_shows_is_blurred_as_the_whole_image_would_be(rng, center, side):
     image = rng.integers(0, 256, (90, 120, 3), np.uint8)
@@ -201,3 +201,19 @@ def test_a_whole_record_passes_and_a_bad_field_is_named(rng):
 def test_a_picture_that_cannot_be_stored_is_refused(image, center, size, message):
     with pytest.raises(ValueError, match=message):
         records.store_picture(image, center, size)
+
+
+@pytest.mark.parametrize('center', [(900, 700), (40, 1500), (-500, 700), (9000, 9000)])
+@pytest.mark.parametrize('rotation', [0, 0.5])
+def test_large_pictures_shrink_as_by_the_blur(rng, center, rotation):
+    """By 47: within a level of the blur of the whole picture, at and beyond its borders, too."""
+    coarse = rng.integers(0, 256, (15, 20, 3)).astype(np.uint8)
+    image = cv2.resize(coarse, (1999, 1503), interpolation=cv2.INTER_NEAREST)
+    matrix = crops.crop_matrix(center, 1504, 32, rotation=rotation)
+    sigma = (1504 / 32 / 2 - 1) / 2
+    whole = cv2.GaussianBlur(image, (0, 0), sigma)
+    expected = cv2.warpAffine(whole, matrix, (32, 32), flags=cv2.INTER_LINEAR)
+    found = crops.warp(image, matrix, 32)
+    off = np.abs(found.astype(int) - expected)
+    assert off.mean() < 0.5
+    assert np.quantile(off, 0.98) <= 2

@@ -23,12 +23,12 @@ def test_files(tmp_path):
     (tmp_path / 'a.csv').write_text('image,left,top,right,bottom\n139,1,2,3,4\n7,1,2,3,4\n')
     find, description = finders.make_finder(str(tmp_path / 'a.csv'), None, SOURCE)
     assert find(FRAME).boxes.tolist() == [[1, 2, 3, 4]]
-    assert '2 boxes of' in description
+    assert 'persons: 2 of' in description
     row = {'image_id': 139, 'keypoints': [10, 20, 1] * 16 + [30, 40, 1]}
     (tmp_path / 'a.json').write_text(json.dumps([row]))
     find, description = finders.make_finder('detect', str(tmp_path / 'a.json'), SOURCE)
     assert find(FRAME).keypoints2d[0, 0].tolist() == [10, 20, 1]
-    assert '1 with keypoints of' in description
+    assert 'persons: 1 of' in description
 
 
 def test_wrong_names(tmp_path):

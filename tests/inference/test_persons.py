@@ -105,11 +105,9 @@ def test_what_a_file_holds_is_said():
     named = ['139', 'elsewhere', f'{pathlib.Path.cwd().name}\\other.jpg']  # as on Windows
     file = persons.by_name('a.csv', named, persons.make_persons([[1, 2, 3, 4]] * 3))
     find = persons.Listed(file._replace(left_out={'car': 2}), SOURCE)
-    assert find.describe('boxes') == (
-        'persons: 3 boxes of a.csv; 2 of car left out; 1 belong to no picture or frame'
-    )
+    assert find.describe() == ('persons: 3 of a.csv; 2 of car left out; of no picture or frame: 1')
     none = persons.Listed(persons.by_name('a.csv', [], persons.make_persons()), SOURCE)
-    assert none.describe('boxes') == 'persons: none in a.csv'
+    assert none.describe() == 'persons: none in a.csv'
 
 
 @pytest.mark.parametrize(

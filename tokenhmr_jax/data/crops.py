@@ -20,6 +20,7 @@ Number = float | np.floating
 
 # A picture that shrinks by more than this is blurred first, as in the original's demo.
 BLUR_FROM = 2.2
+_LEFT_TO_BLUR = 8.0  # of the shrinking of a large picture; the rest is done by averages
 
 _REDUCED = {
     1: cv2.IMREAD_COLOR,
@@ -149,12 +150,35 @@ def warp(
 ) -> UInt8[np.ndarray, 'S S C']:
     """Warps an image to a crop by the map between their pixels; black outside the image.
 
-    An image that shrinks by more than 2.2 is blurred first, by the original's rule.
+    An image that shrinks by more than 2.2 is blurred first, by the original's rule. One that
+    shrinks by more than 16 is made smaller before, with the same result: a wide blur of a large
+    picture takes minutes.
     """
     shrink = 1 / _scale(matrix)
     if shrink > BLUR_FROM:
-        image = _blur(image, *_reach(matrix, crop_size), (shrink / 2 - 1) / 2)
+        variance = ((shrink / 2 - 1) / 2) ** 2
+        if shrink > 2 * _LEFT_TO_BLUR:
+            image, matrix, reduction = _reduced(image, matrix, crop_size, shrink / _LEFT_TO_BLUR)
+            # Averages over squares are a blur, too.
+            variance = (variance - (reduction**2 - 1) / 12) / reduction**2
+        image = _blur(image, *_reach(matrix, crop_size), math.sqrt(variance))
     return cv2.warpAffine(image, matrix, (crop_size, crop_size), flags=cv2.INTER_LINEAR)
+
+
+def _reduced(
+    image: np.ndarray, matrix: np.ndarray, crop_size: int, reduction: float
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """The part of an image that a crop shows, smaller; its map to the crop; the true reduction."""
+    low, high = np.maximum(_reach(matrix, crop_size), 0)
+    left, top = np.minimum(low, np.array(image.shape[1::-1]) - 1).astype(int)
+    part = image[top : math.ceil(high[1]) + 1, left : math.ceil(high[0]) + 1]
+    width, height = (math.ceil(side / reduction) for side in part.shape[1::-1])
+    factor = np.array([part.shape[1] / width, part.shape[0] / height])
+    small = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+    # A small pixel stands for `factor` large ones, around the middle of them.
+    offset = transform(matrix, np.array([left, top]) + (factor - 1) / 2)
+    matrix = np.concatenate([matrix[:, :2] * factor, offset[:, None]], axis=1)
+    return small, matrix, math.sqrt(factor.prod())
 
 
 def _blur(image: np.ndarray, low: np.ndarray, high: np.ndarray, sigma: float) -> np.ndarray:

@@ -25,13 +25,13 @@ def make_finder(
     check_finder(name, keypoints)
     if keypoints is not None:
         find = Listed(keypoint_files.read_keypoints(keypoints), source)
-        return find, find.describe('with keypoints')
+        return find, find.describe()
     if name in DETECT:
         return make_detector(name, weights)
     if name == 'image':
         return whole_image, 'persons: one in each image, which it fills'
     find = Listed(boxes.read_boxes(name), source)
-    return find, find.describe('boxes')
+    return find, find.describe()
 
 
 def check_finder(name: str, keypoints: str | None = None) -> None:

@@ -152,15 +152,15 @@ class Listed:
                 )
         return found
 
-    def describe(self, what: str) -> str:
-        """One line on the file: numbers of `what`, and of all that is not predicted."""
-        parts = [f'persons: {self.count} {what} of {self._file.path}']
+    def describe(self) -> str:
+        """One line on the file: the number of its persons, and of all that is not predicted."""
+        parts = [f'persons: {self.count} of {self._file.path}']
         if not self.count:
             parts = [f'persons: none in {self._file.path}']
         for other, count in self._file.left_out.items():
             parts.append(f'{count} of {other} left out')
         if self.nowhere:
-            parts.append(f'{self.nowhere} belong to no picture or frame')
+            parts.append(f'of no picture or frame: {self.nowhere}')
         return '; '.join(parts)
 
     @property

@@ -55,6 +55,8 @@ def is_video(path: str | os.PathLike) -> bool:
     place = pathlib.Path(path)
     if place.suffix.lower() in SUFFIXES:
         return True
+    if picture_files.not_readable(place):  # which says why
+        return False
     try:
         with Image.open(place) as picture:
             if picture.format not in _NO_PICTURES:
