@@ -10,7 +10,7 @@ from jax import numpy as jnp
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import smpl
-from tokenhmr_jax.inference import amass_files, results, video
+from tokenhmr_jax.inference import amass_files, resampling, results, video
 from tokenhmr_jax.readers import amass, prepare
 from tokenhmr_jax.types import SmplParams
 
@@ -42,7 +42,7 @@ def folder(track, mannequin, tmp_path_factory):
     """A folder with the track's file."""
     place = tmp_path_factory.mktemp('result') / 'amass'
     place.mkdir()
-    motion = video.animated_person('person', mannequin, track, FPS).motion
+    motion = video.animated_person('person', mannequin, track).motion
     arrays = amass_files.amass_arrays(motion, track['betas'][0], FPS)
     results.write_arrays(place / '3_poses.npz', arrays)
     return place
@@ -97,7 +97,7 @@ def test_the_builder_of_amass_takes_it(folder, tmp_path):
 
 def test_motion_is_resampled_to_one_rate(track, mannequin):
     """A turn and a walk at constant speed, filmed unevenly, stay so at any rate."""
-    motion = video.animated_person('person', mannequin, track, FPS).motion
+    motion = video.animated_person('person', mannequin, track).motion
     times = np.array([0.0, 0.1, 0.15, 0.4, 0.5])
     turn = Rotation.from_rotvec(times[:, None] * [0, 2.0, 0]).as_matrix()
     uneven = motion._replace(
@@ -105,10 +105,10 @@ def test_motion_is_resampled_to_one_rate(track, mannequin):
         root=times[:, None] * [1.5, 0, -0.5],
         rotations=np.tile(turn[:, None], (1, 24, 1, 1)),
     )
-    found = amass_files.at_rate(uneven, 20.0)
+    found = resampling.at_rate(uneven, 20.0)
     np.testing.assert_allclose(found.times, np.arange(11) / 20, atol=1e-9)
     np.testing.assert_allclose(found.root, found.times[:, None] * [1.5, 0, -0.5], atol=1e-9)
     angles = Rotation.from_matrix(found.rotations[:, 7]).as_rotvec()[:, 1]
     np.testing.assert_allclose(angles, 2 * found.times, atol=1e-9)
     alone = uneven._replace(times=times[:1], root=uneven.root[:1], rotations=uneven.rotations[:1])
-    assert len(amass_files.at_rate(alone, 20.0).root) == 1
+    assert len(resampling.at_rate(alone, 20.0).root) == 1

@@ -3,14 +3,12 @@
 Mahmood et al., "AMASS: Archive of Motion Capture as Surface Shapes", ICCV 2019.
 """
 
-import math
-
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation, Slerp
+from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import skeleton
-from tokenhmr_jax.inference import gltf
+from tokenhmr_jax.inference import gltf, resampling
 
 _JOINTS = 52  # SMPL-H: the root, the body, and the hands
 _BETAS, _DMPLS = 16, 8
@@ -32,7 +30,7 @@ def amass_arrays(
 
     SMPL's two hand joints are no joints of SMPL-H, and are left out. `motion` is resampled.
     """
-    motion = at_rate(motion, fps)
+    motion = resampling.at_rate(motion, fps)
     count = len(motion.times)
     turned = motion.rotations[:, : 1 + skeleton.NUM_BODY_JOINTS].copy()
     turned[:, 0] = _TO_Z_UP @ turned[:, 0]
@@ -49,20 +47,3 @@ def amass_arrays(
         'gender': np.array('neutral'),
         'mocap_framerate': np.array(float(fps)),
     }
-
-
-def at_rate(motion: gltf.Motion, fps: float) -> gltf.Motion:
-    """The same motion with `fps` frames per second, from its first time to its last."""
-    start, end = motion.times[[0, -1]]
-    times = start + np.arange(math.floor((end - start) * fps + 1e-3) + 1) / fps
-    if len(motion.times) == 1:
-        return motion._replace(times=times)
-    times = np.minimum(times, end)
-    turns = [
-        Slerp(motion.times, Rotation.from_matrix(joint))(times).as_matrix()
-        for joint in np.swapaxes(motion.rotations, 0, 1)
-    ]
-    root = [np.interp(times, motion.times, column) for column in motion.root.T]
-    return motion._replace(
-        rotations=np.stack(turns, axis=1), root=np.stack(root, axis=1), times=times
-    )

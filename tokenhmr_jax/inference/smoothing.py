@@ -6,8 +6,10 @@ Rotations are averaged on their manifold, as the turns log(R^T R') from one rota
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from scipy.spatial.transform import Rotation
+
+from tokenhmr_jax.inference import resampling
 
 FILTERS = ('zero_lag', 'none')
 _REACH = 3.0  # standard deviations of the filter's window
@@ -47,18 +49,58 @@ def smooth_track(track: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A track of `results.read_tracks` with smooth rotations and place, and one shape.
 
     The place is smoothed as its direction x / z, y / z and the logarithm of its distance, in which
-    the network errs evenly. The shape is the median of the frames' betas.
+    the network errs evenly. The shape is the median of the frames' betas. No frame changes those
+    of another shot. Impossible frames are as in `bridge_track`.
     """
-    pose = np.concatenate([track['global_orient'][:, None], track['body_pose']], axis=1)
-    x, y, z = track['translation'].T
-    seen = np.stack([x / z, y / z, np.log(z)], axis=1)
-    pose, seen = zero_lag(track['time'], pose, seen)
-    z = np.exp(seen[:, 2:])
+    good = possible_frames(track)
+    shots = track['shot'] if 'shot' in track else np.zeros(len(good), int)
+    pose, place = _pose(track), np.array(track['translation'], float)
+    for shot in np.unique(shots[good]):
+        rows = np.flatnonzero(good & (shots == shot))
+        x, y, z = place[rows].T
+        seen = np.stack([x / z, y / z, np.log(z)], axis=1)
+        pose[rows], seen = zero_lag(track['time'][rows], pose[rows], seen)
+        z = np.exp(seen[:, 2:])
+        place[rows] = np.concatenate([seen[:, :2] * z, z], axis=1)
+    betas = np.median(track['betas'][good], axis=0)
+    return _bridged(track, good, pose, place, np.broadcast_to(betas, track['betas'].shape))
+
+
+def bridge_track(track: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A track of `results.read_tracks` whose impossible frames are interpolated from the others.
+
+    Raises ValueError if all are impossible.
+    """
+    good = possible_frames(track)
+    betas = np.array(track['betas'])
+    betas[~good] = np.median(betas[good], axis=0)
+    return _bridged(track, good, _pose(track), track['translation'], betas)
+
+
+def possible_frames(track: Mapping[str, np.ndarray]) -> Bool[np.ndarray, ' T']:
+    """Which frames' bodies are finite and before the camera."""
+    names = ('global_orient', 'body_pose', 'betas', 'translation')
+    finite = [np.isfinite(track[name]).reshape(len(track['time']), -1).all(1) for name in names]
+    return np.all(finite, axis=0) & (track['translation'][:, 2] > 0)
+
+
+def _pose(track):
+    return np.concatenate([track['global_orient'][:, None], track['body_pose']], axis=1)
+
+
+def _bridged(track, good, pose, place, betas):
+    if not good.any():
+        raise ValueError('no frame of the track has a finite body before the camera')
+    if not good.all():
+        times = track['time']
+        bridge = resampling.at_times(times[~good], times[good], pose[good], place[good])
+        pose, place = np.array(pose), np.array(place)
+        pose[~good], place[~good] = bridge
     changed = {
         'global_orient': pose[:, 0],
         'body_pose': pose[:, 1:],
-        'translation': np.concatenate([seen[:, :2] * z, z], axis=1),
-        'betas': np.broadcast_to(np.median(track['betas'], axis=0), track['betas'].shape),
+        'translation': place,
+        'betas': betas,
     }
     return dict(track) | {name: value.astype(np.float32) for name, value in changed.items()}
 
@@ -67,19 +109,22 @@ def acceleration_error(
     joints: Float[np.ndarray, 'T J D'],
     times: Float[np.ndarray, ' T'],
     truth: Float[np.ndarray, 'T J D'] | None = None,
+    shots: Int[np.ndarray, ' T'] | None = None,
 ) -> float | None:
-    """Mean acceleration of joints in mm/s^2, or of their error against the truth.
+    """Mean acceleration of joints in m/s^2, or of their error against the truth.
 
-    Positions are metres, times seconds. Without a truth it measures jitter: motion itself adds
-    little at the frame rate. It is taken over all three frames in a row; None if there are none.
+    Positions are metres, times seconds, increasing, in steps of any length. Without a truth it
+    measures jitter: motion itself adds little at the frame rate. It is taken over all three frames
+    in a row, of one shot; None if there are none.
     """
     error = joints if truth is None else joints - truth
+    steps = np.diff(times)[:, None, None]
     if len(times) < 3:
         return None
-    steps = np.diff(times)
-    even = np.isclose(steps[1:], steps[:-1], rtol=0.1) & (steps[1:] < 1.5 * steps.min())
-    second = (error[2:] - 2 * error[1:-1] + error[:-2])[even] / steps.min() ** 2
-    return float(1000 * np.linalg.norm(second, axis=-1).mean()) if even.any() else None
+    velocity = np.diff(error, axis=0) / steps
+    second = np.linalg.norm(2 * np.diff(velocity, axis=0) / (steps[1:] + steps[:-1]), axis=-1)
+    one = np.ones(len(second), bool) if shots is None else shots[2:] == shots[:-2]
+    return float(second[one].mean()) if one.any() else None
 
 
 def _log(rotations):
