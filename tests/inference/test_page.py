@@ -18,6 +18,8 @@ def test_the_page_holds_all_of_it(film):
     content = text.split('type="application/json">')[1].split('</script>')[0]
     data = json.loads(content)
     assert len(data['frames']) == summary['frames'] and len(data['people']) == 2
+    times = [frame['time'] for frame in data['frames']]
+    np.testing.assert_allclose(times, np.arange(len(times)) / 25, atol=1e-3)
     assert 'http' not in text  # it needs no network
     with pytest.raises(FileNotFoundError, match=r'no result.json'):
         page.page(str(out / 'frames'))

@@ -226,5 +226,5 @@ def test_an_overlay_that_cannot_be_written(small_model, clip, tmp_path):
         predict(small_model, str(tmp_path / 'a.png'), str(out), settings)
     assert not (out / 'frames/a.npz').exists()
     source = sources.open_source(str(clip / 'clip.avi'))
-    with pytest.raises(OSError, match=r'overlay\.webm: cannot be written as VP8'):
+    with pytest.raises(OSError, match=r'overlay\.webm: cannot be written as VP9'):
         video._overlay_video(source, tmp_path / 'nowhere/overlay.webm', small_model, {})

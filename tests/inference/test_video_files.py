@@ -264,6 +264,23 @@ def test_a_clock_that_begins_anew(tmp_path):
     assert all(0 < after - before < 0.1 for before, after in itertools.pairwise(times))
 
 
+@pytest.mark.parametrize('size', [(96, 64), (97, 65)])
+def test_a_written_video_keeps_its_times(size, tmp_path):
+    """Of pictures and times as they come, also of equal ones."""
+    images = [scene(*size, shift=i) for i in range(8)]
+    times = [*UNEVEN[:-1], UNEVEN[-2] + 1e-5]
+    video_files.write_webm(tmp_path / 'a.webm', zip(times, images, strict=True), 30.0)
+    _, frames, error = read(tmp_path / 'a.webm')
+    assert error is None
+    np.testing.assert_allclose([frame.time for frame in frames], times, atol=1.1e-3)
+    for frame, image in zip(frames, images, strict=True):
+        assert frame.image.shape == image.shape
+        assert np.abs(frame.image.astype(int) - image).mean() < 6
+    assert not list(tmp_path.glob('.*'))
+    with pytest.raises(OSError, match=r'nowhere/a\.webm: cannot be written as VP9'):
+        video_files.write_webm(tmp_path / 'nowhere/a.webm', [(0.0, images[0])], 30.0)
+
+
 def test_no_notes_of_ffmpeg(tmp_path, capfd):
     path = write_video(tmp_path / 'a.avi', noisy(8), np.arange(8) / 30, 'mpeg4')
     path.write_bytes(path.read_bytes()[:-9000])

@@ -14,6 +14,7 @@ import numpy as np
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.inference import overlays, results
+from tokenhmr_jax.inference.video_files import VideoFile
 
 _TEMPLATE = pathlib.Path(__file__).parent / 'page.html'
 _LONGEST = 720  # pixels of a picture in the page
@@ -78,13 +79,10 @@ def _image_people(folder: pathlib.Path, frames: list[dict]) -> Iterator[dict]:
 
 
 def _video_frames(folder: pathlib.Path) -> Iterator[dict]:
-    capture = cv2.VideoCapture(str(folder / 'overlay.webm'))
-    for index in itertools.count():
-        more, image = capture.read()
-        if not more:
-            break
-        yield {'name': f'frame {index}', 'image': _jpeg(image)}
-    capture.release()
+    if (folder / 'overlay.webm').exists():
+        for index, frame in enumerate(VideoFile(folder / 'overlay.webm').decode()):
+            image = _jpeg(frame.rgb()[..., ::-1])
+            yield {'name': f'frame {index}', 'image': image, 'time': frame.time}
 
 
 def _video_people(folder: pathlib.Path, frames: int) -> Iterator[dict]:

@@ -52,7 +52,7 @@ def smooth_track(track: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     the network errs evenly. The shape is the median of the frames' betas. No frame changes those
     of another shot. Impossible frames are as in `bridge_track`.
     """
-    good = possible_frames(track)
+    good = _good_frames(track)
     shots = track['shot'] if 'shot' in track else np.zeros(len(good), int)
     pose, place = _pose(track), np.array(track['translation'], float)
     for shot in np.unique(shots[good]):
@@ -71,7 +71,7 @@ def bridge_track(track: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
     Raises ValueError if all are impossible.
     """
-    good = possible_frames(track)
+    good = _good_frames(track)
     betas = np.array(track['betas'])
     betas[~good] = np.median(betas[good], axis=0)
     return _bridged(track, good, _pose(track), track['translation'], betas)
@@ -88,9 +88,14 @@ def _pose(track):
     return np.concatenate([track['global_orient'][:, None], track['body_pose']], axis=1)
 
 
-def _bridged(track, good, pose, place, betas):
+def _good_frames(track):
+    good = possible_frames(track)
     if not good.any():
         raise ValueError('no frame of the track has a finite body before the camera')
+    return good
+
+
+def _bridged(track, good, pose, place, betas):
     if not good.all():
         times = track['time']
         bridge = resampling.at_times(times[~good], times[good], pose[good], place[good])

@@ -75,6 +75,10 @@ def report(summary: dict, out: str) -> None:
         print(f'{counted(count, "box", "boxes")} without a {frame}')
     for track_id, track in summary.get('tracks', {}).items():
         print(f'track {track_id}: {_track_in_words(track)}')
+    if any(track['bvh_resampled'] for track in summary.get('tracks', {}).values()):
+        print(f'frames come at changing times: .bvh files are resampled to {summary["fps"]:g}/s')
+    if impossible := summary.get('impossible_tracks'):
+        print(f'without a possible body, left out: tracks {listed([str(i) for i in impossible])}')
     if short := summary.get('short_tracks'):
         least = summary['request']['shortest_track']
         print(f'{counted(short, "track")} of fewer than {least} frames, without own files')
@@ -115,8 +119,10 @@ def _report_refinement(moved: dict[str, float | None]) -> None:
 def _track_in_words(track: dict) -> str:
     words = counted(track['frames'], 'frame')
     if track['acceleration_before'] is not None:
-        words += f', acceleration {track["acceleration_before"]:.0f} mm/s^2'
-        words += f', smoothed {track["acceleration_after"]:.0f}'
+        words += f', acceleration {track["acceleration_before"]:.1f} m/s^2'
+        words += f', smoothed {track["acceleration_after"]:.1f}'
+    if count := len(track['interpolated']):
+        words += f'; {counted(count, "frame")} without a possible body interpolated'
     return words
 
 

@@ -5,11 +5,9 @@ import math
 import os
 import pathlib
 
-import cv2
 import jax
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation, Slerp
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.body import smpl
@@ -18,10 +16,12 @@ from tokenhmr_jax.inference import (
     bvh,
     gltf,
     overlays,
+    resampling,
     results,
     scene,
     smoothing,
     sources,
+    video_files,
 )
 from tokenhmr_jax.inference.model import Model
 from tokenhmr_jax.progress import Progress
@@ -41,16 +41,23 @@ def finish_video(
     """Writes tracks, scene and overlay video of a result whose frames are done.
 
     Tracks of fewer than `shortest_track` frames are in the overlay alone. Returns their number,
-    `short_tracks`, and of the others `tracks`: by track id, the number of frames, and the
-    acceleration before and after smoothing in mm/s^2, None for fewer than three frames.
+    `short_tracks`, and of the others `tracks`: by track id, the number of frames, those that were
+    `interpolated`, the acceleration before and after smoothing in m/s^2, None for fewer than three
+    frames, and whether the BVH was resampled. Tracks without any possible body are left out, and
+    in `impossible_tracks`.
     """
     tracks = results.read_tracks(folder)
+    impossible = [i for i, track in tracks.items() if not smoothing.possible_frames(track).any()]
+    for track_id in impossible:
+        del tracks[track_id]
     tracks = {i: _finished(track, model.body, smooth, source.fps) for i, track in tracks.items()}
     written = {i: track for i, track in tracks.items() if len(track['time']) >= shortest_track}
+    resampled = {}
     for track_id, track in written.items():
         results.write_arrays(folder / 'tracks' / f'{track_id}.npz', track)
-        write_animations(folder / 'tracks' / str(track_id), model.body, track, source.fps)
-        motion = animated_person('person', model.body, track, source.fps).motion
+        stem = folder / 'tracks' / str(track_id)
+        resampled[track_id] = write_animations(stem, model.body, track, source.fps)
+        motion = animated_person('person', model.body, track).motion
         arrays = amass_files.amass_arrays(motion, track['betas'][0], source.fps)
         results.write_arrays(folder / 'amass' / f'{track_id}_poses.npz', arrays)
     if written:
@@ -62,13 +69,16 @@ def finish_video(
                 by_frame.setdefault(int(index), []).append((track_id, track, row))
         _overlay_video(source, folder / 'overlay.webm', model, by_frame)
     return {
-        'tracks': {str(i): _track_report(track) for i, track in written.items()},
+        'tracks': {str(i): _track_report(track, resampled[i]) for i, track in written.items()},
         'short_tracks': len(tracks) - len(written),
+        'impossible_tracks': impossible,
     }
 
 
 def _finished(track: dict, body: smpl.BodyModel, smooth: bool, fps: float) -> dict:
     """A track as its file has it."""
+    interpolated = ~smoothing.possible_frames(track)
+    track = smoothing.bridge_track(track) | {'interpolated': interpolated}
     raw = joint_motion(body, track)
     if smooth:
         track = smoothing.smooth_track(track)
@@ -77,12 +87,16 @@ def _finished(track: dict, body: smpl.BodyModel, smooth: bool, fps: float) -> di
     return track | motion | {'fps': fps}
 
 
-def _track_report(track: dict) -> dict:
-    before, after = track['raw_camera_joints'], track['camera_joints']
+def _track_report(track: dict, resampled: bool) -> dict:
+    acceleration = lambda joints: smoothing.acceleration_error(  # noqa: E731
+        track[joints], track['time'], shots=track['shot']
+    )
     return {
-        'frames': len(before),
-        'acceleration_before': smoothing.acceleration_error(before, track['time']),
-        'acceleration_after': smoothing.acceleration_error(after, track['time']),
+        'frames': len(track['index']),
+        'interpolated': track['index'][track['interpolated']].tolist(),
+        'acceleration_before': acceleration('raw_camera_joints'),
+        'acceleration_after': acceleration('camera_joints'),
+        'bvh_resampled': resampled,
     }
 
 
@@ -92,7 +106,7 @@ def _write_scene(folder: pathlib.Path, body: smpl.BodyModel, tracks: dict, fps: 
     people = []
     for track_id, track in tracks.items():
         first, last = track['time'][[0, -1]].tolist()
-        person = animated_person(f'person {track_id}', body, track, fps)
+        person = animated_person(f'person {track_id}', body, track)
         person = person._replace(color=scene.color_of(track_id))
         people.append(scene.on_one_clock(person, first, last + 1 / fps if last < end else math.inf))
     joints = np.concatenate([track['camera_joints'] for track in tracks.values()])
@@ -148,18 +162,25 @@ def keypoint_motion(body: smpl.BodyModel, track: dict) -> Float[np.ndarray, 'T 4
 
 def write_animations(
     stem: str | os.PathLike, body: smpl.BodyModel, track: dict, fps: float
-) -> None:
-    """Writes STEM.glb and STEM.bvh of a track. Arguments as in `animated_person`."""
-    person = animated_person('person', body, track, fps)
+) -> bool:
+    """Writes STEM.glb and STEM.bvh of a track, one of `results.read_tracks`.
+
+    BVH has one rate: a track whose frames do not is resampled to `fps`; returns whether it was.
+    """
+    person = animated_person('person', body, track)
     faces, weights = np.asarray(body.faces), np.asarray(body.weights)
     with cli.whole_file(f'{stem}.glb') as partial:
         partial.write_bytes(gltf.people_glb([person], faces, weights))
-    motion = person.motion
+    motion, rate = person.motion, resampling.even_rate(person.motion.times)
+    resampled = rate is None and len(motion.times) > 1
+    if rate is None:
+        motion, rate = resampling.at_rate(motion, fps), fps
     with cli.whole_file(f'{stem}.bvh') as partial:
-        partial.write_text(bvh.bvh_animation(motion.joints, motion.rotations, motion.root, fps))
+        partial.write_text(bvh.bvh_animation(motion.joints, motion.rotations, motion.root, rate))
+    return resampled
 
 
-def animated_person(name: str, body: smpl.BodyModel, track: dict, fps: float) -> gltf.Person:
+def animated_person(name: str, body: smpl.BodyModel, track: dict) -> gltf.Person:
     """A track's body and motion, from the time 0; missing frames are interpolated.
 
     The track is one of `results.read_tracks`, with the same betas in all frames.
@@ -171,38 +192,26 @@ def animated_person(name: str, body: smpl.BodyModel, track: dict, fps: float) ->
     pose[:, 0] = gltf.TO_Y_UP @ pose[:, 0]
     # SMPL turns about the root joint, which stays in place.
     root = (rest[0] + track['translation']) @ gltf.TO_Y_UP
-    times, pose, root = _every_frame(track['index'], pose, root, fps)
-    return gltf.Person(name, shape, gltf.Motion(rest, pose, root, times))
-
-
-def _every_frame(index, pose, root, fps):
-    """Times from 0, rotations and places at every frame between a track's first and last."""
-    frames = np.arange(index[0], index[-1] + 1)
-    if len(frames) > len(index):
-        turns = [Slerp(index, Rotation.from_matrix(joint)) for joint in np.swapaxes(pose, 0, 1)]
-        pose = np.stack([turn(frames).as_matrix() for turn in turns], axis=1)
-        root = np.stack([np.interp(frames, index, root[:, axis]) for axis in range(3)], axis=1)
-    return (frames - index[0]) / fps, pose, root
+    index, seen = track['index'], np.asarray(track['time'], float)
+    times = np.interp(np.arange(index[0], index[-1] + 1), index, seen)
+    pose, root = resampling.at_times(times, seen, pose, root)
+    return gltf.Person(name, shape, gltf.Motion(rest, pose, root, times - times[0]))
 
 
 def _overlay_video(source, path, model, by_frame) -> None:
-    """Writes VP8: every browser plays it, and OpenCV brings its encoder, unlike H.264's."""
+    """Writes the overlays of all frames, each at its time."""
     around = _space(by_frame)
     frames = sources.ahead(source.frames(lambda name: False))
     bar = Progress('overlay', 'frame', len(source))
     readable = (frame for frame in bar.over(frames) if frame.image is not None)
-    sheets = (_video_sheet(f, by_frame.get(f.index, []), model, around) for f in readable)
+    sheets = (
+        (frame.time, _video_sheet(frame, by_frame.get(frame.index, []), model, around))
+        for frame in readable
+    )
     first = next(sheets, None)
-    if first is None:
-        return
-    with bar, cli.whole_file(path) as partial:
-        kind = cv2.VideoWriter.fourcc(*'VP80')
-        writer = cv2.VideoWriter(str(partial), kind, source.fps, first.shape[1::-1])
-        if not writer.isOpened():
-            raise OSError(f'{path}: cannot be written as VP8')
-        for sheet in itertools.chain([first], sheets):
-            writer.write(np.ascontiguousarray(sheet[..., ::-1]))
-        writer.release()
+    if first is not None:
+        with bar:
+            video_files.write_webm(path, itertools.chain([first], sheets), source.fps)
 
 
 def _space(by_frame) -> np.ndarray:
