@@ -121,7 +121,7 @@ def report(cast: list[Person], result: pathlib.Path) -> None:
             jitter = smoothing.acceleration_error(joints, time, truth)
             centred = smoothing.acceleration_error(ours, time, theirs)
             print(f'  {name}: MPJPE {error:.1f} mm, pelvis off by {place:.2f} m, acceleration '
-                  f'error {jitter:.0f} mm/s^2, of the pose alone {centred:.0f}')  # fmt: skip
+                  f'error {jitter:.1f} m/s^2, of the pose alone {centred:.1f}')  # fmt: skip
 
 
 def _pose_error(joints: np.ndarray, truth: np.ndarray) -> float:

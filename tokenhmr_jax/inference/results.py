@@ -74,9 +74,12 @@ middle. A video's people are one animation, whose time is the video's; a person
 who is not there has the scale 0.
 
 `tracks/ID.npz`, T frames of one person. Tracks of fewer frames than `shortest_track` have no files
-here; they are in `frames/` and in the overlay alone. T rows of the `TRACKED` fields above, `index`
-and `time` (T,), and `fps`. Rotations and translation are smoothed, betas are constant.
+here; they are in `frames/` and in the overlay alone. T rows of the `TRACKED` fields above, `index`,
+`time` and `shot` (T,), and `fps`, the video's nominal rate. Rotations and translation are smoothed,
+betas are constant.
 
+    interpolated     (T,) True where the frame's body is not finite or behind the camera: the
+                     track's other frames give it
     camera_joints    (T, 24, 3) metres, in the image's camera, smoothed
     camera_keypoints (T, 44, 3) likewise
     raw_camera_joints  (T, 24, 3) before smoothing
