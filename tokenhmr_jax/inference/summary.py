@@ -76,7 +76,7 @@ def report(summary: dict, out: str) -> None:
     for track_id, track in summary.get('tracks', {}).items():
         print(f'track {track_id}: {_track_in_words(track)}')
     if any(track['bvh_resampled'] for track in summary.get('tracks', {}).values()):
-        print(f'frames come at changing times: .bvh files are resampled to {summary["fps"]:g}/s')
+        print(f'frames come at changing times: BVH and AMASS are resampled to {summary["fps"]:g}/s')
     if impossible := summary.get('impossible_tracks'):
         print(f'without a possible body, left out: tracks {listed([str(i) for i in impossible])}')
     if short := summary.get('short_tracks'):
