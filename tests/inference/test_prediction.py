@@ -1,5 +1,6 @@
 """From pictures and videos to files: the whole way, with a small network that learned nothing."""
 
+import json
 import shutil
 import sys
 
@@ -196,7 +197,7 @@ def test_unusual_pictures_are_said_and_written(small_model, tmp_path, capsys):
         Image.fromarray(picture(60, 80)).save(place / f'{name}.png')
     Image.fromarray(picture(60, 80, 1)[..., 0] / np.float32(255)).save(place / 'light.tif')
     (place / 'clip.mp4').write_text('no picture')
-    settings = PredictSettings(boxes='image')
+    settings = PredictSettings(boxes='image', format=('json', 'csv'))
     for _ in range(2):
         summary = predict(small_model, str(place), str(out), settings)
         assert summary['frames'] == 3 and not summary['failed']
@@ -210,6 +211,9 @@ def test_unusual_pictures_are_said_and_written(small_model, tmp_path, capsys):
     assert printed.isascii() and '1 video (clip.mp4) left out' in printed
     assert len(list((out / 'meshes').iterdir())) == len(list((out / 'overlays').iterdir())) == 3
     assert 'udcff' in page.page(out)
+    found = json.loads((out / 'joints.json').read_text())['persons']
+    assert found[0]['frame'] == odd and len(found) == 3
+    assert 'udcff' in (out / 'joints.csv').read_text()
 
 
 def test_an_overlay_that_cannot_be_written(small_model, clip, tmp_path):

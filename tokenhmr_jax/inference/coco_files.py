@@ -62,9 +62,10 @@ def read_people(path: pathlib.Path) -> People:
     content, files, categories = read_json(path), {}, {_PERSON_ID: _PERSON}
     if isinstance(content, dict):
         if 'annotations' not in content:
+            openpose = "; OpenPose's files are given as their folder" if 'people' in content else ''
             raise ValueError(
                 f'{path}: has the keys {", ".join(content)[:200]}: expected a list of persons, as '
-                "COCO results are, or COCO's annotations"
+                f"COCO results are, or COCO's annotations{openpose}"
             )
         files = _by_id(path, content, 'images', 'file_name')
         categories = _by_id(path, content, 'categories', 'name') or categories
@@ -110,10 +111,12 @@ def _is_person(name: Any) -> bool:
 
 
 def _plain(number: Any) -> Any:
-    """A number that some write as text, or with a decimal point."""
+    """An id as a number, which some write as text or with a decimal point, or else as text."""
     if isinstance(number, str) and number.isdecimal():
         return int(number)
-    return int(number) if isinstance(number, float) and number.is_integer() else number
+    if isinstance(number, float) and number.is_integer():
+        return int(number)
+    return number if number is None or isinstance(number, int) else str(number)
 
 
 def _name(path: pathlib.Path, number: int, row: dict[str, Any], files: dict) -> str:

@@ -121,7 +121,7 @@ def _write_json(file: TextIO, arrays: dict[str, np.ndarray]) -> None:
     file.write(f'{head},\n "persons": [')
     for row, person in enumerate(_persons(arrays)):
         # No number of JSON is NaN.
-        text = json.dumps(_without_nan(person), ensure_ascii=False)
+        text = json.dumps(_without_nan(person))
         file.write(f'{"," if row else ""}\n  {text}')
     file.write('\n ]\n}\n')
 
@@ -131,7 +131,9 @@ def _write_csv(file: TextIO, arrays: dict[str, np.ndarray]) -> None:
     writer = csv.writer(file, lineterminator='\n')
     writer.writerow(_COLUMNS)
     for person in _persons(arrays):
-        who = person['frame'], _cell(person['time']), person['person']
+        # Names of files need not be text.
+        image = person['frame'].encode('utf-8', 'backslashreplace').decode()
+        who = image, _cell(person['time']), person['person']
         for name, convention in CONVENTIONS.items():
             points = person['joints'][name]
             for joint, xyz, px in zip(convention.names, points['xyz'], points['px'], strict=True):
