@@ -49,6 +49,8 @@ TABLES = {
     'no header, semicolons': 'a.png;20,0;10,5;90,0;110,0\n',
     'no header, spaces': 'a.png 20  10.5 90 110\n',
     'no header, score': 'a.png,20,10.5,90,110,1.0\n',
+    'no header, empty cells': 'a.png,20,10.5,90,110,,\n',
+    'columns without names': '0,1,2,3,4\na.png,20,10.5,90,110\n',
     'no header, track': 'a.png,20,10.5,90,110,1,-1\n',
     'classes': f'{HEADER},class\nb.png,0,0,9,9,car\na.png,20,10.5,90,110,Person\n',
 }

@@ -105,7 +105,10 @@ def test_all_of_a_folder_is_read_or_named(tmp_path):
     source = sources.open_source(tmp_path, recursive=True)
     assert source.names == ['a', 'b', 'c', 'without', 'd', 'e']
     assert len(source.notes) == 3
-    assert sources.open_source(f'{tmp_path}/*b*').names == ['b']
+    assert sources.open_source(f'{tmp_path}/b*').names == ['b']
+    source = sources.open_source(f'{tmp_path}/*b*')
+    assert source.names == ['b'] and '1 folder (sub) not read' in source.notes[-1]
+    assert sources.open_source(f'{tmp_path}/*b*', recursive=True).names == ['b', 'd', 'e']
     with pytest.raises(FileNotFoundError, match=r'no pictures in it; 2 videos \(g\.mp4, h\.MOV\)'):
         sources.open_source(f'{tmp_path}/[gh].*')
 

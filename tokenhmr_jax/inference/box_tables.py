@@ -129,9 +129,13 @@ def _header(path: pathlib.Path, lines: list) -> tuple[list[str], list]:
     """Names of the columns, and the lines below them."""
     if not lines:
         raise ValueError(f'{path}: an empty file: {_EXPECTED}')
+    if not _are_numbers(lines[0][1]):
+        return lines[0][1], lines[1:]
+    if lines[0][1] == [str(i) for i in range(len(lines[0][1]))]:
+        return _header(path, lines[1:])  # as pandas calls columns without names
     number, first = lines[0]
-    if not _are_numbers(first):
-        return first, lines[1:]
+    while not first[-1]:
+        first = first[:-1]
     if len(first) not in _UNNAMED:
         raise ValueError(
             f'{path}: line {number} has {len(first)} columns, and no line above says which: '

@@ -1,6 +1,5 @@
 """Pictures of a folder or a glob, and words on all that is left out."""
 
-import os
 import pathlib
 from collections.abc import Iterable, Iterator
 
@@ -17,19 +16,19 @@ _SYSTEMS_OWN = ('__MACOSX', '@eaDir')  # folders of copies and small versions
 _NAMED = 4  # names in a line
 
 
-def files_of(folder: str | os.PathLike, recursive: bool) -> tuple[list[pathlib.Path], list[str]]:
-    """Files of a folder, or of all folders in it; and a line on folders that are not read.
+def files_of(
+    paths: Iterable[pathlib.Path], recursive: bool
+) -> tuple[list[pathlib.Path], list[str]]:
+    """The files among paths, or also those of all folders among them.
 
-    Hidden ones are left out, and folders of results.
+    Also returns a line on folders that are not read. Folders of results are passed over.
     """
-    files, folders = [], []
-    for at in _folders(pathlib.Path(folder), set()) if recursive else [pathlib.Path(folder)]:
-        inside = listing.find_files(at, '*')
-        files += [path for path in inside if path.is_file()]
-        folders += [path for path in inside if _is_entered(path)]
-    if recursive or not folders:
-        return files, []
-    return files, [f'{_counted(folders, "folder")} not read: expected --recursive']
+    paths = list(paths)
+    if recursive:
+        return list(_walk(paths, {path.parent.resolve() for path in paths})), []
+    folders = [path for path in paths if _is_entered(path)]
+    lines = [f'{_counted(folders, "folder")} not read: expected --recursive'] if folders else []
+    return [path for path in paths if path.is_file()], lines
 
 
 def pictures_of(files: Iterable[pathlib.Path]) -> tuple[list[pathlib.Path], list[str]]:
@@ -53,14 +52,13 @@ def pictures_of(files: Iterable[pathlib.Path]) -> tuple[list[pathlib.Path], list
     return pictures, lines
 
 
-def _folders(folder: pathlib.Path, seen: set[pathlib.Path]) -> Iterator[pathlib.Path]:
-    """A folder and all in it, each once: links may lead back."""
-    if (real := folder.resolve()) not in seen:
-        seen.add(real)
-        yield folder
-        for path in listing.find_files(folder, '*'):
-            if _is_entered(path):
-                yield from _folders(path, seen)
+def _walk(paths: list[pathlib.Path], seen: set[pathlib.Path]) -> Iterator[pathlib.Path]:
+    """The files, then those of folders, each folder once: links may lead back."""
+    yield from (path for path in paths if path.is_file())
+    for path in filter(_is_entered, paths):
+        if (real := path.resolve()) not in seen:
+            seen.add(real)
+            yield from _walk(listing.find_files(path, '*'), seen)
 
 
 def _is_entered(path: pathlib.Path) -> bool:

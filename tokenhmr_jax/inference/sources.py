@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from tokenhmr_jax.inference import digests, folders, picture_files, shots, video_files
+from tokenhmr_jax.readers import listing
 
 _END = object()
 _LONGEST_NAME = 200  # bytes; files of a result add theirs to a name, and systems allow 255
@@ -201,20 +202,20 @@ def open_source(path: str | os.PathLike, recursive: bool = False) -> Images | Vi
 
     Raises FileNotFoundError if there are no images, ValueError for a video that cannot be opened.
     """
-    place, lines = pathlib.Path(path), []
+    place = pathlib.Path(path)
     if place.is_file():
         return Video(place) if video_files.is_video(place) else Images([place])
     if place.is_dir():
-        files, lines = folders.files_of(place, recursive)
+        found = listing.find_files(place, '*')
     else:
         found = sorted(pathlib.Path(p) for p in glob.glob(str(path), recursive=True))
         if not found:
             raise FileNotFoundError(
                 f'{path}: no such image, folder, video, or files of that pattern'
             )
-        files = [each for each in found if each.is_file()]
-        if len(found) == len(files) == 1:
-            return open_source(files[0])
+        if len(found) == 1:
+            return open_source(found[0], recursive)
+    files, lines = folders.files_of(found, recursive)
     pictures, others = folders.pictures_of(files)
     if not pictures:
         raise FileNotFoundError(
