@@ -49,6 +49,7 @@ def render(
     image_size: tuple[int, int],
     colors: ArrayLike = SKIN,
     background: UInt8[np.ndarray, 'H W 3'] | None = None,
+    normals: Float[np.ndarray, 'V 3'] | None = None,
     lights: Sequence[Light] = DEFAULT_LIGHTS,
     ambient: float = 0.28,
     supersample: int = 1,
@@ -67,6 +68,7 @@ def render(
         image_size: (height, width).
         colors: (3,) or (V, 3) RGB in [0, 1].
         background: drawn over; black without.
+        normals: unit, camera frame; by default `vertex_normals`.
         supersample: samples per pixel along each axis (antialiasing).
         near: surfaces at z < near (metres) are clipped away.
     """
@@ -76,29 +78,35 @@ def render(
     if background is not None and background.shape != (height, width, 3):
         raise ValueError(f'background has shape {background.shape}, expected {(height, width, 3)}')
     s = supersample
-    attributes = np.concatenate([vertex_normals(vertices, faces), colors], axis=1)
+    if normals is None:
+        normals = vertex_normals(vertices, faces)
+    attributes = np.concatenate([normals, colors], axis=1)
     vertices, attributes, faces = clip_near(vertices, attributes, faces, near)
     inverse_z = 1.0 / np.maximum(vertices[:, 2], near)
     x = s * (fx * vertices[:, 0] * inverse_z + cx + 0.5) - 0.5
     y = s * (fy * vertices[:, 1] * inverse_z + cy + 0.5) - 0.5
     points = np.stack([x, y], axis=1)
-    pixel, face, bary, z = rasterize(points, inverse_z, faces, (s * height, s * width))
+    sample, face, bary, z = rasterize(points, inverse_z, faces, (s * height, s * width))
     shaded = _shade(attributes, faces[face], bary, lights, ambient)
-    samples = np.zeros((s * height * s * width, 5), np.float32)
-    samples[:, 4] = np.inf
-    samples[pixel, :3], samples[pixel, 3], samples[pixel, 4] = shaded, 1.0, z
-    return _blend(samples.reshape(s * height, s * width, 5), background, s)
+    return _blend(sample, shaded, z, image_size, background, s)
 
 
-def _blend(samples, background, s):
-    """RGB and depth of pixels from s * s samples (red, green, blue, coverage, z) each."""
-    tiles = [samples[i::s, j::s] for i in range(s) for j in range(s)]
-    image = sum(tile[..., :4] for tile in tiles) / s**2
-    depth = np.minimum.reduce([tile[..., 4] for tile in tiles])
-    rgb = 255.0 * image[..., :3]
+def _blend(sample, shaded, z, image_size, background, s):
+    """RGB and depth of pixels from the covered ones of s * s samples each."""
+    height, width = image_size
+    image = np.zeros((height * width, 3), np.uint8)
     if background is not None:
-        rgb += (1.0 - image[..., 3:4]) * background
-    return (rgb + 0.5).astype(np.uint8), depth
+        image[:] = background.reshape(-1, 3)
+    depth = np.full(height * width, np.inf, np.float32)
+    row, column = np.divmod(sample, s * width)
+    covered, pixel = np.unique(row // s * width + column // s, return_inverse=True)
+    share = np.bincount(pixel) / s**2
+    rgb = np.stack([np.bincount(pixel, channel) for channel in shaded.T], axis=1) * (255.0 / s**2)
+    image[covered] = rgb + (1.0 - share[:, None]) * image[covered] + 0.5
+    nearest = np.full(len(covered), np.inf, np.float32)
+    np.minimum.at(nearest, pixel, z.astype(np.float32))
+    depth[covered] = nearest
+    return image.reshape(height, width, 3), depth.reshape(height, width)
 
 
 def _check_mesh(vertices, faces, colors):
@@ -188,8 +196,8 @@ def rasterize(
     index, perspective-correct barycentric coordinates, and z in metres.
     """
     height, width = image_size
-    setup, low, extent, index = _triangle_setup(points, inverse_z, faces, image_size)
-    counts = extent[:, 0] * extent[:, 1]
+    plane, low, extent, index = _triangle_setup(points, inverse_z, faces, image_size)
+    counts = extent[0] * extent[1]
     ends = np.cumsum(counts)
     empty = np.uint64(0xFFFFFFFFFFFFFFFF)
     nearest = np.full(height * width, empty)  # depth's float bits above, triangle below
@@ -198,50 +206,86 @@ def rasterize(
         done = ends[start - 1] if start else 0
         stop = max(int(np.searchsorted(ends, done + CANDIDATES_PER_CHUNK, 'right')), start + 1)
         triangle = np.repeat(np.arange(start, stop), counts[start:stop])
-        offset = np.arange(len(triangle)) - (ends - counts - done)[triangle]
-        row, column = np.divmod(offset, extent[triangle, 0])
-        x, y = column + low[triangle, 0], row + low[triangle, 1]
-        b0, b1, b2, inv = _screen_barycentric(np.take(setup, triangle, axis=0), x, y)
-        inside = np.minimum(np.minimum(b0, b1), b2) >= -EDGE_TOLERANCE
-        bits = (1.0 / inv[inside]).astype(np.float32).view(np.uint32).astype(np.uint64)
-        key = (bits << np.uint64(32)) | triangle[inside].astype(np.uint64)
-        np.minimum.at(nearest, (y * width + x)[inside], key)
+        offset = np.arange(len(triangle)) - np.take(ends - counts - done, triangle)
+        row, column = np.divmod(offset, np.take(extent[0], triangle))
+        x, y = column + np.take(low[0], triangle), row + np.take(low[1], triangle)
+        b1, b2 = _two_shares(plane, triangle, x, y)
+        inside = np.flatnonzero(np.minimum(np.minimum(b1, b2), 1.0 - b1 - b2) >= -EDGE_TOLERANCE)
+        triangle, x, y = triangle[inside], x[inside], y[inside]
+        inv = _inverse_z(plane, triangle, b1[inside], b2[inside])
+        bits = (1.0 / inv).astype(np.float32).view(np.uint32).astype(np.uint64)
+        key = (bits << np.uint64(32)) | triangle.astype(np.uint64)
+        np.minimum.at(nearest, y * width + x, key)
         start = stop
     pixel = np.flatnonzero(nearest != empty)
     triangle = (nearest[pixel] & np.uint64(0xFFFFFFFF)).astype(np.int64)
     y, x = np.divmod(pixel, width)
-    b0, b1, b2, inv = _screen_barycentric(setup[triangle], x, y)
-    weights = np.stack([b0, b1, b2], axis=1) * inverse_z[faces[index[triangle]]] / inv[:, None]
+    b1, b2 = _two_shares(plane, triangle, x, y)
+    inv = _inverse_z(plane, triangle, b1, b2)
+    shares = np.stack([1.0 - b1 - b2, b1, b2], axis=1)
+    weights = shares * inverse_z[faces[index[triangle]]] / inv[:, None]
     return pixel, index[triangle], weights, 1.0 / inv
 
 
+class _Planes(NamedTuple):
+    """Linear functions (T,) over the image for each triangle.
+
+    Two corners' shares, by the way from the first corner (x, y), and 1 / z by the shares.
+    """
+
+    x: Float[np.ndarray, ' T']
+    y: Float[np.ndarray, ' T']
+    b1_x: Float[np.ndarray, ' T']
+    b1_y: Float[np.ndarray, ' T']
+    b2_x: Float[np.ndarray, ' T']
+    b2_y: Float[np.ndarray, ' T']
+    inverse_z: Float[np.ndarray, ' T']
+    by_b1: Float[np.ndarray, ' T']
+    by_b2: Float[np.ndarray, ' T']
+
+
 def _triangle_setup(points, inverse_z, faces, image_size):
-    """Plane equations (T, 9) and pixel bounds of the triangles that may cover a pixel centre."""
+    """Planes, pixel bounds (2, T) and index of the triangles that may cover a pixel centre."""
     height, width = image_size
-    a, b, c = (np.take(points, faces[:, i], axis=0) for i in range(3))
-    low = np.maximum(np.ceil(np.minimum(np.minimum(a, b), c) - EDGE_TOLERANCE), 0)
+    px, py = np.ascontiguousarray(points.T)
+    corners = faces.T
+    ax, bx, cx = (np.take(px, corner) for corner in corners)
+    ay, by, cy = (np.take(py, corner) for corner in corners)
+    ux, uy, vx, vy = bx - ax, by - ay, cx - ax, cy - ay
+    area = ux * vy - uy * vx
+    index = np.flatnonzero(-area > LEAST_AREA)  # faces that look away are most of the others
+    low_x, high_x = _bounds(ax[index], bx[index], cx[index], width)
+    low_y, high_y = _bounds(ay[index], by[index], cy[index], height)
+    keep = (low_x <= high_x) & (low_y <= high_y)
+    index, low_x, high_x, low_y, high_y = (x[keep] for x in (index, low_x, high_x, low_y, high_y))
+    ax, ay, ux, uy, vx, vy, area = (x[index] for x in (ax, ay, ux, uy, vx, vy, area))
+    first, second, third = (np.take(inverse_z, corner[index]) for corner in corners)
+    planes = _Planes(
+        ax, ay, vy / area, -vx / area, -uy / area, ux / area, first, second - first, third - first
+    )
+    low = np.stack([low_x, low_y]).astype(np.int64)
+    extent = np.stack([high_x, high_y]).astype(np.int64) - low + 1
+    return planes, low, extent, index
+
+
+def _bounds(a, b, c, size):
+    """The first and last pixel between three coordinates, within the image."""
+    low = np.ceil(np.minimum(np.minimum(a, b), c) - EDGE_TOLERANCE)
     high = np.floor(np.maximum(np.maximum(a, b), c) + EDGE_TOLERANCE)
-    high = np.minimum(high, (width - 1, height - 1))
-    u, v = b - a, c - a
-    area = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
-    keep = (low[:, 0] <= high[:, 0]) & (low[:, 1] <= high[:, 1]) & (-area > LEAST_AREA)
-    index = np.flatnonzero(keep)
-    a, u, v, area, low = a[keep], u[keep], v[keep], area[keep], low[keep].astype(np.int64)
-    extent = high[keep].astype(np.int64) - low + 1
-    inv = inverse_z[faces[index]]
-    setup = np.stack([
-        a[:, 0], a[:, 1], v[:, 1] / area, -v[:, 0] / area, -u[:, 1] / area, u[:, 0] / area,
-        inv[:, 0], inv[:, 1] - inv[:, 0], inv[:, 2] - inv[:, 0],
-    ], axis=1)  # fmt: skip
-    return setup, low, extent, index
+    return np.maximum(low, 0), np.minimum(high, size - 1)
 
 
-def _screen_barycentric(setup, x, y):
-    x0, y0, b1x, b1y, b2x, b2y, inv0, inv1, inv2 = setup.T
-    dx, dy = x - x0, y - y0
-    b1 = b1x * dx + b1y * dy
-    b2 = b2x * dx + b2y * dy
-    return 1.0 - b1 - b2, b1, b2, inv0 + b1 * inv1 + b2 * inv2
+def _two_shares(plane, triangle, x, y):
+    """Shares of the second and third corner at pixels of triangles."""
+    dx, dy = x - np.take(plane.x, triangle), y - np.take(plane.y, triangle)
+    b1 = np.take(plane.b1_x, triangle) * dx + np.take(plane.b1_y, triangle) * dy
+    b2 = np.take(plane.b2_x, triangle) * dx + np.take(plane.b2_y, triangle) * dy
+    return b1, b2
+
+
+def _inverse_z(plane, triangle, b1, b2):
+    first = np.take(plane.inverse_z, triangle)
+    return first + b1 * np.take(plane.by_b1, triangle) + b2 * np.take(plane.by_b2, triangle)
 
 
 def _shade(attributes, corners, bary, lights, ambient):
@@ -278,11 +322,13 @@ def render_view(
     image_size: tuple[int, int] = (512, 512),
     margin: float = 1.08,
     focus: ArrayLike | None = None,
+    normals: Float[np.ndarray, 'V 3'] | None = None,
     **options,
 ) -> UInt8[np.ndarray, 'H W 3']:
     """A picture of a body in a y-up frame; `view` is in `VIEWS` or a direction to the camera.
 
-    `focus` (N, 3) fills the image, by default the vertices. Other options go to `render`.
+    `focus` (N, 3) fills the image, by default the vertices. `normals` are unit vectors of the
+    body's frame, by default `vertex_normals`. Other options go to `render`.
     """
     if isinstance(view, str) and view not in VIEWS:
         raise ValueError(f'view {view!r} is not one of {sorted(VIEWS)}')
@@ -298,7 +344,9 @@ def render_view(
     focal = min(image_size[1] / 2 / half[0], image_size[0] / 2 / half[1])
     intrinsics = (focal, focal, (image_size[1] - 1) / 2, (image_size[0] - 1) / 2)
     options = {'supersample': 2, 'background': np.full((*image_size, 3), 255, np.uint8)} | options
-    return render(vertices @ rotation.T + translation, faces, intrinsics, image_size, **options)[0]
+    seen = vertices @ rotation.T + translation
+    turned = None if normals is None else normals @ rotation.T
+    return render(seen, faces, intrinsics, image_size, normals=turned, **options)[0]
 
 
 def contact_sheet(

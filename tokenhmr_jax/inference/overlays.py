@@ -46,18 +46,27 @@ def overlay_sheet(
         colors = np.repeat([COLORS[t % len(COLORS)] for t in track_ids], count, axis=0)
         faces = np.concatenate([faces + i * count for i in range(len(vertices))])
         points = vertices.reshape(-1, 3)
+        normals = render.vertex_normals(points, faces)
         # The renderer's origin is the first pixel's centre.
         x, y = scale * principal_point - 0.5
         focal = scale * focal_length
         lens = (focal, focal, x, y)
-        drawn, _ = render.render(points, faces, lens, image.shape[:2], colors, background=image)
+        size = image.shape[:2]
+        drawn, _ = render.render(points, faces, lens, size, colors, image, normals)
         image = cv2.addWeighted(image, 1 - _OPACITY, drawn, _OPACITY, 0)
         upright = points @ gltf.TO_Y_UP
         middle = upright if around is None else around @ gltf.TO_Y_UP
         focus = np.concatenate([middle - _MARGIN, middle + _MARGIN])
         views = [
             render.render_view(
-                upright, faces, view, views[0].shape[:2], focus=focus, colors=colors, supersample=1
+                upright,
+                faces,
+                view,
+                views[0].shape[:2],
+                focus=focus,
+                normals=normals @ gltf.TO_Y_UP,
+                colors=colors,
+                supersample=1,
             )
             for view in ('left', 'top')
         ]

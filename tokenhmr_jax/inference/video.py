@@ -1,6 +1,5 @@
 """Tracks of a video's persons, smoothed and animated, and the overlay video."""
 
-import itertools
 import math
 import os
 import pathlib
@@ -15,17 +14,15 @@ from tokenhmr_jax.inference import (
     amass_files,
     bvh,
     gltf,
-    overlays,
+    overlay_video,
     resampling,
     results,
     scene,
     smoothing,
     sources,
-    video_files,
 )
 from tokenhmr_jax.inference.model import Model
-from tokenhmr_jax.progress import Progress
-from tokenhmr_jax.types import SmplParams
+from tokenhmr_jax.inference.overlay_video import padded_params
 
 _BODIES = 64  # whose vertices are computed at once
 
@@ -63,11 +60,7 @@ def finish_video(
     if written:
         _write_scene(folder, model.body, written, source.fps)
     if overlay:
-        by_frame: dict[int, list] = {}
-        for track_id, track in tracks.items():
-            for row, index in enumerate(track['index']):
-                by_frame.setdefault(int(index), []).append((track_id, track, row))
-        _overlay_video(source, folder / 'overlay.webm', model, by_frame)
+        overlay_video.write_overlay_video(source, folder / 'overlay.webm', model, tracks)
     return {
         'tracks': {str(i): _track_report(track, resampled[i]) for i, track in written.items()},
         'short_tracks': len(tracks) - len(written),
@@ -126,27 +119,14 @@ def _joints(body, params):
 
 
 @jax.jit
-def _vertices(body, params):
-    return smpl.forward(body, params).vertices
-
-
-@jax.jit
 def _keypoints(body, params):
     return smpl.keypoints(body, smpl.forward(body, params))
-
-
-def _padded_params(rows: list[tuple[dict, int]]) -> SmplParams:
-    """Parameters of rows of tracks, padded to a power of two: few sizes to compile."""
-    size = 1 << (len(rows) - 1).bit_length()
-    rows = rows + rows[-1:] * (size - len(rows))
-    names = ('global_orient', 'body_pose', 'betas', 'translation')
-    return SmplParams(*(np.stack([track[name][row] for track, row in rows]) for name in names))
 
 
 def joint_motion(body: smpl.BodyModel, track: dict) -> Float[np.ndarray, 'T 24 3']:
     """The joints of a track, metres, in the image's camera."""
     count = len(track['time'])
-    params = _padded_params([(track, row) for row in range(count)])
+    params = padded_params([(track, row) for row in range(count)])
     return np.asarray(_joints(body, params))[:count]
 
 
@@ -156,7 +136,7 @@ def keypoint_motion(body: smpl.BodyModel, track: dict) -> Float[np.ndarray, 'T 4
     # Whole batches, so that one size is compiled.
     rows = [(track, min(row, count - 1)) for row in range(-(-count // _BODIES) * _BODIES)]
     parts = [rows[start : start + _BODIES] for start in range(0, len(rows), _BODIES)]
-    found = [np.asarray(_keypoints(body, _padded_params(part))) for part in parts]
+    found = [np.asarray(_keypoints(body, padded_params(part))) for part in parts]
     return np.concatenate(found)[:count]
 
 
@@ -196,36 +176,3 @@ def animated_person(name: str, body: smpl.BodyModel, track: dict) -> gltf.Person
     times = np.interp(np.arange(index[0], index[-1] + 1), index, seen)
     pose, root = resampling.at_times(times, seen, pose, root)
     return gltf.Person(name, shape, gltf.Motion(rest, pose, root, times - times[0]))
-
-
-def _overlay_video(source, path, model, by_frame) -> None:
-    """Writes the overlays of all frames, each at its time."""
-    around = _space(by_frame)
-    frames = sources.ahead(source.frames(lambda name: False))
-    bar = Progress('overlay', 'frame', len(source))
-    readable = (frame for frame in bar.over(frames) if frame.image is not None)
-    sheets = (
-        (frame.time, _video_sheet(frame, by_frame.get(frame.index, []), model, around))
-        for frame in readable
-    )
-    first = next(sheets, None)
-    if first is not None:
-        with bar:
-            video_files.write_webm(path, itertools.chain([first], sheets), source.fps)
-
-
-def _space(by_frame) -> np.ndarray:
-    """All joints (M, 3) in all frames, so that the other views do not move."""
-    rows = [(track, row) for people in by_frame.values() for _, track, row in people]
-    return np.concatenate([np.zeros((0, 3)), *(track['camera_joints'][row] for track, row in rows)])
-
-
-def _video_sheet(frame, people, model, around) -> np.ndarray:
-    vertices, focal, middle = np.zeros((0, 0, 3)), 1.0, np.array(frame.image.shape[1::-1]) / 2
-    if people:
-        params = _padded_params([(track, row) for _, track, row in people])
-        vertices = np.asarray(_vertices(model.body, params))[: len(people)]
-        _, track, row = people[0]
-        focal, middle = float(track['focal_length'][row]), track['principal_point'][row]
-    ids = [track_id for track_id, _, _ in people]
-    return overlays.overlay_sheet(frame.image, vertices, model.faces, ids, focal, middle, around)

@@ -1,0 +1,88 @@
+"""The video of a result: bodies drawn over its frames, each shown when the source shows it."""
+
+import collections
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from concurrent import futures
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from tokenhmr_jax.body import smpl
+from tokenhmr_jax.inference import overlays, sources, video_files
+from tokenhmr_jax.inference.model import Model
+from tokenhmr_jax.progress import Progress
+from tokenhmr_jax.types import SmplParams
+
+_DRAWING_THREADS = 2
+
+
+def write_overlay_video(
+    source: sources.Video, path: str | os.PathLike, model: Model, tracks: dict[int, dict]
+) -> None:
+    """Writes WebM; nothing for a source without frames.
+
+    Tracks are as `results.read_tracks` returns them, with `camera_joints`.
+    """
+    by_frame: dict[int, list[tuple[int, dict, int]]] = {}
+    for track_id, track in tracks.items():
+        for row, index in enumerate(track['index']):
+            by_frame.setdefault(int(index), []).append((track_id, track, row))
+    # All joints in all frames, so that the other views do not move.
+    joints = (track['camera_joints'].reshape(-1, 3) for track in tracks.values())
+    around = np.concatenate([np.zeros((0, 3)), *joints])
+
+    def draw(frame: sources.Frame) -> tuple[float, np.ndarray]:
+        return frame.time, _sheet(frame, by_frame.get(frame.index, []), model, around)
+
+    frames = sources.ahead(source.frames(lambda name: False))
+    readable = (frame for frame in frames if frame.image is not None)
+    with Progress('overlay', 'frame', len(source)) as progress:
+        sheets = progress.over(_in_threads(draw, readable))
+        first = next(sheets, None)
+        if first is not None:
+            video_files.write_webm(path, itertools.chain([first], sheets), source.fps)
+
+
+def _in_threads(function: Callable, items: Iterator) -> Iterator:
+    """The function of each item, in order; few are computed ahead."""
+    waiting = collections.deque()
+    with futures.ThreadPoolExecutor(_DRAWING_THREADS) as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * _DRAWING_THREADS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@jax.jit
+def _vertices(body, params):
+    return smpl.forward(body, params).vertices
+
+
+def _sheet(
+    frame: sources.Frame,
+    people: list[tuple[int, dict, int]],
+    model: Model,
+    around: Float[np.ndarray, 'M 3'],
+) -> UInt8[np.ndarray, 'h w 3']:
+    """A frame's overlay. People are track ids, their tracks, and rows of them."""
+    vertices, focal, middle = np.zeros((0, 0, 3)), 1.0, np.array(frame.image.shape[1::-1]) / 2
+    if people:
+        params = padded_params([(track, row) for _, track, row in people])
+        vertices = np.asarray(_vertices(model.body, params))[: len(people)]
+        _, track, row = people[0]
+        focal, middle = float(track['focal_length'][row]), track['principal_point'][row]
+    ids = [track_id for track_id, _, _ in people]
+    return overlays.overlay_sheet(frame.image, vertices, model.faces, ids, focal, middle, around)
+
+
+def padded_params(rows: list[tuple[dict, int]]) -> SmplParams:
+    """Parameters of rows of tracks, padded to a power of two: few sizes to compile."""
+    size = 1 << (len(rows) - 1).bit_length()
+    rows = rows + rows[-1:] * (size - len(rows))
+    names = ('global_orient', 'body_pose', 'betas', 'translation')
+    return SmplParams(*(np.stack([track[name][row] for track, row in rows]) for name in names))
