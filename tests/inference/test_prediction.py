@@ -12,7 +12,7 @@ from glb_files import read_glb
 from PIL import Image
 from small_model import picture
 
-from tokenhmr_jax.inference import page, results, sources, video
+from tokenhmr_jax.inference import overlay_video, page, results, sources
 from tokenhmr_jax.inference.prediction import PredictSettings, predict
 from tokenhmr_jax.inference.summary import report
 
@@ -231,4 +231,4 @@ def test_an_overlay_that_cannot_be_written(small_model, clip, tmp_path):
     assert not (out / 'frames/a.npz').exists()
     source = sources.open_source(str(clip / 'clip.avi'))
     with pytest.raises(OSError, match=r'overlay\.webm: cannot be written as VP9'):
-        video._overlay_video(source, tmp_path / 'nowhere/overlay.webm', small_model, {})
+        overlay_video.write_overlay_video(source, tmp_path / 'no/overlay.webm', small_model, {})
