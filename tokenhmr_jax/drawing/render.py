@@ -98,8 +98,11 @@ def _blend(sample, shaded, z, image_size, background, s):
     if background is not None:
         image[:] = background.reshape(-1, 3)
     depth = np.full(height * width, np.inf, np.float32)
-    row, column = np.divmod(sample, s * width)
-    covered, pixel = np.unique(row // s * width + column // s, return_inverse=True)
+    if s == 1:
+        covered, pixel = sample, np.arange(len(sample))
+    else:
+        row, column = np.divmod(sample, s * width)
+        covered, pixel = np.unique(row // s * width + column // s, return_inverse=True)
     share = np.bincount(pixel) / s**2
     rgb = np.stack([np.bincount(pixel, channel) for channel in shaded.T], axis=1) * (255.0 / s**2)
     image[covered] = rgb + (1.0 - share[:, None]) * image[covered] + 0.5

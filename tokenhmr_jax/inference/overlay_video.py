@@ -30,9 +30,7 @@ def write_overlay_video(
     for track_id, track in tracks.items():
         for row, index in enumerate(track['index']):
             by_frame.setdefault(int(index), []).append((track_id, track, row))
-    # All joints in all frames, so that the other views do not move.
-    joints = (track['camera_joints'].reshape(-1, 3) for track in tracks.values())
-    around = np.concatenate([np.zeros((0, 3)), *joints])
+    around = _room(tracks)
 
     def draw(frame: sources.Frame) -> tuple[float, np.ndarray]:
         return frame.time, _sheet(frame, by_frame.get(frame.index, []), model, around)
@@ -44,6 +42,18 @@ def write_overlay_video(
         first = next(sheets, None)
         if first is not None:
             video_files.write_webm(path, itertools.chain([first], sheets), source.fps)
+
+
+def _room(tracks: dict[int, dict]) -> Float[np.ndarray, 'M 3']:
+    """Corners of the box around all joints in all frames: the other views do not move."""
+    joints = [track['camera_joints'].reshape(-1, 3) for track in tracks.values()]
+    if not joints:
+        return np.zeros((0, 3))
+    low, high = (
+        np.min([x.min(axis=0) for x in joints], 0),
+        np.max([x.max(axis=0) for x in joints], 0),
+    )
+    return np.where(list(itertools.product((False, True), repeat=3)), low, high)
 
 
 def _in_threads(function: Callable, items: Iterator) -> Iterator:

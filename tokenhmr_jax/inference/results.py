@@ -102,7 +102,7 @@ world is the camera's, turned upright: x right, y forward, z up, metres. AMASS h
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -139,10 +139,12 @@ def write_arrays(path: str | os.PathLike, arrays: Mapping[str, ArrayLike]) -> No
         np.savez_compressed(file, **arrays)
 
 
-def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file."""
+def read_arrays(
+    path: str | os.PathLike, names: Collection[str] | None = None
+) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file; of the given names only those that it has."""
     with np.load(path, allow_pickle=False) as content:
-        return {name: content[name] for name in content.files}
+        return {name: content[name] for name in content.files if names is None or name in names}
 
 
 def write_json(path: str | os.PathLike, content: dict) -> None:
@@ -178,7 +180,7 @@ def read_tracks(folder: str | os.PathLike) -> dict[int, dict[str, np.ndarray]]:
     """The persons of a video's result through time: id to arrays of T rows, in order of frames."""
     rows: dict[int, list[dict]] = {}
     for path in frame_paths(folder):
-        frame = read_arrays(path)
+        frame = read_arrays(path, ('track_ids', 'index', 'time', 'shot', *TRACKED))
         for row, track in enumerate(frame['track_ids']):
             person = {name: frame[name][row] for name in TRACKED}
             person |= {name: frame[name] for name in ('index', 'time', 'shot')}

@@ -13,6 +13,7 @@ from tokenhmr_jax.inference import resampling
 
 FILTERS = ('zero_lag', 'none')
 _REACH = 3.0  # standard deviations of the filter's window
+_AT_ONCE = 256  # frames
 
 
 def zero_lag(
@@ -27,22 +28,31 @@ def zero_lag(
     far ahead as back: nothing lags, and motion at constant acceleration stays as it is, up to the
     track's ends. `times` are seconds, increasing. Frames may be missing.
     """
-    turned, moved = np.array(rotations), np.array(vectors)
-    for i, now in enumerate(times):
-        near = np.flatnonzero(np.abs(times - now) <= _REACH * width)
-        weights = _weights(times[near] - now, width)
-        moved[i] = weights @ vectors[near]
-        turns = _log(np.swapaxes(rotations[i], -1, -2) @ rotations[near])
-        turned[i] = rotations[i] @ _exp(np.einsum('t,tjc->jc', weights, turns))
-    return turned, moved
+    parts = []
+    for start in range(0, len(times), _AT_ONCE):
+        rows = np.arange(start, min(start + _AT_ONCE, len(times)))
+        near, weights = _windows(times, rows, width)
+        turns = _log(np.swapaxes(rotations[rows], -1, -2)[:, None] @ rotations[near])
+        turned = rotations[rows] @ _exp(np.einsum('tn,tnjc->tjc', weights, turns))
+        parts.append((turned, np.einsum('tn,tnd->td', weights, vectors[near])))
+    turned, moved = zip(*parts, strict=True)
+    return np.concatenate(turned), np.concatenate(moved)
 
 
-def _weights(offsets, width):
-    """Weights of the neighbours in the value at 0 of their best-fitting parabola."""
-    degree = min(2, len(offsets) - 1)
-    powers = (offsets / width)[:, None] ** np.arange(degree + 1)
-    root = np.exp(-0.25 * (offsets / width) ** 2)
-    return np.linalg.pinv(root[:, None] * powers)[0] * root
+def _windows(times, rows, width):
+    """Neighbours (N, W) of N rows, and their weights in the row's best-fitting parabola.
+
+    Rows with fewer neighbours have some again, of weight 0.
+    """
+    first = np.searchsorted(times, times[rows] - _REACH * width, 'left')
+    last = np.searchsorted(times, times[rows] + _REACH * width, 'right') - 1
+    near = first[:, None] + np.arange(np.max(last - first) + 1)
+    counts = near <= last[:, None]
+    near = np.minimum(near, last[:, None])
+    offsets = (times[near] - times[rows, None]) / width
+    root = np.where(counts, np.exp(-0.25 * offsets**2), 0)
+    powers = offsets[..., None] ** np.arange(3)
+    return near, np.linalg.pinv(root[..., None] * powers)[:, 0] * root
 
 
 def smooth_track(track: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
