@@ -65,6 +65,12 @@ def test_numpy_values_beside_the_weights(tmp_path, value):
     assert file.tensors['w'].tolist() == [1, 1]
 
 
+@pytest.mark.parametrize('value', [np.datetime64('2025-03-01'), np.timedelta64(3, 'D')])
+def test_dates_beside_the_weights(tmp_path, value):
+    torch.save({'state_dict': {'w': torch.ones(2)}, 'saved': value}, tmp_path / 'x.pth')
+    assert read_checkpoint(tmp_path / 'x.pth').tensors['w'].tolist() == [1, 1]
+
+
 def test_numbers_among_the_weights(tmp_path):
     torch.save({'w': torch.ones(2), 'loss': np.float32(3), 'step': 4}, tmp_path / 'x.pth')
     assert list(read_checkpoint(tmp_path / 'x.pth').tensors) == ['w']

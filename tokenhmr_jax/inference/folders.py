@@ -13,7 +13,7 @@ _SIDECARS = (
     '.tsv', '.txt', '.xml', '.xmp', '.yaml', '.yml',
 )  # fmt: skip
 _SYSTEMS_OWN = ('__MACOSX', '@eaDir')  # folders of copies and small versions
-_NAMED = 4  # names in a line
+_NAMED = 20  # names in a line
 
 
 def files_of(

@@ -55,7 +55,7 @@ class _Dtype(_Node):
 
 def _scalar(dtype, data):
     """A NumPy scalar, `numpy.core.multiarray.scalar`, as a plain value."""
-    if not re.fullmatch(r'[biufcSU]\d+', dtype.name):
+    if not re.fullmatch(r'[biufcSUmM]\d+', dtype.name):
         raise ValueError(f'a NumPy scalar of dtype {dtype.name!r}')
     plain = np.dtype(dtype.name).newbyteorder(dtype.order.replace('|', '='))
     return np.frombuffer(data, plain, count=1)[0].item()
