@@ -257,10 +257,11 @@ def test_a_clock_that_begins_anew(tmp_path):
     """Joined recordings: times go on."""
     for part in 'ab':
         write_video(tmp_path / f'{part}.ts', noisy(8), 5 + np.arange(8) / 30, 'mpeg2video')
+    write_video(tmp_path / 'c.ts', noisy(8), 500 + np.arange(8) / 30, 'mpeg2video')
     joined = tmp_path / 'joined.ts'
-    joined.write_bytes((tmp_path / 'a.ts').read_bytes() + (tmp_path / 'b.ts').read_bytes())
+    joined.write_bytes(b''.join((tmp_path / f'{part}.ts').read_bytes() for part in 'abc'))
     times = [frame.time for frame in read(joined)[1]]
-    assert len(times) >= 15
+    assert len(times) >= 22
     assert all(0 < after - before < 0.1 for before, after in itertools.pairwise(times))
 
 
@@ -279,6 +280,33 @@ def test_a_written_video_keeps_its_times(size, tmp_path):
     assert not list(tmp_path.glob('.*'))
     with pytest.raises(OSError, match=r'nowhere/a\.webm: cannot be written as VP9'):
         video_files.write_webm(tmp_path / 'nowhere/a.webm', [(0.0, images[0])], 30.0)
+
+
+def test_a_wrong_header_of_avi(tmp_path):
+    """It promises more frames, or more bytes, than there are: nothing is missing."""
+    path = write_video(tmp_path / 'a.avi', noisy(12), np.arange(12) / 30, 'mpeg4')
+    content = bytearray(path.read_bytes())
+    whole = bytes(content)
+    for name, at in ((b'avih', 24), (b'strh', 40)):
+        start = content.index(name) + at
+        assert int.from_bytes(content[start : start + 4], 'little') == 12
+        content[start : start + 4] = (30).to_bytes(4, 'little')
+    path.write_bytes(content)
+    source, frames, error = read(path)
+    assert len(source) == 30 and len(frames) == 12 and error is None
+    path.write_bytes(whole[:4] + (len(whole) + 1000).to_bytes(4, 'little') + whole[8:])
+    assert len(read(path)[1]) == 12 and read(path)[2] is None
+
+
+def test_animations_in_a_folder_are_left_out_by_name(tmp_path):
+    still = Image.fromarray(scene())
+    still.save(tmp_path / 'a.png')
+    still.save(
+        tmp_path / 'dance.gif', save_all=True, append_images=[Image.fromarray(255 - scene())]
+    )
+    source = sources.open_source(tmp_path)
+    assert source.names == ['a']
+    assert any('1 video (dance.gif) left out' in line for line in source.notes)
 
 
 def test_no_notes_of_ffmpeg(tmp_path, capfd):

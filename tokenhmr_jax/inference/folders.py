@@ -38,10 +38,12 @@ def pictures_of(files: Iterable[pathlib.Path]) -> tuple[list[pathlib.Path], list
         suffix = path.suffix.lower()
         if reason := picture_files.not_readable(path):
             others.setdefault(('picture', reason), []).append(path)
+        elif suffix in video_files.SUFFIXES or (
+            suffix in video_files.ANIMATIONS and video_files.is_animation(path)
+        ):
+            others.setdefault(('video', 'expected each as an input of its own'), []).append(path)
         elif suffix in picture_files.SUFFIXES:
             pictures.append(path)
-        elif suffix in video_files.SUFFIXES:
-            others.setdefault(('video', 'expected each as an input of its own'), []).append(path)
         elif suffix in _SIDECARS:
             continue
         elif picture_files.is_picture(path):

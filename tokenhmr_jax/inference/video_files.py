@@ -6,6 +6,7 @@ PyAV decodes and encodes videos; Pillow decodes animated pictures: GIF, PNG, Web
 import contextlib
 import fractions
 import itertools
+import math
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
@@ -26,14 +27,16 @@ SUFFIXES = (
     '.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mts', '.m2ts', '.ts', '.3gp', '.3g2', '.wmv',
     '.asf', '.mpg', '.mpeg', '.ogv', '.flv', '.mxf', '.vob',
 )  # fmt: skip
+ANIMATIONS = ('.gif', '.png', '.apng', '.webp', '.avif')  # suffixes of pictures that may move
 _ANIMATED = ('GIF', 'PNG', 'WEBP', 'AVIF')  # Pillow's formats whose pictures are a motion
 _NO_PICTURES = ('MPEG', 'FLI')  # videos that Pillow knows, but does not decode
 _NO_VIDEOS = ('image2', 'tty')  # FFmpeg's formats of pictures and of text; so are all `_pipe`
 _USUAL_RATE = 30.0  # frames per second
 _SAME_RATE = 0.1  # share by which clocks of thousandths may differ from a rate
 _PROBED = 300  # packets
-_ROUNDED = fractions.Fraction(1, 500)  # seconds; clocks as coarse as this round frames' times
+_ROUNDED = fractions.Fraction(1, 500)  # seconds; clocks up to this coarse round to their ticks
 _JUMP = 1.0  # seconds; frames in the wrong order are closer
+_BROADCAST, _LEAP = ('mpegts', 'mpeg'), 10.0  # formats whose clocks leap by more than these seconds
 _MOST_ERRORS = 100  # in a row, of a file's reader
 # Of VP9's encoder: live speed, seven times VP8's, at a quality of 39 dB.
 _ENCODER = {'deadline': 'realtime', 'cpu-used': '8', 'row-mt': '1', 'crf': '16'}
@@ -62,12 +65,10 @@ def is_video(path: str | os.PathLike) -> bool:
     place = pathlib.Path(path)
     if place.suffix.lower() in SUFFIXES:
         return True
-    if picture_files.not_readable(place):  # which says why
-        return False
     try:
         with Image.open(place) as picture:
             if picture.format not in _NO_PICTURES:
-                return picture.format in _ANIMATED and getattr(picture, 'n_frames', 1) > 1
+                return _is_motion(picture)
     except UnidentifiedImageError:
         pass
     except Exception:  # a picture that its reader can say more about
@@ -77,6 +78,19 @@ def is_video(path: str | os.PathLike) -> bool:
     if place.suffix.lower() in picture_files.SUFFIXES:
         return False
     raise ValueError(f'{path}: neither a picture nor a video that can be read')
+
+
+def is_animation(path: str | os.PathLike) -> bool:
+    """Whether a file of a suffix of animated pictures holds more than one."""
+    try:
+        with Image.open(path) as picture:
+            return _is_motion(picture)
+    except Exception:  # each of Pillow's plugins has its own errors
+        return False
+
+
+def _is_motion(picture: Image.Image) -> bool:
+    return picture.format in _ANIMATED and getattr(picture, 'n_frames', 1) > 1
 
 
 def _moves(path: pathlib.Path) -> bool:
@@ -113,7 +127,8 @@ class VideoFile:
         with self._open() as (container, stream):
             self.fps = _nominal_rate(container, stream)
             seconds = (container.duration or 0) / av.time_base
-            self.count = stream.frames or round(seconds * self.fps)
+            self._told = stream.frames  # 0 of many containers
+            self.count = self._told or round(seconds * self.fps)
 
     def decode(self) -> Iterator[Decoded]:
         """All frames that can be decoded, in order. Raises ValueError at their end for others.
@@ -141,10 +156,10 @@ class VideoFile:
 
     def _check_whole(self, stream, given: int, damaged: list[int]) -> None:
         """Raises ValueError if frames after the given ones, or in between, are lost."""
-        known = f'{given} of {self.count}' if self.count > given else str(given)
+        known = f'{given} of {self._told}' if self._told > given else str(given)
         entries = list(stream.index_entries)
         at_end = bool(damaged) and not entries and damaged[-1] >= given - 1
-        if at_end or _misses_its_end(self._path, entries):
+        if at_end or _misses_its_end(self._path, entries, self._told > given):
             raise ValueError(f'{self._path}: ends after {known} frames: its end is missing')
         if damaged or not given:
             at = f' from frame {damaged[0]} on' if damaged else ''
@@ -170,17 +185,20 @@ def _decode(container, stream, fps: float, threaded: bool) -> Iterator['_Shown |
     """The frames of a stream, and None where some are lost."""
     clock, ratio = _Clock(container, stream, fps), stream.sample_aspect_ratio or 1
     reformatters = VideoReformatter(), VideoReformatter()  # one for each size is faster
+    joined = container.format.name == 'mpegts'  # calls packets corrupt where recordings are joined
     packets, expected, shown, lost = 0, 0, 0, False
     read = itertools.chain(_packets(container, stream), [None])
     for packet, following in itertools.pairwise(read):
         last = following is None or not following.size
         if lost and last and packet is not None and not packet.size:
             break  # Frames that the decoder still holds back wait for others, which are lost.
-        lost = packet is None or packet.is_corrupt
+        corrupt = packet is not None and packet.is_corrupt
+        cut_off = corrupt and last
+        lost = packet is None or cut_off or (corrupt and not joined)
         if packet is not None:
             packets += bool(packet.size)
             expected += bool(packet.size) and not packet.is_discard
-        if packet is not None and not (lost and last):  # of a cut-off frame the rest is noise
+        if packet is not None and not cut_off:  # of a cut-off frame the rest would be noise
             try:
                 frames = packet.decode()
             except av.FFmpegError:
@@ -209,15 +227,18 @@ def _packets(container, stream) -> Iterator[av.Packet | None]:
             yield None
 
 
-def _misses_its_end(path: pathlib.Path, entries: list) -> bool:
-    """Whether a file is shorter than its own index or header says."""
+def _misses_its_end(path: pathlib.Path, entries: list, has_fewer: bool) -> bool:
+    """Whether a file is shorter than its own index or header says.
+
+    `has_fewer`: it has fewer frames than its header says.
+    """
     size = path.stat().st_size
     if any(entry.pos + entry.size > size for entry in entries):
         return True
     with path.open('rb') as file:
         head = file.read(4096)
-    if head.startswith(b'RIFF'):  # AVI; some writers count the eight bytes of its header too
-        return 8 + int.from_bytes(head[4:8], 'little') > size + 8
+    if head.startswith(b'RIFF'):  # AVI; the sizes of some writers are wrong
+        return has_fewer and 8 + int.from_bytes(head[4:8], 'little') > size
     segment = head.find(b'\x18\x53\x80\x67')
     if head.startswith(b'\x1a\x45\xdf\xa3') and segment >= 0:  # Matroska and WebM
         length = head[segment + 4 : segment + 12]
@@ -247,7 +268,9 @@ class _Clock:
     """Times of frames, in seconds from the first, always increasing."""
 
     def __init__(self, container, stream, fps: float):
-        self._in_order = container.format.name == 'avi'  # which tells no times of presentation
+        name = container.format.name
+        self._in_order = name == 'avi'  # which tells no times of presentation
+        self._longest = _LEAP if name in _BROADCAST else math.inf
         self._base, self._step = stream.time_base, 1 / fps
         self._first = self._offset = 0.0
         self._last = None
@@ -262,9 +285,10 @@ class _Clock:
         if stamp is not None:
             time = self._offset + float((stamp - self._first) * self._base)
             time = self._unrounded(time)
-            if time < self._last - _JUMP:  # joined recordings: the clock begins anew
+            leaps = not self._last - _JUMP <= time <= self._last + self._longest
+            if leaps:  # joined recordings: the clock begins anew
                 self._offset += expected - time
-            if time <= self._last:
+            if leaps or time <= self._last:
                 time = expected
         self._last = time
         return time
