@@ -8,7 +8,7 @@ import pytest
 from moving_pictures import set_display_matrix, write_video
 from PIL import Image
 
-from tokenhmr_jax.inference import sources, video_files
+from tokenhmr_jax.inference import sources, video_files, webm
 
 
 def scene(width=96, height=64, shift=0):
@@ -270,7 +270,7 @@ def test_a_written_video_keeps_its_times(size, tmp_path):
     """Of pictures and times as they come, also of equal ones."""
     images = [scene(*size, shift=i) for i in range(8)]
     times = [*UNEVEN[:-1], UNEVEN[-2] + 1e-5]
-    video_files.write_webm(tmp_path / 'a.webm', zip(times, images, strict=True), 30.0)
+    webm.write_webm(tmp_path / 'a.webm', zip(times, images, strict=True), 30.0)
     _, frames, error = read(tmp_path / 'a.webm')
     assert error is None
     np.testing.assert_allclose([frame.time for frame in frames], times, atol=1.1e-3)
@@ -279,7 +279,7 @@ def test_a_written_video_keeps_its_times(size, tmp_path):
         assert np.abs(frame.image.astype(int) - image).mean() < 6
     assert not list(tmp_path.glob('.*'))
     with pytest.raises(OSError, match=r'nowhere/a\.webm: cannot be written as VP9'):
-        video_files.write_webm(tmp_path / 'nowhere/a.webm', [(0.0, images[0])], 30.0)
+        webm.write_webm(tmp_path / 'nowhere/a.webm', [(0.0, images[0])], 30.0)
 
 
 def test_a_wrong_header_of_avi(tmp_path):

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Iterable, Iterator
 
 from tokenhmr_jax import cli
-from tokenhmr_jax.inference import picture_files, video_files
+from tokenhmr_jax.inference import animations, picture_files, video_files
 from tokenhmr_jax.readers import listing
 
 # Files that lie beside pictures, and are none of them.
@@ -39,7 +39,7 @@ def pictures_of(files: Iterable[pathlib.Path]) -> tuple[list[pathlib.Path], list
         if reason := picture_files.not_readable(path):
             others.setdefault(('picture', reason), []).append(path)
         elif suffix in video_files.SUFFIXES or (
-            suffix in video_files.ANIMATIONS and video_files.is_animation(path)
+            suffix in animations.SUFFIXES and animations.is_animation(path)
         ):
             others.setdefault(('video', 'expected each as an input of its own'), []).append(path)
         elif suffix in picture_files.SUFFIXES:

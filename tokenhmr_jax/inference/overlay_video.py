@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from tokenhmr_jax.body import smpl
-from tokenhmr_jax.inference import overlays, sources, video_files
+from tokenhmr_jax.inference import overlays, sources, webm
 from tokenhmr_jax.inference.model import Model
 from tokenhmr_jax.progress import Progress
 from tokenhmr_jax.types import SmplParams
@@ -41,7 +41,7 @@ def write_overlay_video(
         sheets = progress.over(_in_threads(draw, readable))
         first = next(sheets, None)
         if first is not None:
-            video_files.write_webm(path, itertools.chain([first], sheets), source.fps)
+            webm.write_webm(path, itertools.chain([first], sheets), source.fps)
 
 
 def _room(tracks: dict[int, dict]) -> Float[np.ndarray, 'M 3']:

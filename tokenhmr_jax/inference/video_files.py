@@ -1,7 +1,4 @@
-"""Video files as the RGB frames that players show, each with its time, and videos for browsers.
-
-PyAV decodes and encodes videos; Pillow decodes animated pictures: GIF, PNG, WebP and AVIF.
-"""
+"""Video files as the RGB frames that players show, each with its time."""
 
 import contextlib
 import fractions
@@ -9,26 +6,22 @@ import itertools
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator
+from typing import Protocol
 
 import av
-import cv2
 import numpy as np
-from av.codec.codec import UnknownCodecError
 from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
-from tokenhmr_jax import cli
-from tokenhmr_jax.inference import picture_files
+from tokenhmr_jax.inference import animations, picture_files
+from tokenhmr_jax.inference.animations import Animation, over_white
 
 SUFFIXES = (
     '.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mts', '.m2ts', '.ts', '.3gp', '.3g2', '.wmv',
     '.asf', '.mpg', '.mpeg', '.ogv', '.flv', '.mxf', '.vob',
 )  # fmt: skip
-ANIMATIONS = ('.gif', '.png', '.apng', '.webp', '.avif')  # suffixes of pictures that may move
-_ANIMATED = ('GIF', 'PNG', 'WEBP', 'AVIF')  # Pillow's formats whose pictures are a motion
 _NO_PICTURES = ('MPEG', 'FLI')  # videos that Pillow knows, but does not decode
 _NO_VIDEOS = ('image2', 'tty')  # FFmpeg's formats of pictures and of text; so are all `_pipe`
 _USUAL_RATE = 30.0  # frames per second
@@ -38,11 +31,6 @@ _ROUNDED = fractions.Fraction(1, 500)  # seconds; clocks up to this coarse round
 _JUMP = 1.0  # seconds; frames in the wrong order are closer
 _BROADCAST, _LEAP = ('mpegts', 'mpeg'), 10.0  # formats whose clocks leap by more than these seconds
 _MOST_ERRORS = 100  # in a row, of a file's reader
-# Of VP9's encoder: live speed, seven times VP8's, at a quality of 39 dB.
-_ENCODER = {'deadline': 'realtime', 'cpu-used': '8', 'row-mt': '1', 'crf': '16'}
-_CEILING = 20_000_000  # bits per second
-_TICK = fractions.Fraction(1, 1000)  # seconds, of WebM's clock
-_LEAST_DELAY, _BROWSERS_DELAY = 0.02, 0.1  # seconds; browsers show pictures of less for that long
 
 
 class Decoded(Protocol):
@@ -68,7 +56,7 @@ def is_video(path: str | os.PathLike) -> bool:
     try:
         with Image.open(place) as picture:
             if picture.format not in _NO_PICTURES:
-                return _is_motion(picture)
+                return animations.is_motion(picture)
     except UnidentifiedImageError:
         pass
     except Exception:  # a picture that its reader can say more about
@@ -78,19 +66,6 @@ def is_video(path: str | os.PathLike) -> bool:
     if place.suffix.lower() in picture_files.SUFFIXES:
         return False
     raise ValueError(f'{path}: neither a picture nor a video that can be read')
-
-
-def is_animation(path: str | os.PathLike) -> bool:
-    """Whether a file of a suffix of animated pictures holds more than one."""
-    try:
-        with Image.open(path) as picture:
-            return _is_motion(picture)
-    except Exception:  # each of Pillow's plugins has its own errors
-        return False
-
-
-def _is_motion(picture: Image.Image) -> bool:
-    return picture.format in _ANIMATED and getattr(picture, 'n_frames', 1) > 1
 
 
 def _moves(path: pathlib.Path) -> bool:
@@ -110,7 +85,7 @@ def open_video(path: str | os.PathLike) -> 'VideoFile | Animation':
     """A file for which `is_video` holds. Raises ValueError for one that cannot be read."""
     if pathlib.Path(path).suffix.lower() not in SUFFIXES:
         with contextlib.suppress(UnidentifiedImageError), Image.open(path) as picture:
-            if picture.format in _ANIMATED:
+            if animations.is_motion(picture):
                 return Animation(path)
     return VideoFile(path)
 
@@ -312,7 +287,7 @@ class _Shown:
         frame, ratio = self._frame, self._ratio
         size = round(frame.width * max(ratio, 1)), round(frame.height / min(ratio, 1))
         if any(component.is_alpha for component in frame.format.components):
-            image = _over_white(self._full_size.reformat(frame, *size, 'rgba').to_ndarray())
+            image = over_white(self._full_size.reformat(frame, *size, 'rgba').to_ndarray())
         else:
             image = self._full_size.reformat(frame, *size, 'rgb24').to_ndarray()
         return upright(image, frame.side_data.get('DISPLAYMATRIX'))
@@ -321,11 +296,6 @@ class _Shown:
         size = width, height
         small = self._small_size.reformat(self._frame, *size, 'rgb24', interpolation='AREA')
         return small.to_ndarray()
-
-
-def _over_white(image: np.ndarray) -> np.ndarray:
-    share = image[..., 3:].astype(np.float32) / 255
-    return np.rint(image[..., :3] * share + 255 * (1 - share)).astype(np.uint8)
 
 
 def upright(image: np.ndarray, matrix) -> np.ndarray:
@@ -341,79 +311,3 @@ def upright(image: np.ndarray, matrix) -> np.ndarray:
         image, a, d = image.swapaxes(0, 1), c, b
     image = image[:, ::-1] if a < 0 else image
     return np.ascontiguousarray(image[::-1] if d < 0 else image)
-
-
-class Animation:
-    """An animated picture. Fields and errors as those of `VideoFile`."""
-
-    def __init__(self, path: str | os.PathLike):
-        self._path = path
-        with Image.open(path) as file:
-            # The first picture of a PNG may be for programs that show no motion.
-            self._first = int(bool(file.info.get('default_image')))
-            self.count = file.n_frames - self._first
-            file.seek(self._first)
-            self.fps = 1 / _delay(file)
-
-    def decode(self) -> Iterator[Decoded]:
-        """As `VideoFile.decode`."""
-        time = 0.0
-        with Image.open(self._path) as file:
-            for index in range(self.count):
-                try:
-                    file.seek(self._first + index)
-                    image = _over_white(np.asarray(file.convert('RGBA')))
-                except Exception as error:  # each of Pillow's plugins has its own errors
-                    known = f'{index} of {self.count} frames'
-                    raise ValueError(
-                        f'{self._path}: ends after {known}: damaged, or its end is missing'
-                    ) from error
-                yield _Drawn(time, image)
-                time += _delay(file)
-
-
-def _delay(picture: Image.Image) -> float:
-    """Seconds that a picture stays."""
-    seconds = picture.info.get('duration', 0) / 1000
-    return seconds if seconds >= _LEAST_DELAY else _BROWSERS_DELAY
-
-
-class _Drawn(NamedTuple):
-    """A picture of an animation."""
-
-    time: float
-    image: np.ndarray
-
-    def rgb(self) -> np.ndarray:
-        return self.image
-
-    def small(self, width: int, height: int) -> np.ndarray:
-        return cv2.resize(self.image, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def write_webm(
-    path: str | os.PathLike,
-    pictures: Iterable[tuple[float, UInt8[np.ndarray, 'h w 3']]],
-    fps: float,
-) -> None:
-    """Writes a video in VP9, which all browsers play.
-
-    `pictures` are RGB, each with the time, seconds, from which it is shown; all are scaled to the
-    first one's size. `fps` is the nominal rate. Raises OSError if the file cannot be written.
-    """
-    pictures = iter(pictures)
-    first = next(pictures)
-    try:
-        with cli.whole_file(path) as partial, av.open(str(partial), 'w', format='webm') as file:
-            stream = file.add_stream('libvpx-vp9', rate=max(round(fps), 1), options=_ENCODER)
-            stream.height, stream.width = first[1].shape[:2]
-            stream.bit_rate, stream.codec_context.time_base = _CEILING, _TICK
-            last = -1
-            for time, picture in itertools.chain([first], pictures):
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format='rgb24')
-                last = max(last + 1, round(time / _TICK))
-                frame.pts, frame.time_base = last, _TICK
-                file.mux(stream.encode(frame))
-            file.mux(stream.encode())
-    except (av.FFmpegError, UnknownCodecError) as error:
-        raise OSError(f'{path}: cannot be written as VP9 in WebM ({error})') from error
