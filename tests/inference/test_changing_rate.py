@@ -1,4 +1,7 @@
-"""A walk that is filmed at a changing rate keeps its speed, in all files of a track."""
+"""A walk that is filmed at a changing rate keeps its speed, in all files of a track.
+
+Beside the walker go one who is behind the camera in some frames, and one who always is.
+"""
 
 import bvhio
 import numpy as np
@@ -10,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from tokenhmr_jax.inference import results, sources, video
 
 SPEED = 1.5  # m/s
+BEHIND = (7, 50)
 # 30 a second, then 10, then a pause, then 24 with a clock of thousandths.
 TIMES = np.concatenate([
     np.arange(30) / 30, 1 + np.arange(15) / 10, 3.2 + np.round(np.arange(24) / 24, 3)
@@ -18,7 +22,7 @@ TIMES = np.concatenate([
 
 @pytest.fixture(scope='module')
 def tracks(small_model, tmp_path_factory):
-    """The folder of the tracks of somebody who walks to the right, and the report."""
+    """The folder of the tracks of people who walk to the right, and the report."""
     folder = tmp_path_factory.mktemp('result')
     for name in ('frames', 'tracks', 'amass'):
         (folder / name).mkdir()
@@ -37,13 +41,14 @@ def tracks(small_model, tmp_path_factory):
             'body_pose': pose, 'betas': np.zeros(10), 'focal_length': 500,
             'translation': [SPEED * time - 4, 0.2, 6], 'principal_point': [100, 60],
         }  # fmt: skip
-        arrays = {name: np.asarray(value, np.float32)[None] for name, value in person.items()}
-        arrays |= {'track_ids': np.zeros(1, int), 'shot': 0}
+        arrays = {name: np.stack([np.float32(value)] * 3) for name, value in person.items()}
+        arrays['translation'][1] *= -1 if frame.index in BEHIND else 1
+        arrays['translation'][2] *= -1
+        arrays |= {'track_ids': np.arange(3), 'shot': 0}
         arrays |= {'index': frame.index, 'time': frame.time}
         arrays['image_size'] = np.array([200, 120])
         results.write_arrays(folder / f'frames/{frame.name}.npz', arrays)
-    report = video.finish_video(source, folder, small_model, True, False, 1)
-    return folder / 'tracks', report['tracks']['0']
+    return folder / 'tracks', video.finish_video(source, folder, small_model, True, False, 1)
 
 
 def check_speed(places, times):
@@ -57,15 +62,29 @@ def check_speed(places, times):
 
 
 def test_the_track(tracks):
-    folder, report = tracks
+    folder, report = tracks[0], tracks[1]['tracks']['0']
     track = results.read_arrays(folder / '0.npz')
     check_speed(track['translation'], track['time'])
     assert report['frames'] == len(TIMES) - 2 and report['bvh_resampled']
     assert 0.1 < report['acceleration_after'] < 10  # m/s^2, of legs that swing
 
 
-def test_glb(tracks):
-    document = pygltflib.GLTF2().load(tracks[0] / '0.glb')
+def test_a_frame_behind_the_camera(tracks):
+    """It is as if nobody had been found there."""
+    folder, report = tracks
+    walker, other = (results.read_arrays(folder / f'{i}.npz') for i in (0, 1))
+    np.testing.assert_allclose(other['translation'], walker['translation'], atol=0.03)
+    np.testing.assert_allclose(other['camera_joints'], walker['camera_joints'], atol=0.06)
+    assert np.isfinite(other['raw_camera_joints']).all()
+    assert other['index'][other['interpolated']].tolist() == list(BEHIND)
+    assert report['tracks']['1']['interpolated'] == list(BEHIND)
+    assert not walker['interpolated'].any()
+    assert report['impossible_tracks'] == [2] and set(report['tracks']) == {'0', '1'}
+
+
+@pytest.mark.parametrize('person', [0, 1])
+def test_glb(person, tracks):
+    document = pygltflib.GLTF2().load(tracks[0] / f'{person}.glb')
     motion = document.animations[0]
     [channel] = [c for c in motion.channels if c.target.path == 'translation']
 
@@ -82,8 +101,9 @@ def test_glb(tracks):
     check_speed(array(sampler.output), times)
 
 
-def test_bvh(tracks):
-    file = bvhio.readAsBvh(str(tracks[0] / '0.bvh'))
+@pytest.mark.parametrize('person', [0, 1])
+def test_bvh(person, tracks):
+    file = bvhio.readAsBvh(str(tracks[0] / f'{person}.bvh'))
     assert file.FrameTime == pytest.approx(1 / 30, abs=1e-6)
     places = np.array([np.array(pose.Position) for pose in file.Root.Keyframes]) / 100
     check_speed(places, np.arange(len(places)) * file.FrameTime)
