@@ -102,11 +102,12 @@ def command(*arguments, expect=0) -> str:
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
         timeout=300,
     )
-    assert done.returncode == expect, done.stdout
-    return done.stdout
+    printed = done.stdout.decode()
+    assert done.returncode == expect, printed
+    assert '\r' not in printed, printed  # bars are for terminals
+    return printed
 
 
 def made_once(tmp_path_factory, name: str, make) -> pathlib.Path:

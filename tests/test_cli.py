@@ -1,10 +1,14 @@
 """The command line that all commands share: flags, errors of one line, files written whole."""
 
+import gc
 import importlib
 import os
 import pathlib
 import shutil
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from conftest import ROOT, command
@@ -140,6 +144,39 @@ def test_ctrl_c_is_one_line(capsys):
         cli.run(cli.Flags('', []), interrupted, on_interrupt='interrupted; go on so')
     assert error.value.code == 130
     assert capsys.readouterr().err == '\ninterrupted; go on so\n'
+
+
+def test_ctrl_c_in_a_collection_of_garbage_is_not_lost():
+    sent = []
+
+    def collected(phase, info):
+        if not sent:
+            sent.append(phase)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def work():
+        gc.callbacks.append(collected)
+        gc.collect()
+        time.sleep(10)
+
+    start = time.monotonic()
+    with pytest.raises(SystemExit) as error:
+        cli.run(cli.Flags('', []), work)
+    gc.callbacks.remove(collected)
+    assert error.value.code == 130 and time.monotonic() - start < 5
+
+
+def test_ctrl_c_is_one_line_from_the_first_import_on():
+    """At moments within the seconds that imports take."""
+    for seconds in (0.4, 0.8, 1.2):
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'tokenhmr_jax.predict', '--input=none', '--out=none'],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        printed, _ = process.communicate(timeout=60)
+        assert 'Traceback' not in printed and process.returncode != 0, printed
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path):

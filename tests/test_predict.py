@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,8 @@ from small_model import picture
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.checkpoints.compatibility import describe_run
 from tokenhmr_jax.checkpoints.store import Checkpoints
-from tokenhmr_jax.inference import results
+from tokenhmr_jax.inference import results, summary
+from tokenhmr_jax.predict import main
 
 
 @pytest.fixture(scope='module')
@@ -122,3 +124,39 @@ def test_killed_at_random_moments_a_prediction_ends_as_an_unbroken_one(
     ours, expected = contents(tmp_path / 'r'), contents(tmp_path / 'unbroken')
     assert ours.keys() == expected.keys()
     assert [name for name in ours if ours[name] != expected[name]] == []
+
+
+def run_here(*arguments) -> str:
+    """The error of the command, run in this process."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(map(str, arguments)))
+    return str(ended.value.code)
+
+
+def test_what_is_missing_is_said(checkpoint, tmp_path, capsys):
+    """Nothing that can be read ends with an error; nobody found is the last line."""
+    (tmp_path / 'in').mkdir()
+    (tmp_path / 'in/torn.png').write_bytes(b'no picture')
+    arguments = f'--checkpoint={checkpoint}', f'--input={tmp_path}/in', f'--out={tmp_path}/r'
+    text = run_here(*arguments, '--boxes=image')
+    assert re.fullmatch(r'error: .*/in: nothing could be read: .*torn\.png: [^\n]+', text)
+    Image.fromarray(picture(60, 80)).save(tmp_path / 'in/a.png')
+    main([*arguments, '--boxes=image'])
+    printed = capsys.readouterr().out
+    assert '1 person in 1 picture\n' in printed and printed.endswith('left out: torn\n')
+    (tmp_path / 'boxes.csv').write_text('image,left,top,right,bottom\nother,0,0,9,9\n')
+    main([*arguments[:2], f'--out={tmp_path}/nobody', f'--boxes={tmp_path}/boxes.csv'])
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith('NO PERSON in 1 picture: the names in ') and 'boxes.csv' in last
+    (tmp_path / 'file').write_text('')
+    assert 'file is a file: expected a folder' in run_here(
+        *arguments[:2], f'--out={tmp_path}/file', '--boxes=image'
+    )
+
+
+def test_counts_of_a_video(film, capsys):
+    summary.report(film[1], 'r')
+    frames = film[1]['frames']
+    assert f'{2 * frames} detections of 2 persons in {frames} frames\n' in capsys.readouterr().out
+    summary.report(film[1] | {'persons': 1, 'detections': 1, 'frames': 1}, 'r')
+    assert '1 detection of 1 person in 1 frame\n' in capsys.readouterr().out

@@ -1,6 +1,13 @@
 """TokenHMR in JAX: 3D human bodies from one image, through pose tokens."""
 
+import signal
+import sys
+
 __version__ = '0.1.0'
+
+if sys.argv[:1] == ['-m'] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # A command's modules are imported: until `cli.run` Ctrl-C ends the process without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def __getattr__(name: str):

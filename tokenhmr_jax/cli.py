@@ -9,12 +9,16 @@ def main(arguments=None):
 import contextlib
 import ctypes
 import functools
+import gc
 import os
 import pathlib
 import re
 import secrets
+import signal
 import sys
 import tempfile
+import threading
+import types
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 
@@ -175,7 +179,7 @@ def run(
     _quiet_logs()
     try:
         flags.parse(known_only=others)
-        with missing_settings_named('the config'):
+        with _interruptible(), missing_settings_named('the config'):
             code = command()
     except KeyboardInterrupt:
         print(f'\n{on_interrupt}', file=sys.stderr)
@@ -189,6 +193,32 @@ def run(
 def one_line(text: object) -> str:
     """A text in one line that every terminal prints: names of files may hold any character."""
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets Ctrl-C raise KeyboardInterrupt, unless whoever started the process ignores it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before not in (signal.default_int_handler, signal.SIG_DFL):
+        yield
+        return
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupt(number: int, frame: types.FrameType | None) -> None:
+    """Raises KeyboardInterrupt; a little later, if it would be lost in a collection of garbage."""
+    callbacks = [getattr(each, '__code__', None) for each in gc.callbacks]  # JAX has one
+    while frame is not None:
+        if frame.f_code in callbacks:
+            main = threading.main_thread().ident
+            threading.Timer(0.1, signal.pthread_kill, [main, number]).start()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def _quiet_logs() -> None:

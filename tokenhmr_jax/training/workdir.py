@@ -23,10 +23,12 @@ def check_workdir(workdir: str) -> None:
 def lock_workdir(workdir: str | os.PathLike) -> Iterator[None]:
     """Makes the folder and holds its lock, which the system releases when the process ends.
 
-    On a file system without locks it holds none. Raises ValueError if another process holds the
-    lock.
+    On a file system without locks it holds none. Raises ValueError for a file, or if another
+    process holds the lock.
     """
     folder = pathlib.Path(workdir)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f'{folder} is a file: expected a folder')
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder) as file:
         file.truncate(0)

@@ -1,5 +1,7 @@
 """torchvision's Keypoint R-CNN (BSD), trained on COCO: boxes and COCO's 17 points."""
 
+import sys
+
 import numpy as np
 
 from tokenhmr_jax.body import keypoint_conventions
@@ -52,7 +54,8 @@ def _network(weights: str | None):
     kind = detection.KeypointRCNN_ResNet50_FPN_Weights.DEFAULT
     if weights is None:
         try:
-            return detection.keypointrcnn_resnet50_fpn(weights=kind)
+            progress = sys.stderr.isatty()
+            return detection.keypointrcnn_resnet50_fpn(weights=kind, progress=progress)
         except OSError as error:  # urllib's errors are OSErrors
             raise ConnectionError(
                 f"torchvision's detector cannot be downloaded ({error}): download {kind.url} "

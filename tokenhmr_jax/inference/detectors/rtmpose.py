@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import sys
 
 import numpy as np
 from jaxtyping import Float
@@ -28,7 +29,10 @@ def rtmpose() -> Finder:
     import rtmlib
 
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        hidden, bar = io.StringIO(), contextlib.nullcontext()
+        if not sys.stderr.isatty():
+            bar = contextlib.redirect_stderr(hidden)  # of a download
+        with contextlib.redirect_stdout(hidden), bar:
             network = rtmlib.BodyWithFeet(mode='balanced', backend='onnxruntime', device='cpu')
     except OSError as error:  # urllib's errors are OSErrors
         networks = rtmlib.BodyWithFeet.MODE['balanced']
