@@ -20,7 +20,7 @@ from tokenhmr_jax import cli
 from tokenhmr_jax.config import import_beside
 from tokenhmr_jax.tasks import make_task
 from tokenhmr_jax.tasks.prompting import Poses
-from tokenhmr_jax.training import optimizer, sharding
+from tokenhmr_jax.training import malloc, optimizer, sharding
 from tokenhmr_jax.training.step import initial_state, make_step
 
 _CONFIGS = pathlib.Path(__file__).parents[1] / 'configs/regressor.py'
@@ -53,7 +53,7 @@ def step_times(options: argparse.Namespace) -> list[float]:
     """Seconds of each step."""
     cli.keep_compiled()
     if options.one == 'kept':
-        cli.keep_large_arrays()
+        malloc.keep_large_arrays()
     config = import_beside(str(_CONFIGS), 'regressor').get_config('variant=bundled')
     config.people.batch_size = options.batch_size
     config.tokenizer.checkpoint = ''

@@ -63,9 +63,9 @@ def load(folder: pathlib.Path, name: str = 'converted') -> None:
     import jax
 
     import tokenhmr_jax
-    from tokenhmr_jax import cli
+    from tokenhmr_jax.training import malloc
 
-    with cli.large_arrays_given_back():  # as the commands do
+    with malloc.large_arrays_given_back():  # as the commands do
         model = tokenhmr_jax.load(str(folder / name))
     jax.block_until_ready((model.params, model.state))
 

@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 import jax
 
-from tokenhmr_jax import cli, progress
+from tokenhmr_jax import cli
 from tokenhmr_jax.studies import extras, sweeps
 from tokenhmr_jax.training import history, preemption
 
@@ -175,7 +175,7 @@ class _Progress:
 
     def __init__(self, planned: Sequence[sweeps.Planned], outcomes: dict[str, str]):
         self._planned, self._outcomes, self._next = planned, outcomes, 0.0
-        self._bar = progress.Progress('sweep', 'step', self._total(), self._steps())
+        self._bar = cli.Progress('sweep', 'step', self._total(), self._steps())
 
     def __enter__(self) -> '_Progress':
         return self

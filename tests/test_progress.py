@@ -11,21 +11,20 @@ import termios
 import pytest
 from conftest import ROOT
 
-from tokenhmr_jax import progress
-from tokenhmr_jax.progress import Progress
+from tokenhmr_jax import cli
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that the test turns."""
     now = [0.0]
-    monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
+    monkeypatch.setattr(cli.time, 'monotonic', lambda: now[0])
     return now
 
 
 def test_a_line_every_ten_seconds(clock, capsys):
     """At 4 frames per second, and at one in 20 seconds."""
-    with Progress('predicting', 'frame', 100) as bar:
+    with cli.Progress('predicting', 'frame', 100) as bar:
         for _ in bar.over(range(100)):
             clock[0] += 0.25
     assert capsys.readouterr().err.splitlines() == [
@@ -33,7 +32,7 @@ def test_a_line_every_ten_seconds(clock, capsys):
         'predicting: 80/100 frames, 4 frames/s, 00:05 left',
         'predicting: 100/100 frames in 00:25',
     ]
-    with Progress('training', 'step', 3, start=1) as bar:
+    with cli.Progress('training', 'step', 3, start=1) as bar:
         bar.note('loss 0.5')
         clock[0] += 20
         bar.update()
@@ -44,7 +43,7 @@ def test_a_line_every_ten_seconds(clock, capsys):
 
 
 def test_without_a_total(clock, capsys):
-    with Progress('preparing', 'person') as bar:
+    with cli.Progress('preparing', 'person') as bar:
         bar.say('two files')
         clock[0] += 10
         bar.set(30)
@@ -53,7 +52,7 @@ def test_without_a_total(clock, capsys):
         'preparing: 30 persons, 3 persons/s',
         'preparing: 31 persons in 00:10',
     ]
-    with Progress('preparing', 'person', shown=False) as bar:
+    with cli.Progress('preparing', 'person', shown=False) as bar:
         clock[0] += 100
         bar.update()
         bar.say('not of the first process')
@@ -61,8 +60,8 @@ def test_without_a_total(clock, capsys):
 
 
 LOOP = """
-from tokenhmr_jax.progress import Progress
-with Progress('counting', 'number', 3) as bar:
+from tokenhmr_jax import cli
+with cli.Progress('counting', 'number', 3) as bar:
     for i in bar.over(range(3)):
         bar.say(f'at {i}')
 """

@@ -1,4 +1,4 @@
-"""Shared by all commands: flags, one way to run, errors of one line, files written whole.
+"""Shared by all commands: flags, one way to run, errors, progress, files written whole.
 
 def main(arguments=None):
     flags = cli.Flags(__doc__, arguments)
@@ -6,8 +6,8 @@ def main(arguments=None):
     cli.run(flags, lambda: evaluate(checkpoint.value))
 """
 
+import collections
 import contextlib
-import ctypes
 import functools
 import gc
 import os
@@ -18,15 +18,18 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import types
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import ml_collections
 from absl import flags as absl_flags
 from absl import logging
 from etils import epath
 from ml_collections import config_flags
+from tqdm import tqdm
 
 from tokenhmr_jax.config import missing_settings_named
 
@@ -35,8 +38,8 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 COMPILED = os.path.expanduser(
     os.environ.get('JAX_COMPILATION_CACHE_DIR', '~/.cache/tokenhmr_jax/compiled')
 )
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # of malloc.h
-_MEGABYTE = 2**20
+_LINE_SECONDS = 10.0  # between two lines of progress
+_RATE_LINES = 7  # over which the rate is measured
 # Errors that a user can mend. All others are faults of the program, with their traceback.
 _MENDABLE = (ValueError, OSError, FloatingPointError, ImportError)
 
@@ -248,45 +251,100 @@ def hidden_notes() -> Iterator[None]:
             os.close(terminal)
 
 
+class Progress:
+    """Progress on standard error: a bar on a terminal, elsewhere a plain line every ten seconds.
+
+    Args:
+      what: the work, such as 'predicting'.
+      unit: what is counted, in the singular.
+      total: how many there are, if that is known.
+      start: how many were done before.
+      shown: False to show nothing.
+    """
+
+    def __init__(
+        self, what: str, unit: str, total: int | None = None, start: int = 0, shown: bool = True
+    ):
+        terminal = shown and sys.stderr.isatty()
+        self._bar = tqdm(
+            desc=what, unit=f' {unit}s', total=total, initial=start, dynamic_ncols=True,
+            disable=not terminal,
+        )  # fmt: skip
+        self._what, self._unit, self._lines = what, unit, shown and not terminal
+        self.shown, self.done, self.total, self._note = shown, start, total, ''
+        self._first = (time.monotonic(), start)
+        self._recent = collections.deque([self._first], _RATE_LINES)
+
+    def __enter__(self) -> 'Progress':
+        return self
+
+    def __exit__(self, *unused) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the bar, or prints the last line."""
+        self._bar.close()
+        if self._lines:
+            since, start = self._first
+            seconds = tqdm.format_interval(time.monotonic() - since)
+            self._print(f'{self._count()} in {seconds}' if self.done > start else self._count())
+
+    def over(self, items: Iterable[Any]) -> Iterator[Any]:
+        """The same items, each counted once the next one is asked for."""
+        for item in items:
+            yield item
+            self.update()
+
+    def update(self, count: int = 1) -> None:
+        """Counts some more."""
+        self.set(self.done + count)
+
+    def set(self, done: int, total: int | None = None) -> None:
+        """Sets the count, and the total if it has changed."""
+        self._bar.total = self.total = total or self.total
+        self._bar.update(done - self.done)
+        self.done, now = done, time.monotonic()
+        ended = done == self.total  # then `close` prints the last line
+        if self._lines and not ended and now - self._recent[-1][0] >= _LINE_SECONDS:
+            self._print(self._count() + self._speed(now))
+            self._recent.append((now, done))
+
+    def note(self, text: str) -> None:
+        """Shows a remark behind the count from now on."""
+        self._note = text
+        self._bar.set_postfix_str(text, refresh=False)
+
+    def say(self, text: str) -> None:
+        """Prints a line to standard output, clear of the bar."""
+        if not self._bar.disable:
+            self._bar.write(text)
+        elif self.shown:
+            print(text, flush=True)
+
+    def _count(self) -> str:
+        of = f'/{self.total}' if self.total else ''
+        return f'{self.done}{of} {self._unit}{"" if (self.total or self.done) == 1 else "s"}'
+
+    def _speed(self, now: float) -> str:
+        then, before = self._recent[0]
+        rate = (self.done - before) / max(now - then, 1e-9)
+        if rate <= 0:
+            return ''
+        words = f', {rate:.3g} {self._unit}s/s' if rate >= 1 else f', {1 / rate:.3g} s/{self._unit}'
+        if self.total and self.total >= self.done:
+            words += f', {tqdm.format_interval((self.total - self.done) / rate)} left'
+        return words
+
+    def _print(self, text: str) -> None:
+        note = f', {self._note}' if self._note else ''
+        print(f'{self._what}: {text}{note}', file=sys.stderr, flush=True)
+
+
 def keep_compiled(folder: str = COMPILED) -> None:
     """Keeps compiled programs in a folder: a command run again starts sooner. '' for none."""
     import jax  # not every command needs it
 
     jax.config.update('jax_compilation_cache_dir', folder or None)
-
-
-@contextlib.contextmanager
-def large_arrays_given_back() -> Iterator[None]:
-    """Lets the C library return the memory of large arrays at once, while a network is read.
-
-    By default glibc keeps arrays of up to 32 MB in heaps of 64 MB, which take up to half as much
-    memory again as a network of hundreds of arrays.
-    """
-    _set_malloc(_MMAP_THRESHOLD, _MEGABYTE)
-    try:
-        yield
-    finally:
-        # The values that glibc would adapt to; a set threshold ended its adaptation.
-        _set_malloc(_MMAP_THRESHOLD, 32 * _MEGABYTE)
-        _set_malloc(_TRIM_THRESHOLD, 64 * _MEGABYTE)
-
-
-def keep_large_arrays() -> None:
-    """Lets the C library keep the memory of large arrays for the next ones, to the process's end.
-
-    A step on CPUs needs the same memory each time: given back in between, a quarter of the step
-    goes to the kernel, which clears it (benchmarks/kept_memory.py).
-    """
-    _set_malloc(_MMAP_MAX, 0)
-    _set_malloc(_TRIM_THRESHOLD, -1)
-    _set_malloc(_TOP_PAD, 256 * _MEGABYTE)
-
-
-def _set_malloc(option: int, value: int) -> None:
-    """Sets an option of glibc's malloc; nothing where there is none."""
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
-    if mallopt is not None:
-        mallopt(option, value)
 
 
 @contextlib.contextmanager

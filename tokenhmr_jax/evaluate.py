@@ -19,7 +19,7 @@ from tokenhmr_jax.drawing import draw
 from tokenhmr_jax.drawing.markdown import format_number, markdown_table
 from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.tasks import Task, make_task
-from tokenhmr_jax.training import sharding
+from tokenhmr_jax.training import malloc, sharding
 from tokenhmr_jax.training.evaluation import Evaluator, pooled
 from tokenhmr_jax.training.trained_run import Trained, open_run
 
@@ -39,7 +39,7 @@ def evaluate(
     split or body model that is missing, or another body than the one trained with.
     """
     mesh = sharding.make_mesh()
-    with cli.large_arrays_given_back():
+    with malloc.large_arrays_given_back():
         run = open_run(workdir, step, mesh)
     config = run.config
     config.data.data_dir = data_dir or config.data.data_dir

@@ -18,6 +18,7 @@ from tokenhmr_jax.config import config_from_json
 from tokenhmr_jax.released.to_pytorch import file_contents
 from tokenhmr_jax.released.torch_files import need_torch, write_checkpoint
 from tokenhmr_jax.tasks.body_models import body_arrays
+from tokenhmr_jax.training import malloc
 from tokenhmr_jax.training.kept_files import use_kept_files
 
 
@@ -37,7 +38,7 @@ def export_run(
         already.
     """
     need_torch()
-    with cli.large_arrays_given_back(), Checkpoints(str(workdir), create=False) as saved:
+    with malloc.large_arrays_given_back(), Checkpoints(str(workdir), create=False) as saved:
         number = saved.find(step)
         config = saved.read_config(number)['config']
         model = saved.read_model(number)

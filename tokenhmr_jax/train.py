@@ -30,7 +30,7 @@ from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.config import config_differences
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.tasks import Task, make_task
-from tokenhmr_jax.training import history, optimizer, preemption, sharding, workdir
+from tokenhmr_jax.training import history, malloc, optimizer, preemption, sharding, workdir
 from tokenhmr_jax.training.evaluation import Evaluator, Examples
 from tokenhmr_jax.training.kept_files import keep_files
 from tokenhmr_jax.training.log import MetricWriter, Progress
@@ -71,7 +71,7 @@ def train(config: ml_collections.ConfigDict, folder: str) -> TrainState:
         saved = stack.enter_context(Checkpoints(folder, config.eval.best_metric))
         state, first = _begin(config, setup, saved, folder)
         if mesh.devices.flat[0].platform == 'cpu':
-            cli.keep_large_arrays()
+            malloc.keep_large_arrays()
         # Not before: what does not fit the run that is there must leave it as it is.
         if jax.process_index() == 0:
             keep_files(folder, config)
@@ -167,7 +167,7 @@ def _begin(
     check_same_run(stored, setup.description, f'{folder}, step {step}')
     for key in config_differences(stored['config'], setup.description['config']):
         logging.warning('%s has changed since step %d', key, step)
-    with cli.large_arrays_given_back():
+    with malloc.large_arrays_given_back():
         state, position = saved.restore(step, abstract_state(setup.task, setup.tx, setup.mesh))
     setup.data.set_state(position)
     print(f'going on from step {step}', flush=True)

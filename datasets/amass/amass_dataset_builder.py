@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
+from tokenhmr_jax.cli import Progress
 from tokenhmr_jax.mannequin import motion
-from tokenhmr_jax.progress import Progress
 from tokenhmr_jax.readers import amass, prepare
 from tokenhmr_jax.readers.prepare import setting
 

@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
+from tokenhmr_jax.cli import Progress
 from tokenhmr_jax.data import records
 from tokenhmr_jax.mannequin import motion, people, poses, pseudo_gt, scenes
-from tokenhmr_jax.progress import Progress
 from tokenhmr_jax.readers import amass, prepare, workers
 from tokenhmr_jax.readers.prepare import setting
 

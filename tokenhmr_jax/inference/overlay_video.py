@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from tokenhmr_jax.body import smpl
+from tokenhmr_jax.cli import Progress
 from tokenhmr_jax.inference import overlays, sources, webm
 from tokenhmr_jax.inference.model import Model
-from tokenhmr_jax.progress import Progress
 from tokenhmr_jax.types import SmplParams
 
 _DRAWING_THREADS = 2

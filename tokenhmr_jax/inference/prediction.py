@@ -34,8 +34,7 @@ from tokenhmr_jax.inference.persons import Finder, Listed, Persons
 from tokenhmr_jax.inference.resuming import OpenResult, Origin
 from tokenhmr_jax.inference.tracks import Tracker
 from tokenhmr_jax.inference.video import finish_video
-from tokenhmr_jax.progress import Progress
-from tokenhmr_jax.training import workdir
+from tokenhmr_jax.training import malloc, workdir
 
 _WAITING_WRITES = 8
 
@@ -90,7 +89,7 @@ def predict_with_checkpoint(
     if os.path.isdir(out):
         with workdir.lock_workdir(out):
             pass
-    with cli.large_arrays_given_back():
+    with malloc.large_arrays_given_back():
         model = load(checkpoint, step)
     found = predict(model, path, out, settings)
     summary.report(found, out)
@@ -236,7 +235,7 @@ def _predict_frames(run: _Run) -> None:
     """
     writes, clock, settings = collections.deque(), run.clock, run.settings
     refine = run.model.reads_prompts if settings.refine is None else settings.refine
-    bar = Progress('predicting', 'frame', len(run.source))
+    bar = cli.Progress('predicting', 'frame', len(run.source))
     with futures.ThreadPoolExecutor(2) as pool, bar:
         jobs = clock.timed(sources.ahead(_jobs(run, bar)), 'wait')
         jobs = predict_batches(run.model, jobs, settings.batch_size, refine)
@@ -256,7 +255,7 @@ def _predict_frames(run: _Run) -> None:
     clock.seconds['network'] -= clock.seconds.pop('wait')
 
 
-def _jobs(run: _Run, bar: Progress) -> Iterator[FrameJob]:
+def _jobs(run: _Run, bar: cli.Progress) -> Iterator[FrameJob]:
     """All frames that can be read, with their persons found and tracked; kept ones as they are."""
     tracker, shot = Tracker(), 0
     given_ids = isinstance(run.find, Listed) and run.find.tracked

@@ -24,7 +24,7 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from etils import epath
 
-from tokenhmr_jax import cli, progress
+from tokenhmr_jax import cli
 from tokenhmr_jax.data import records
 from tokenhmr_jax.readers import prepare, workers
 
@@ -229,7 +229,7 @@ def _write_here(
     counter = multiprocessing.get_context('spawn').Value('q', 0)
     with (
         workers.start_pool(settings.num_processes, _share, counter) as pool,
-        progress.Progress('preparing', 'person') as bar,
+        cli.Progress('preparing', 'person') as bar,
     ):
         if pool is None:
             for job in jobs:

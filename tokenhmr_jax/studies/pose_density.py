@@ -14,7 +14,6 @@ from jaxtyping import Float
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.data import pipeline
-from tokenhmr_jax.progress import Progress
 from tokenhmr_jax.readers.pose_density import count_poses, smooth_density
 
 _CHUNK = 20_000  # poses
@@ -23,7 +22,7 @@ _CHUNK = 20_000  # poses
 def _read_poses(data_dir: str, splits: list[str]) -> Iterator[Float[np.ndarray, 'N 21 3']]:
     """Poses of prepared splits, in chunks."""
     opened = [pipeline.open_split(data_dir, name) for name in splits]
-    with Progress('counting', 'pose', sum(map(len, opened))) as bar:
+    with cli.Progress('counting', 'pose', sum(map(len, opened))) as bar:
         for records in opened:
             for start in range(0, len(records), _CHUNK):
                 chunk = records.read(range(start, min(start + _CHUNK, len(records))))

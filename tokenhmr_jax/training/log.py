@@ -18,8 +18,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from tokenhmr_jax import progress
-from tokenhmr_jax.cli import whole_file
+from tokenhmr_jax import cli
 from tokenhmr_jax.types import Array
 
 
@@ -85,7 +84,7 @@ def _drop_after(path: pathlib.Path, step: int) -> None:
         with contextlib.suppress(ValueError):
             if line.endswith('\n') and json.loads(line)['step'] <= step:
                 kept.append(line)
-    with whole_file(path) as file:
+    with cli.whole_file(path) as file:
         file.write_text(''.join(kept))
 
 
@@ -102,7 +101,7 @@ class Progress:
         self._waiting: list[tuple[int, np.ndarray, dict[str, Array]]] = []
         self._since = time.monotonic()
         first = jax.process_index() == 0
-        self._bar = progress.Progress('training', 'step', config.num_steps, start, shown=first)
+        self._bar = cli.Progress('training', 'step', config.num_steps, start, shown=first)
 
     def __enter__(self) -> 'Progress':
         return self
