@@ -14,6 +14,7 @@ from tokenhmr_jax import cli
 
 # Of VP9's encoder: live speed, seven times VP8's, at a quality of 39 dB.
 _ENCODER = {'deadline': 'realtime', 'cpu-used': '8', 'row-mt': '1', 'crf': '16'}
+_REPEATABLE = {'fflags': '+bitexact'}  # no random numbers in the container
 _CEILING = 20_000_000  # bits per second
 _TICK = fractions.Fraction(1, 1000)  # seconds, of WebM's clock
 
@@ -31,7 +32,10 @@ def write_webm(
     pictures = iter(pictures)
     first = next(pictures)
     try:
-        with cli.whole_file(path) as partial, av.open(str(partial), 'w', format='webm') as file:
+        with (
+            cli.whole_file(path) as partial,
+            av.open(str(partial), 'w', format='webm', options=_REPEATABLE) as file,
+        ):
             stream = file.add_stream('libvpx-vp9', rate=max(round(fps), 1), options=_ENCODER)
             stream.height, stream.width = first[1].shape[:2]
             stream.bit_rate, stream.codec_context.time_base = _CEILING, _TICK
