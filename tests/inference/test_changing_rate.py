@@ -48,7 +48,7 @@ def tracks(small_model, tmp_path_factory):
         arrays |= {'index': frame.index, 'time': frame.time}
         arrays['image_size'] = np.array([200, 120])
         results.write_arrays(folder / f'frames/{frame.name}.npz', arrays)
-    return folder / 'tracks', video.finish_video(source, folder, small_model, True, False, 1)
+    return folder / 'tracks', video.finish_tracks(source, folder, small_model, True, 1)[1]
 
 
 def check_speed(places, times):

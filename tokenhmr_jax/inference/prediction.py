@@ -30,10 +30,11 @@ from tokenhmr_jax.inference import (
 )
 from tokenhmr_jax.inference.batching import FrameJob, predict_batches
 from tokenhmr_jax.inference.model import Model, load
+from tokenhmr_jax.inference.overlay_video import write_overlay_video
 from tokenhmr_jax.inference.persons import Finder, Listed, Persons
 from tokenhmr_jax.inference.resuming import OpenResult, Origin
 from tokenhmr_jax.inference.tracks import Tracker
-from tokenhmr_jax.inference.video import finish_video
+from tokenhmr_jax.inference.video import finish_tracks
 from tokenhmr_jax.training import malloc, workdir
 
 _WAITING_WRITES = 8
@@ -129,8 +130,7 @@ def predict(
         run.result.describe_changes()
         found = _summary(run)
         if source.fps:
-            with run.clock('tracks'):
-                found = _with_tracks(run, found)
+            found = _with_tracks(run, found)
         if run.result.finished is None or joint_files.lacks(folder, settings.format):
             joint_files.write_joints(folder, bool(source.fps), settings.format)
         run.clock.seconds['all'] = time.perf_counter() - start
@@ -200,10 +200,13 @@ def _with_tracks(run: _Run, found: dict) -> dict:
     if run.result.finished is not None:
         return run.result.finished | found
     folder, settings = run.result.clear_tracks(), run.settings
-    smooth = settings.smoothing != 'none'
-    return found | finish_video(
-        run.source, folder, run.model, smooth, settings.overlays, settings.shortest_track
-    )
+    smooth, source, model = settings.smoothing != 'none', run.source, run.model
+    with run.clock('tracks'):
+        tracks, report = finish_tracks(source, folder, model, smooth, settings.shortest_track)
+    if settings.overlays:
+        with run.clock('overlay'):
+            write_overlay_video(source, folder / 'overlay.webm', model, tracks)
+    return found | report
 
 
 def _tidy_up(run: _Run) -> None:

@@ -1,4 +1,4 @@
-"""Tracks of a video's persons, smoothed and animated, and the overlay video."""
+"""Tracks of a video's persons, smoothed and animated, and the scene of them."""
 
 import math
 import os
@@ -14,7 +14,6 @@ from tokenhmr_jax.inference import (
     amass_files,
     bvh,
     gltf,
-    overlay_video,
     resampling,
     results,
     scene,
@@ -27,21 +26,16 @@ from tokenhmr_jax.inference.overlay_video import padded_params
 _BODIES = 64  # whose vertices are computed at once
 
 
-def finish_video(
-    source: sources.Video,
-    folder: pathlib.Path,
-    model: Model,
-    smooth: bool,
-    overlay: bool,
-    shortest_track: int,
-) -> dict:
-    """Writes tracks, scene and overlay video of a result whose frames are done.
+def finish_tracks(
+    source: sources.Video, folder: pathlib.Path, model: Model, smooth: bool, shortest_track: int
+) -> tuple[dict[int, dict], dict]:
+    """Writes tracks and scene of a result whose frames are done.
 
-    Tracks of fewer than `shortest_track` frames are in the overlay alone. Returns their number,
-    `short_tracks`, and of the others `tracks`: by track id, the number of frames, those that were
-    `interpolated`, the acceleration before and after smoothing in m/s^2, None for fewer than three
-    frames, and whether the BVH was resampled. Tracks without any possible body are left out, and
-    in `impossible_tracks`.
+    Tracks of fewer than `shortest_track` frames have no files. Returns all tracks, and a report:
+    the number of short ones, `short_tracks`, and of the others `tracks`: by track id, the number of
+    frames, those that were `interpolated`, the acceleration before and after smoothing in m/s^2,
+    None for fewer than three frames, and whether the BVH was resampled. Tracks without any possible
+    body are left out, and in `impossible_tracks`.
     """
     tracks = results.read_tracks(folder)
     impossible = [i for i, track in tracks.items() if not smoothing.possible_frames(track).any()]
@@ -59,9 +53,7 @@ def finish_video(
         results.write_arrays(folder / 'amass' / f'{track_id}_poses.npz', arrays)
     if written:
         _write_scene(folder, model.body, written, source.fps)
-    if overlay:
-        overlay_video.write_overlay_video(source, folder / 'overlay.webm', model, tracks)
-    return {
+    return tracks, {
         'tracks': {str(i): _track_report(track, resampled[i]) for i, track in written.items()},
         'short_tracks': len(tracks) - len(written),
         'impossible_tracks': impossible,
