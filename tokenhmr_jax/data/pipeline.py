@@ -17,6 +17,8 @@ import numpy as np
 from absl import logging
 from jaxtyping import Bool
 
+from tokenhmr_jax.data.examples import parser_of
+
 # Fields of a record, and the same stacked over the records of a batch.
 Record = dict[str, Any]
 Columns = dict[str, np.ndarray]
@@ -31,12 +33,20 @@ _VERSION = re.compile(r'\d+\.\d+\.\d+')
 class Records:
     """Random access to the records of one split; errors name the broken record and file.
 
-    `shards` are the file and the number of records of each of the split's shards.
+    `source` holds them as serialized examples, which `parse` turns into records. `shards` are the
+    file and the number of records of each of the split's shards.
     """
 
-    def __init__(self, name: str, source: Any, shards: Sequence[tuple[str, int]] = ()):
+    def __init__(
+        self,
+        name: str,
+        source: Any,
+        parse: Callable[[bytes], Record],
+        shards: Sequence[tuple[str, int]] = (),
+    ):
         self.name = name
         self._source = source
+        self._parse = parse
         self._shards = shards
 
     def __len__(self) -> int:
@@ -44,7 +54,7 @@ class Records:
 
     def __getitem__(self, index: int | np.integer) -> Record:
         try:
-            return self._source[index]
+            return self._parse(self._source[index])
         except Exception as error:  # storage and decoders raise anything
             mend = f'{self._shard(index)} is broken: prepare the dataset again'
             message = f'{self.name}: record {index} cannot be read ({error}); {mend}'
@@ -60,7 +70,8 @@ class Records:
     def read(self, indices: Sequence[int]) -> list[Record]:
         """Reads several records at once, much faster than one by one."""
         try:
-            return list(self._source.__getitems__(indices)) if len(indices) > 0 else []
+            found = self._source.__getitems__(indices) if len(indices) > 0 else []
+            return list(map(self._parse, found))
         except Exception:  # find the broken one
             return [self[index] for index in indices]
 
@@ -85,7 +96,10 @@ def open_split(data_dir: str, name: str) -> Records:
     if not info.num_examples:
         raise ValueError(f'{name}: the split holds no records')
     shards = list(zip(map(str, info.filepaths), info.shard_lengths, strict=True))
-    return Records(name, builder.as_data_source(split), shards)
+    examples = builder.as_data_source(
+        split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+    )
+    return Records(name, examples, parser_of(builder.info.features), shards)
 
 
 def _version_folder(folder: pathlib.Path, data_dir: str) -> pathlib.Path:
