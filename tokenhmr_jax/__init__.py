@@ -5,8 +5,9 @@ import sys
 
 __version__ = '0.1.0'
 
-if sys.argv[:1] == ['-m'] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # A command's modules are imported: until `cli.run` Ctrl-C ends the process without a traceback.
+# A command imports its modules: until `cli.run` Ctrl-C ends the process without a traceback.
+_command = sys.argv[:1] == ['-m'] and any(word.split('.')[0] == __name__ for word in sys.orig_argv)
+if _command and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -1,6 +1,7 @@
 """Results that go on: what changed is predicted again, all else stays, to the byte."""
 
 import copy
+import errno
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from small_model import picture
 from tokenhmr_jax.inference import results
 from tokenhmr_jax.inference.model import Model
 from tokenhmr_jax.inference.prediction import PredictSettings, predict, predict_with_checkpoint
+from tokenhmr_jax.training import workdir
 
 BOXES = {'a': 3, 'b': 1, 'c': 2}
 
@@ -248,3 +250,13 @@ def test_two_runs_on_one_folder(run, pictures, tmp_path):
     assert (tmp_path / 'r/lock').exists()
     run()
     assert states(tmp_path / 'r/frames') == before and not (tmp_path / 'r/lock').exists()
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(workdir.fcntl, 'flock', flock)
+    with workdir.lock_workdir(tmp_path / 'r'), workdir.lock_workdir(tmp_path / 'r'):
+        pass
+    assert not list((tmp_path / 'r').iterdir())

@@ -117,7 +117,7 @@ def predict(
     )
     _check_readable(model, settings)
     print(*map(cli.one_line, (*source.notes, description)), sep='\n', flush=True)
-    request = {'input': str(path), 'model': model.name} | settings._asdict()
+    request = {'input': os.path.normpath(path), 'model': model.name} | settings._asdict()
     request['meshes'] = list(settings.meshes)
     # Speed alone, and files that can be made of a finished result.
     del request['batch_size'], request['format']

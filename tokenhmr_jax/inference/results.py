@@ -73,6 +73,18 @@ point of the file plus the offset is in the picture's camera, in glTF's axes), `
 middle. A video's people are one animation, whose time is the video's; a person
 who is not there has the scale 0.
 
+`result.json` tells of the whole result, whichever runs made it. Before a result is finished, it has
+`version` and `request` alone:
+
+    version, request   of these files; input, network and settings that all its runs share
+    frames             number of them; `persons`, in a video its tracks, and their `detections`
+    failed, notes      by frame: why it has no file, and what else is to know; `input_notes`
+    cameras            numbers of frames by `camera_source`
+    refinement         medians over persons
+    persons_without_keypoints, boxes_of_no_frame  numbers of those left out
+    fps, tracks, short_tracks  of a video: frames and accelerations by track
+    seconds            of the run that finished the result
+
 `tracks/ID.npz`, T frames of one person. Tracks of fewer frames than `shortest_track` have no files
 here; they are in `frames/` and in the overlay alone. T rows of the `TRACKED` fields above, `index`,
 `time` and `shot` (T,), and `fps`, the video's nominal rate. Rotations and translation are smoothed,
