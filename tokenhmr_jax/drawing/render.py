@@ -49,11 +49,11 @@ def render(
     image_size: tuple[int, int],
     colors: ArrayLike = SKIN,
     background: UInt8[np.ndarray, 'H W 3'] | None = None,
-    normals: Float[np.ndarray, 'V 3'] | None = None,
     lights: Sequence[Light] = DEFAULT_LIGHTS,
     ambient: float = 0.28,
     supersample: int = 1,
     near: float = 0.01,
+    normals: Float[np.ndarray, 'V 3'] | None = None,
 ) -> tuple[UInt8[np.ndarray, 'H W 3'], Float[np.ndarray, 'H W']]:
     """Draws a triangle mesh with smooth (per-pixel, Lambertian) shading.
 

@@ -52,7 +52,7 @@ def overlay_sheet(
         focal = scale * focal_length
         lens = (focal, focal, x, y)
         size = image.shape[:2]
-        drawn, _ = render.render(points, faces, lens, size, colors, image, normals)
+        drawn, _ = render.render(points, faces, lens, size, colors, image, normals=normals)
         image = cv2.addWeighted(image, 1 - _OPACITY, drawn, _OPACITY, 0)
         upright = points @ gltf.TO_Y_UP
         middle = upright if around is None else around @ gltf.TO_Y_UP
