@@ -38,7 +38,7 @@ def test_a_line_every_ten_seconds(clock, capsys):
         bar.update()
     assert capsys.readouterr().err.splitlines() == [
         'training: 2/3 steps, 20 s/step, 00:20 left, loss 0.5',
-        'training: 2/3 steps in 00:20, loss 0.5',
+        'training: 2/2 steps in 00:20, loss 0.5',
     ]
 
 
@@ -50,7 +50,7 @@ def test_without_a_total(clock, capsys):
         bar.set(31)
     assert capsys.readouterr().err.splitlines() == [
         'preparing: 30 persons, 3 persons/s',
-        'preparing: 31 persons in 00:10',
+        'preparing: 31/31 persons in 00:10',
     ]
     with cli.Progress('preparing', 'person', shown=False) as bar:
         clock[0] += 100

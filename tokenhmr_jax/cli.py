@@ -257,7 +257,7 @@ class Progress:
     Args:
       what: the work, such as 'predicting'.
       unit: what is counted, in the singular.
-      total: how many there are, if that is known.
+      total: how many there are, if that is known or estimated.
       start: how many were done before.
       shown: False to show nothing.
     """
@@ -278,7 +278,9 @@ class Progress:
     def __enter__(self) -> 'Progress':
         return self
 
-    def __exit__(self, *unused) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *unused) -> None:
+        if kind is None:  # all is done, if it is less than was expected, too
+            self._bar.total = self.total = self.done
         self.close()
 
     def close(self) -> None:

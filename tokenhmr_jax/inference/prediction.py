@@ -276,7 +276,7 @@ def _jobs(run: _Run, bar: cli.Progress) -> Iterator[FrameJob]:
 
     for frame in run.clock.timed(run.source.frames(run.result.holds), 'decode'):
         if frame.error:
-            bar.update()
+            bar.update(0 if run.source.fps else 1)  # of a video, it is the end
             bar.say(f'left out: {cli.one_line(frame.error)}')
             run.failed[frame.name] = frame.error
             run.result.remove(frame.name)
