@@ -198,6 +198,11 @@ def one_line(text: object) -> str:
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 
+def counted(count: int, noun: str, plural: str = '') -> str:
+    """For example '1 frame', '2 frames'."""
+    return f'{count} {noun if count == 1 else plural or noun + "s"}'
+
+
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
     """Lets Ctrl-C raise KeyboardInterrupt, unless whoever started the process ignores it."""

@@ -52,6 +52,7 @@ TABLES = {
     'no header, empty cells': 'a.png,20,10.5,90,110,,\n',
     'columns without names': '0,1,2,3,4\na.png,20,10.5,90,110\n',
     'no header, track': 'a.png,20,10.5,90,110,1,-1\n',
+    "COCO's categories": f'{HEADER},category_id\na.png,0,0,9,9,3\na.png,20,10.5,90,110,1\n',
     'classes': f'{HEADER},class\nb.png,0,0,9,9,car\na.png,20,10.5,90,110,Person\n',
 }
 
@@ -132,6 +133,8 @@ def test_categories_of_coco(tmp_path):
         ('a.csv', '', 'an empty file: expected image, left'),
         ('a.json', '', 'an empty file'),
         ('a.csv', f'{HEADER}\na,.2,.1,.9,1\n', r'line 2: box \[0\.2, 0\.1, 0\.9, 1\]: fractions'),
+        ('a.csv', f'{HEADER}\na,2,1,9,8\nb,0,0,1,1\n', r'line 3: box \[0, 0, 1, 1\]: fractions'),
+        ('a.csv', f'{HEADER},category_id\na,2,1,9,8,3\n', 'among 1 box: expected 1 in .*, found 3'),
         ('a.json', '{"image_id": 3', 'not a whole JSON file'),
         ('a.json', '[{"category_id": 3}]', '1 of category_id 3: expected category_id 1'),
         ('a.json', '[{"bbox": [1, 2, 3, 4]}]', 'entry 0 has no image_id, file_name or frame'),
@@ -152,7 +155,7 @@ def test_missing_files_and_arrays_are_named(tmp_path):
     with pytest.raises(ValueError, match=r'a\.npz: no array image: it has boxes'):
         boxes.read_boxes(str(tmp_path / 'a.npz'))
     np.savez(tmp_path / 'a.npz', image=['a', 'b'], boxes=[[0, 0, 4, 4]])
-    with pytest.raises(ValueError, match=r'2 names for 1 persons'):
+    with pytest.raises(ValueError, match=r'2 names for 1 person'):
         boxes.read_boxes(str(tmp_path / 'a.npz'))
     with pytest.raises(FileNotFoundError, match='no such file of boxes'):
         boxes.read_boxes(str(tmp_path / 'b.npz'))

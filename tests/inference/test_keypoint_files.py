@@ -110,8 +110,12 @@ def test_arrays(tmp_path):
     for arrays, message in (
         ({'image': ['a', 'b'], 'keypoints': points}, r'shape \(1, 26, 3\) for 2 names'),
         ({'image': ['a'], 'keypoints': points[..., :2]}, r'expected \(1, K, 3\)'),
-        ({'image': ['a'], 'keypoints': points, 'scores': [1, 1]}, '2 scores for 1 names'),
+        ({'image': ['a'], 'keypoints': points, 'scores': [1, 1]}, '2 scores for 1 name'),
         ({'image': ['a']}, 'no array keypoints'),
+        ({'image': ['a'], 'keypoints': points, 'boxes': [[1, 2, 3, 4, 1]]}, r'a\.npz: boxes of sh'),
+        ({'image': ['a'], 'keypoints': points, 'scores': ['x']}, 'scores x: expected numbers'),
+        ({'image': ['a'], 'keypoints': points, 'track_ids': [1.5]}, '1.5: expected whole numbers'),
+        ({'image': ['a'], 'keypoints': points, 'track_ids': [np.nan]}, 'nan: expected whole'),
     ):
         np.savez(path, **arrays)
         with pytest.raises(ValueError, match=message):

@@ -98,6 +98,12 @@ def test_numbers_of_other_kinds(tmp_path, kind, factor, dtype, note):
     assert_shows(tmp_path / 'a.tif', GREY, note)
 
 
+def test_whole_numbers_below_0(tmp_path):
+    """As of CT: -1000 is black, 275 is white; a step of grey is 5."""
+    (tmp_path / 'a.tif').write_bytes(tiff((5 * GREY.astype(int) - 1000).astype('<i2'), 2))
+    assert_shows(tmp_path / 'a.tif', GREY, 'from -1000 to 275: stretched')
+
+
 def test_dark_pictures_of_8_bits_stay_dark(tmp_path):
     Image.fromarray(COLOR // 50).save(tmp_path / 'a.png')
     assert_shows(tmp_path / 'a.png', COLOR // 50, most=0)

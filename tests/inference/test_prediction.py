@@ -216,6 +216,17 @@ def test_unusual_pictures_are_said_and_written(small_model, tmp_path, capsys):
     assert 'udcff' in (out / 'joints.csv').read_text()
 
 
+@pytest.mark.parametrize('size', [(1, 1), (1, 3000), (3000, 1), (3, 2)])
+def test_pictures_of_one_pixel(small_model, size, tmp_path):
+    """Also where the drawn picture is 960 pixels long, and a third of one high."""
+    Image.new('RGB', size).save(tmp_path / 'a.png')
+    settings = PredictSettings(boxes='image')
+    found = predict(small_model, str(tmp_path / 'a.png'), str(tmp_path / 'r'), settings)
+    assert found['persons'] == 1 and not found['failed']
+    with Image.open(tmp_path / 'r/overlays/a.jpg') as sheet:
+        assert sheet.height == min(max(size[1], 2), 960)
+
+
 def test_an_overlay_that_cannot_be_written(small_model, clip, tmp_path):
     """A full disk, or no encoder: the frame is not done."""
     Image.fromarray(picture(8, 8)).save(tmp_path / 'a.png')

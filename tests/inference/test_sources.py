@@ -91,6 +91,7 @@ def test_all_of_a_folder_is_read_or_named(tmp_path):
     (tmp_path / 'result/result.json').write_text('{}')
     save(tmp_path / '__MACOSX/a.png')
     (tmp_path / 'sub/back').symlink_to(tmp_path)
+    (tmp_path / 'moved.jpg').symlink_to('nowhere.jpg')
     for name in ('f.CR2', 'g.mp4', 'h.MOV', 'i.pdf', 'notes.txt', 'f.xmp', 'Thumbs.db', '._a.PNG'):
         (tmp_path / name).write_text('something')
     source = sources.open_source(tmp_path)
@@ -101,10 +102,11 @@ def test_all_of_a_folder_is_read_or_named(tmp_path):
         f'{tmp_path}: 2 videos (g.mp4, h.MOV) left out: expected each as an input of its own',
         f'{tmp_path}: 1 file (i.pdf) left out: no pictures',
         f'{tmp_path}: 1 folder (sub) not read: expected --recursive',
+        f'{tmp_path}: 1 link (moved.jpg) left out: nothing is there',
     ]
     source = sources.open_source(tmp_path, recursive=True)
     assert source.names == ['a', 'b', 'c', 'without', 'd', 'e']
-    assert len(source.notes) == 3
+    assert len(source.notes) == 4
     assert sources.open_source(f'{tmp_path}/b*').names == ['b']
     source = sources.open_source(f'{tmp_path}/*b*')
     assert source.names == ['b'] and '1 folder (sub) not read' in source.notes[-1]

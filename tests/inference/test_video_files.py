@@ -193,7 +193,8 @@ CONTAINERS = [
     ('a.mp4', 'libx264', {'movflags': 'frag_keyframe+empty_moov'}),
     ('a.mov', 'mjpeg', {'movflags': 'faststart'}), ('a.mkv', 'libx264', {}),
     ('a.webm', 'libvpx', {}), ('a.avi', 'mpeg4', {}), ('a.avi', 'mjpeg', {}),
-    ('a.flv', 'flv1', {}), ('a.mpg', 'mpeg2video', {}),
+    ('a.flv', 'flv1', {}), ('a.mpg', 'mpeg2video', {}), ('a.ts', 'libx264', {}),
+    ('a.m2ts', 'libx264', {'mpegts_m2ts_mode': '1'}),
 ]  # fmt: skip
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from tokenhmr_jax import cli
+
 SUFFIXES = ('.gif', '.png', '.apng', '.webp', '.avif')  # suffixes of pictures that may move
 _FORMATS = ('GIF', 'PNG', 'WEBP', 'AVIF')  # Pillow's formats whose pictures are a motion
 _LEAST_DELAY, _BROWSERS_DELAY = 0.02, 0.1  # seconds; browsers show pictures of less for that long
@@ -49,7 +51,7 @@ class Animation:
                     file.seek(self._first + index)
                     image = over_white(np.asarray(file.convert('RGBA')))
                 except Exception as error:  # each of Pillow's plugins has its own errors
-                    known = f'{index} of {self.count} frames'
+                    known = f'{index} of {cli.counted(self.count, "frame")}'
                     raise ValueError(
                         f'{self._path}: ends after {known}: damaged, or its end is missing'
                     ) from error

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tokenhmr_jax import cli
 from tokenhmr_jax.inference.coco_files import read_text
 
 # Spellings of columns, in small letters and digits alone, the preferred ones first.
@@ -17,7 +18,10 @@ _IMAGES = (
 )  # fmt: skip
 _SCORES = ('score', 'scores', 'confidence', 'conf', 'probability', 'prob')
 _TRACKS = ('trackid', 'track', 'personid')
-_CATEGORIES = ('category', 'categoryname', 'class', 'classname', 'label')
+_COCO_CATEGORIES = 'categoryid'  # 1 is a person; others number classes as they like
+_CATEGORIES = (
+    'category', 'categoryname', 'class', 'classname', 'label', _COCO_CATEGORIES, 'classid', 'cls',
+)  # fmt: skip
 _CORNERS = (
     ('left', 'top', 'right', 'bottom'), ('l', 't', 'r', 'b'), ('x1', 'y1', 'x2', 'y2'),
     ('x0', 'y0', 'x1', 'y1'), ('xmin', 'ymin', 'xmax', 'ymax'), ('minx', 'miny', 'maxx', 'maxy'),
@@ -65,6 +69,7 @@ class _Columns(NamedTuple):
     score: int | None
     track_id: int | None
     category: int | None
+    person: tuple[str, ...]  # in that column, in small letters
 
 
 def read_table(path: pathlib.Path) -> BoxRows:
@@ -78,7 +83,8 @@ def read_table(path: pathlib.Path) -> BoxRows:
     columns, rows, others = _columns(path, header, separator), BoxRows([], [], [], [], [], 0), 0
     for number, cells in lines:
         try:
-            if columns.category is not None and cells[columns.category].lower() != 'person':
+            category = columns.category
+            if category is not None and cells[category].lower() not in columns.person:
                 others += 1
                 continue
             _add(rows, columns, cells, len(header))
@@ -89,10 +95,10 @@ def read_table(path: pathlib.Path) -> BoxRows:
             ) from None
         rows.places.append(f'line {number}')
     if others and not rows.places:
-        found = sorted({cells[columns.category] for _, cells in lines})
+        found = ', '.join(sorted({cells[columns.category] for _, cells in lines})[:8])
         raise ValueError(
-            f'{path}: no person among {others} boxes: expected person in the column '
-            f'{header[columns.category]}, found {", ".join(found[:8])}'
+            f'{path}: no person among {cli.counted(others, "box", "boxes")}: expected '
+            f'{columns.person[0]} in the column {header[columns.category]}, found {found}'
         )
     return rows._replace(others=others)
 
@@ -160,7 +166,12 @@ def _columns(path: pathlib.Path, header: Sequence[str], separator: str) -> _Colu
         if set(sides) <= set(names):
             box = tuple(names.index(side) for side in sides)
             known = (_IMAGES, _SCORES, _TRACKS, _CATEGORIES)
-            return _Columns(separator, box, sides in _SIZED, *map(place, known))
+            name, score, track_id, category = map(place, known)
+            numbered = category is not None and names[category] == _COCO_CATEGORIES
+            person = ('1', '1.0', 'person') if numbered else ('person',)
+            return _Columns(
+                separator, box, sides in _SIZED, name, score, track_id, category, person
+            )
     raise ValueError(f'{path}: has the columns {", ".join(header)[:200]}: {_EXPECTED}')
 
 

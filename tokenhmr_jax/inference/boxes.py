@@ -54,6 +54,12 @@ def read_npz(path: pathlib.Path, required: tuple[str, ...]) -> dict[str, np.ndar
     return arrays
 
 
+def check_shape(path: pathlib.Path, boxes: np.ndarray) -> None:
+    """Raises ValueError for an array that holds no boxes."""
+    if boxes.size and (boxes.ndim != 2 or boxes.shape[1] != 4):
+        raise ValueError(f'{path}: boxes of shape {boxes.shape}: expected (N, 4)')
+
+
 def names_of(images: np.ndarray) -> list[str]:
     """Names of images, from an array of names or numbers."""
     if images.dtype.kind == 'S':
@@ -82,8 +88,7 @@ def _read_table(path: pathlib.Path) -> tuple:
 def _read_npz(path: pathlib.Path) -> tuple:
     arrays = read_npz(path, ('image', 'boxes'))
     names, boxes = names_of(arrays['image']), arrays['boxes']
-    if boxes.size and (boxes.ndim != 2 or boxes.shape[1] != 4):
-        raise ValueError(f'{path}: boxes of shape {boxes.shape}: expected (N, 4)')
+    check_shape(path, boxes)
     places = [f'row {i}' for i in range(len(names))]
     return names, places, {}, boxes, arrays.get('scores'), arrays.get('track_ids')
 

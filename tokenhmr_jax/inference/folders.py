@@ -21,14 +21,15 @@ def files_of(
 ) -> tuple[list[pathlib.Path], list[str]]:
     """The files among paths, or also those of all folders among them.
 
-    Also returns a line on folders that are not read. Folders of results are passed over.
+    Also returns lines on folders that are not read, and on broken links. Folders of results are
+    passed over.
     """
     paths = list(paths)
     if recursive:
-        return list(_walk(paths, {path.parent.resolve() for path in paths})), []
+        return list(_walk(paths, {path.parent.resolve() for path in paths})), _on_links(paths)
     folders = [path for path in paths if _is_entered(path)]
     lines = [f'{_counted(folders, "folder")} not read: expected --recursive'] if folders else []
-    return [path for path in paths if path.is_file()], lines
+    return [path for path in paths if path.is_file()], lines + _on_links(paths)
 
 
 def pictures_of(files: Iterable[pathlib.Path]) -> tuple[list[pathlib.Path], list[str]]:
@@ -54,6 +55,12 @@ def pictures_of(files: Iterable[pathlib.Path]) -> tuple[list[pathlib.Path], list
     return pictures, lines
 
 
+def _on_links(paths: list[pathlib.Path]) -> list[str]:
+    """A line on links that lead nowhere, or none."""
+    broken = [path for path in paths if not path.exists()]
+    return [f'{_counted(broken, "link")} left out: nothing is there'] if broken else []
+
+
 def _walk(paths: list[pathlib.Path], seen: set[pathlib.Path]) -> Iterator[pathlib.Path]:
     """The files, then those of folders, each folder once: links may lead back."""
     yield from (path for path in paths if path.is_file())
@@ -73,4 +80,4 @@ def _counted(paths: list[pathlib.Path], kind: str) -> str:
     """For example '2 videos (a.mp4, b.mov)'."""
     names = ', '.join(cli.one_line(path.name) for path in paths[:_NAMED])
     more = ', ...' if len(paths) > _NAMED else ''
-    return f'{len(paths)} {kind}{"s" if len(paths) > 1 else ""} ({names}{more})'
+    return f'{cli.counted(len(paths), kind)} ({names}{more})'

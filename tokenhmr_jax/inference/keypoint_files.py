@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from tokenhmr_jax import cli
 from tokenhmr_jax.body import keypoint_conventions, skeleton
 from tokenhmr_jax.inference import boxes, coco_files
 from tokenhmr_jax.inference.persons import (
@@ -67,9 +68,12 @@ def read_keypoints(path: str) -> PersonFile:
     points = known_points(points)
     kept = [i for i, box in enumerate(given) if box is not None or points[i].any()]
     filled = [box_of_points(points[i]) if given[i] is None else given[i] for i in kept]
-    found = make_persons(
-        filled, [scores[i] for i in kept], [track_ids[i] for i in kept], points[kept]
-    )
+    try:
+        found = make_persons(
+            filled, [scores[i] for i in kept], [track_ids[i] for i in kept], points[kept]
+        )
+    except ValueError as error:
+        raise ValueError(f'{path}: not persons as expected: {error}') from error
     if missing := len(names) - len(kept):
         left_out = left_out | {f'no point of confidence {LEAST_CONFIDENCE} or more': missing}
     names, places = ([each[i] for i in kept] for each in (names, places))
@@ -85,7 +89,7 @@ def _read_coco(path: pathlib.Path) -> tuple:
     names, places = [row['name'] for row in people], [row['place'] for row in people]
     number = functools.partial(coco_files.number_of_row, path)
     scores = [number(row, ('score',), 1) for row in people]
-    track_ids = [int(number(row, ('track_id', 'person'), -1)) for row in people]
+    track_ids = [number(row, ('track_id', 'person'), -1) for row in people]
     return names, places, left_out, points, given, scores, track_ids
 
 
@@ -144,14 +148,19 @@ def _read_npz(path: pathlib.Path) -> tuple:
     count = len(names)
     if points.ndim != 3 or points.shape[-1] != 3 or len(points) != count:
         raise ValueError(
-            f'{path}: keypoints of shape {points.shape} for {count} names: expected ({count}, K, 3)'
+            f'{path}: keypoints of shape {points.shape} for {cli.counted(count, "name")}: '
+            f'expected ({count}, K, 3)'
         )
     for name in ('boxes', 'scores', 'track_ids'):
-        if name in arrays and len(arrays[name]) != count:
-            raise ValueError(f'{path}: {len(arrays[name])} {name} for {count} names')
+        if name in arrays and len(np.atleast_1d(arrays[name])) != count:
+            raise ValueError(
+                f'{path}: {np.size(arrays[name])} {name} for {cli.counted(count, "name")}'
+            )
+    if 'boxes' in arrays:
+        boxes.check_shape(path, arrays['boxes'])
     points = [_points_44(f'{path}: row {i}', person) for i, person in enumerate(points)]
     given = list(arrays['boxes']) if 'boxes' in arrays else [None] * count
-    scores = arrays.get('scores', np.ones(count)).tolist()
-    track_ids = arrays.get('track_ids', np.full(count, -1)).tolist()
+    scores = np.atleast_1d(arrays.get('scores', np.ones(count))).tolist()
+    track_ids = np.atleast_1d(arrays.get('track_ids', np.full(count, -1))).tolist()
     places = [f'row {i}' for i in range(count)]
     return names, places, {}, points, given, scores, track_ids

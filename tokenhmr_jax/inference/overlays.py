@@ -10,6 +10,7 @@ from tokenhmr_jax.drawing import draw, render
 from tokenhmr_jax.inference import gltf
 
 _LONGEST = 960  # pixels of the drawn picture
+_SHORTEST = 2  # pixels: two views stand beside it, one over the other
 _OPACITY = 0.75
 _MARGIN = 0.25  # metres around the bodies in the other views
 # RGB of one person after the other.
@@ -38,8 +39,8 @@ def overlay_sheet(
       around: points that the other views frame, metres, in the image's camera; else the bodies.
     """
     scale = min(_LONGEST / max(image.shape[:2]), 1.0)
-    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    height = image.shape[0]
+    height, width = (max(round(scale * side), _SHORTEST) for side in image.shape[:2])
+    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     views = np.full((2, height // 2, height // 2, 3), 255, np.uint8)
     if len(vertices):
         count = vertices.shape[1]

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
+from tokenhmr_jax import cli
 from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.inference import digests
 from tokenhmr_jax.inference.sources import Frame, Images, Video
@@ -21,7 +22,7 @@ _BOX_MARGIN = 1.2
 # Of the shorter side of such a box to its longer side, and of any side, pixels: points in a line
 # have a box too.
 _LEAST_ASPECT, _LEAST_SIDE = 0.25, 8.0
-# Boxes and points up to here are no pixels.
+# Persons whose box or points all lie up to here are not in pixels.
 _LARGEST_FRACTION = 2.0
 
 
@@ -52,26 +53,51 @@ def make_persons(
     """`Persons` with defaults: boxes of their keypoints, score 1, track id -1, no keypoints.
 
     Keypoints that are not finite or of less confidence than `LEAST_CONFIDENCE` become absent.
-    Raises ValueError for a person with neither a box nor keypoints, or for arrays of different
-    lengths.
+    Raises ValueError for a person with neither a box nor keypoints, for arrays of different
+    lengths or of something else than numbers, or track ids that are no whole ones.
     """
     shape = (-1, len(skeleton.KEYPOINTS), 3)
     if keypoints2d is not None:
         keypoints2d = known_points(np.array(keypoints2d, np.float32).reshape(shape))
     if boxes is None:
         boxes = [] if keypoints2d is None else [box_of_points(points) for points in keypoints2d]
-    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    boxes = _numbers('boxes', boxes).astype(np.float32).reshape(-1, 4)
     count = len(boxes)
+    scores = np.ones(count) if scores is None else scores
+    track_ids = np.full(count, -1) if track_ids is None else track_ids
     found = Persons(
         boxes,
-        np.asarray(np.ones(count) if scores is None else scores, np.float32),
-        np.asarray(np.full(count, -1) if track_ids is None else track_ids, np.int32),
+        _numbers('scores', scores).astype(np.float32),
+        _whole_numbers('track ids', track_ids),
         np.zeros((count, *shape[1:]), np.float32) if keypoints2d is None else keypoints2d,
     )
     if {len(field) for field in found} != {count}:
         counts = ', '.join(f'{len(v)} {name}' for name, v in found._asdict().items())
         raise ValueError(f'{counts}: expected as many of each')
     return found
+
+
+def _numbers(what: str, values: ArrayLike) -> Float[np.ndarray, '...']:
+    """Values as an array. Raises ValueError for those of another type."""
+    values = np.asarray(values)
+    try:
+        return values.astype(float, casting='same_kind' if values.size else 'unsafe')
+    except TypeError:
+        raise ValueError(f'{what} {_few(values)}: expected numbers') from None
+
+
+def _whole_numbers(what: str, values: ArrayLike) -> Int[np.ndarray, '...']:
+    """Likewise of whole numbers."""
+    numbers = _numbers(what, values)
+    with np.errstate(invalid='ignore'):
+        whole = numbers.astype(np.int32)
+    if (whole != numbers).any():
+        raise ValueError(f'{what} {_few(numbers[whole != numbers])}: expected whole numbers')
+    return whole
+
+
+def _few(values: np.ndarray) -> str:
+    return ', '.join(map(str, values.flat[:4]))
 
 
 def known_points(points: Float[np.ndarray, '*N K 3']) -> Float[np.ndarray, '*N K 3']:
@@ -208,7 +234,8 @@ def by_name(
     are not each person's own within a frame.
     """
     if len(names) != len(found.boxes):
-        raise ValueError(f'{path}: {len(names)} names for {len(found.boxes)} persons')
+        count = cli.counted(len(found.boxes), 'person')
+        raise ValueError(f'{path}: {cli.counted(len(names), "name")} for {count}')
     places = [f'row {i}' for i in range(len(names))] if places is None else places
     _check_boxes(found, [f'{path}: {place}' for place in places])
     rows: dict[str, list[int]] = {}
@@ -225,12 +252,14 @@ def _check_boxes(found: Persons, places: Sequence[str]) -> None:
     boxes = found.boxes
     _check_each(np.isfinite(boxes).all(axis=1), boxes, places, 'finite numbers')
     for what, values in (('box', boxes), ('keypoints', found.keypoints2d[..., :2])):
-        if values.any() and np.abs(values).max() <= _LARGEST_FRACTION:
-            row = int(np.argmax(values.reshape(len(values), -1).any(axis=1)))
+        flat = np.abs(values.reshape(len(values), values[:1].size))
+        fractions = flat.any(axis=1) & (flat <= _LARGEST_FRACTION).all(axis=1)
+        if fractions.any():
+            row = int(np.argmax(fractions))
             shown = values[row].reshape(-1, values.shape[-1])
             raise ValueError(
                 f'{places[row]}: {what} {_shown(shown[shown.any(axis=1)][0])}: fractions of the '
-                'picture, as in all of the file: expected pixels'
+                'picture: expected pixels'
             )
     ordered = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     expected = 'left < right and top < bottom; or are these left, top, width, height?'

@@ -4,7 +4,8 @@ Files say how values are stored, not what they reach: cameras save 12 bits in fi
 0 to 1, 0 to 255 or light of any strength in floating point. So white is
 
 - of whole numbers in more than 8 bits, the most that 8, 10, 12, 14 or 16 bits can hold: the fewest
-  that hold the picture's largest value. Beyond 16 bits it is the largest value;
+  that hold the picture's largest value. Beyond 16 bits it is the largest value. If some are below
+  0, black and white are the extremes;
 - of floating point 1, 255, 1023, 4095, 16383 or 65535, likewise, if the largest value is at least
   an eighth of it. The brightest 0.5% do not count: lamps and the sun. Values from -1 to 1 have
   their black at -1. In any other range, black and white are the extremes, but for 0.5% each.
@@ -101,7 +102,10 @@ def to_8_bits(values: Num[np.ndarray, 'H W C'] | Num[np.ndarray, 'H W']) -> Pixe
 def _from_integers(values: np.ndarray) -> tuple[np.ndarray, str | None]:
     if values.dtype == np.uint8:
         return values, None
-    high, stored = int(values.max()), 8 * values.dtype.itemsize
+    low, high, stored = int(values.min()), int(values.max()), 8 * values.dtype.itemsize
+    if low < 0:
+        note = f'whole numbers from {low} to {high}: stretched between their extremes'
+        return _scaled(values, low, high), note
     bits = next((bits for bits in _BITS if high < 2**bits), None)
     white = max(high, 1) if bits is None else 2**bits - 1
     note = None
@@ -109,8 +113,6 @@ def _from_integers(values: np.ndarray) -> tuple[np.ndarray, str | None]:
         note = f'{stored} bits per value: the largest value is white'
     elif bits < stored and high > 0:
         note = f'values of {bits} bits stored in {stored}: {white} is white'
-    if note and values.dtype.kind == 'i' and values.min() < 0:
-        note += ', negative values are black'
     if values.dtype == np.uint16:
         return _scaled(np.arange(2**16), 0, white)[values], note  # a table needs little memory
     return _scaled(values, 0, white), note

@@ -77,7 +77,9 @@ class OpenResult:
                 '--out'
             )
         if changed := config_differences(found['request'], self._begun['request']):
-            raise ValueError(f'{folder} holds another result: {"; ".join(changed)}')
+            raise ValueError(
+                f'{folder} holds another result: {"; ".join(changed)}: expected another --out'
+            )
         return found if found.keys() > self._begun.keys() else None
 
     def path(self, name: str) -> pathlib.Path:

@@ -49,11 +49,6 @@ class Totals:
         return found | {'changed': float(np.mean(np.array(self.moves)[:, -1]))}
 
 
-def counted(count: int, noun: str, plural: str = '') -> str:
-    """For example '1 frame', '2 frames'."""
-    return f'{count} {noun if count == 1 else plural or noun + "s"}'
-
-
 def listed(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
     more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
@@ -64,15 +59,15 @@ def report(summary: dict, out: str) -> None:
     """Prints cameras, persons, tracks and seconds; at last what is missing."""
     frame = 'frame' if summary['fps'] else 'picture'
     for source, count in summary['cameras'].items():
-        print(f'camera of {counted(count, frame)}: {source}')
+        print(f'camera of {cli.counted(count, frame)}: {source}')
     for note, names in _by_note(summary['notes']).items():
-        print(f'{counted(len(names), frame)}: {note}: {listed(names)}')
+        print(f'{cli.counted(len(names), frame)}: {note}: {listed(names)}')
     if unread := summary['persons_without_keypoints']:
-        print(f'{counted(unread, "person")} without keypoints left out')
+        print(f'{cli.counted(unread, "person")} without keypoints left out')
     if moved := summary['refinement']:
         _report_refinement(moved)
     if count := summary['boxes_of_no_frame']:
-        print(f'{counted(count, "box", "boxes")} without a {frame}')
+        print(f'{cli.counted(count, "box", "boxes")} without a {frame}')
     for track_id, track in summary.get('tracks', {}).items():
         print(f'track {track_id}: {_track_in_words(track)}')
     if any(track['bvh_resampled'] for track in summary.get('tracks', {}).values()):
@@ -81,21 +76,21 @@ def report(summary: dict, out: str) -> None:
         print(f'without a possible body, left out: tracks {listed([str(i) for i in impossible])}')
     if short := summary.get('short_tracks'):
         least = summary['request']['shortest_track']
-        print(f'{counted(short, "track")} of fewer than {least} frames, without own files')
-    persons, detections = counted(summary['persons'], 'person'), summary['detections']
+        print(f'{cli.counted(short, "track")} of fewer than {least} frames, without own files')
+    persons, detections = cli.counted(summary['persons'], 'person'), summary['detections']
     if summary['fps']:
-        persons = f'{counted(detections, "detection")} of {persons}'
-    print(f'{persons} in {counted(summary["frames"], frame)}')
+        persons = f'{cli.counted(detections, "detection")} of {persons}'
+    print(f'{persons} in {cli.counted(summary["frames"], frame)}')
     seconds, failed = summary['seconds'], summary['failed']
     shares = ', '.join(f'{k} {v:.1f} s' for k, v in seconds.items() if k != 'all')
     print(
-        f'{out}: {counted(summary["frames"], frame)}, {len(failed)} left out; '
+        f'{out}: {cli.counted(summary["frames"], frame)}, {len(failed)} left out; '
         f'{seconds["all"]:.1f} s: {shares} (they overlap)'
     )
     if failed:
         print(f'left out: {listed(list(failed))}')
     if summary['frames'] and not detections:
-        print(f'NO PERSON in {counted(summary["frames"], frame)}: {_advice(summary)}')
+        print(f'NO PERSON in {cli.counted(summary["frames"], frame)}: {_advice(summary)}')
 
 
 def _by_note(notes: Mapping[str, str]) -> dict[str, list[str]]:
@@ -117,12 +112,12 @@ def _report_refinement(moved: dict[str, float | None]) -> None:
 
 
 def _track_in_words(track: dict) -> str:
-    words = counted(track['frames'], 'frame')
+    words = cli.counted(track['frames'], 'frame')
     if track['acceleration_before'] is not None:
         words += f', acceleration {track["acceleration_before"]:.1f} m/s^2'
         words += f', smoothed {track["acceleration_after"]:.1f}'
     if count := len(track['interpolated']):
-        words += f'; {counted(count, "frame")} without a possible body interpolated'
+        words += f'; {cli.counted(count, "frame")} without a possible body interpolated'
     return words
 
 

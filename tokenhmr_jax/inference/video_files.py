@@ -15,6 +15,7 @@ from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
+from tokenhmr_jax import cli
 from tokenhmr_jax.inference import animations, picture_files
 from tokenhmr_jax.inference.animations import Animation, over_white
 
@@ -30,6 +31,7 @@ _PROBED = 300  # packets
 _ROUNDED = fractions.Fraction(1, 500)  # seconds; clocks up to this coarse round to their ticks
 _JUMP = 1.0  # seconds; frames in the wrong order are closer
 _BROADCAST, _LEAP = ('mpegts', 'mpeg'), 10.0  # formats whose clocks leap by more than these seconds
+_TS_PACKETS = 188, 192  # bytes; MPEG-TS, and with times before its packets, as cameras write it
 _MOST_ERRORS = 100  # in a row, of a file's reader
 
 
@@ -131,14 +133,16 @@ class VideoFile:
 
     def _check_whole(self, stream, given: int, damaged: list[int]) -> None:
         """Raises ValueError if frames after the given ones, or in between, are lost."""
-        known = f'{given} of {self._told}' if self._told > given else str(given)
+        known = cli.counted(given, 'frame')
+        if self._told > given:
+            known = f'{given} of {cli.counted(self._told, "frame")}'
         entries = list(stream.index_entries)
         at_end = bool(damaged) and not entries and damaged[-1] >= given - 1
         if at_end or _misses_its_end(self._path, entries, self._told > given):
-            raise ValueError(f'{self._path}: ends after {known} frames: its end is missing')
+            raise ValueError(f'{self._path}: ends after {known}: its end is missing')
         if damaged or not given:
             at = f' from frame {damaged[0]} on' if damaged else ''
-            raise ValueError(f'{self._path}: damaged{at}; {known} frames could be decoded')
+            raise ValueError(f'{self._path}: damaged{at}; {known} could be decoded')
 
     @contextlib.contextmanager
     def _open(self, threads: str = 'AUTO') -> Iterator[tuple]:
@@ -212,6 +216,9 @@ def _misses_its_end(path: pathlib.Path, entries: list, has_fewer: bool) -> bool:
         return True
     with path.open('rb') as file:
         head = file.read(4096)
+    for packet in _TS_PACKETS:  # of MPEG-TS, whole ones
+        if all(head[packet - 188 + i * packet :].startswith(b'G') for i in range(4)):
+            return size % packet != 0
     if head.startswith(b'RIFF'):  # AVI; the sizes of some writers are wrong
         return has_fewer and 8 + int.from_bytes(head[4:8], 'little') > size
     segment = head.find(b'\x18\x53\x80\x67')
