@@ -35,7 +35,6 @@ setup(
         'chex>=0.1.90',
         'flatbuffers>=24',
         'flax>=0.11,<0.14',
-        'grain>=0.2.12,<0.4',
         'jax>=0.8',
         'jaxtyping>=0.3',
         'ml-collections>=1.0',
@@ -57,6 +56,7 @@ setup(
         'test': [
             'beartype>=0.20',
             'bvhio>=1.5',
+            'grain>=0.2.12,<0.4',  # whose order of records ours is
             'import-linter>=2.9',
             'ipykernel>=6.29',
             'matplotlib>=3.8',

@@ -45,6 +45,10 @@ def _data() -> ml_collections.ConfigDict:
     config.data_dir = '/data/tfds'
     config.mixture = ml_collections.ConfigDict()
     config.validation = ()
+    # Processes that make batches; None: one per core but one, at most 16. 0: threads of the
+    # trainer's own process, as debuggers need it.
+    config.num_workers = placeholder(int)
+    # How many threads then.
     config.num_threads = 8
     # Corrupt records are named and left out; a larger share of them stops the run.
     config.max_bad_fraction = 0.01

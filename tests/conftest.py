@@ -48,6 +48,7 @@ TINY = {
     'eval.baseline_poses': 300,
     'log_every': 2,
     'checkpoint_every': 3,
+    'data.num_workers': 0,  # they start in a second, which most tests need not wait for
 }
 
 
@@ -152,6 +153,7 @@ REGRESSOR_SIZES = {
     'model.mixer.width': 8,
     'model.mixer.depth': 1,
     'data.crop_size': 32,
+    'data.num_workers': 0,
     'model.backbone.patch_size': 8,
     'tals.enabled': True,
     'eval.every': 6,

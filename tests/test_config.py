@@ -10,7 +10,9 @@ def test_removed_settings_go_and_all_others_stay():
     stored = kept | {'adversarial': {'weight': 0.0, 'mocap': ''}}
     stored |= {'model': {'backbone': {'width': 8, 'drop_groups': 1}}}
     today = settings_of_today(stored)
-    assert today['data'] == data and today['model']['backbone'] == {'width': 8}
+    assert today['data'] == data | {'num_workers': None} and today['model']['backbone'] == {
+        'width': 8
+    }
     assert 'adversarial' not in today
     assert settings_of_today(today) == today
 
@@ -21,7 +23,8 @@ def test_checkpoints_from_before_prompts_read_images_alone():
     assert today['data']['augment'] == {'extreme_crop_needs': 'part'}
     prompted = {'task': 'regressor', 'model': {'inputs': ['prompts']}}
     assert settings_of_today(prompted)['model']['inputs'] == ['prompts']
-    assert settings_of_today({'task': 'tokenizer'}) == {'task': 'tokenizer'}
+    tokenizer = {'task': 'tokenizer', 'data': {'num_workers': None}}
+    assert settings_of_today({'task': 'tokenizer'}) == tokenizer
 
 
 def test_the_nearest_group_decides():

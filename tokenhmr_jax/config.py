@@ -56,12 +56,15 @@ DECIDES = {
     'checkpoint_every': Decides.COST,
     'data.data_dir': Decides.COST,
     'data.num_threads': Decides.COST,
+    'data.num_workers': Decides.COST,
     'eval.batch_size': Decides.COST,
 }
 # Settings of older checkpoints that nothing reads any more.
 _REMOVED = ('adversarial', 'model.backbone.drop_groups')
-# Settings that older checkpoints of regressors lack, with the values that they were trained by.
-_ADDED = {
+# Settings that older checkpoints lack, and those that regressors' lack, with the values that they
+# were trained by.
+_ADDED = {'data': {'num_workers': None}}
+_ADDED_TO_REGRESSORS = {
     'model': {
         'inputs': ['image'],
         'prompts': {
@@ -132,7 +135,9 @@ def settings_of_today(tree: dict) -> dict:
     removed = [tuple(name.split('.')) for name in _REMOVED]
     flat = traverse_util.flatten_dict(tree, keep_empty_nodes=True)  # datasets may have dots
     kept = {path: v for path, v in flat.items() if all(path[: len(r)] != r for r in removed)}
-    added = traverse_util.flatten_dict(_ADDED) if tree.get('task') == 'regressor' else {}
+    added = traverse_util.flatten_dict(_ADDED)
+    if tree.get('task') == 'regressor':
+        added |= traverse_util.flatten_dict(_ADDED_TO_REGRESSORS)
     return traverse_util.unflatten_dict(added | kept)
 
 

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.data.workers import Workers, start_workers
 from tokenhmr_jax.drawing import draw
 from tokenhmr_jax.drawing.markdown import format_number, markdown_table
 from tokenhmr_jax.objectives import metrics
@@ -54,11 +55,13 @@ def evaluate(
     names = splits or config.data.validation
     records = [pipeline.open_split(config.data.data_dir, name) for name in names]
 
-    evaluator = Evaluator(run.task, mesh, run.frozen, config)
-    measured = [evaluator.measure(run.params, run.state, split) for split in records]
+    with start_workers(config.data.num_workers) as workers:
+        evaluator = Evaluator(run.task, mesh, run.frozen, config, workers)
+        measured = [evaluator.measure(run.params, run.state, split) for split in records]
+        alone = _alone(run, mesh, records, workers)
     means, errors = zip(*measured, strict=True)
     stored = pooled(means, [len(split) for split in records]).get('stored_truth')
-    means = {run.task.report.row: means} | _alone(run, mesh, records) | _baselines(run, records)
+    means = {run.task.report.row: means} | alone | _baselines(run, records)
     rows = _rows(run.task, means, names, [len(split) for split in records])
     folder = epath.Path(out or epath.Path(workdir) / 'evaluation')
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,13 +88,15 @@ def _truth(stored: float | None) -> str | None:
     return {None: None, 0: 'body', 1: 'stored'}.get(stored, 'stored and body')
 
 
-def _alone(run: Trained, mesh: Mesh, records: Sequence[pipeline.Records]) -> dict[str, list]:
+def _alone(
+    run: Trained, mesh: Mesh, records: Sequence[pipeline.Records], workers: Workers | None
+) -> dict[str, list]:
     """Means of a network of several inputs that is given one of them alone."""
     inputs, rows = run.config.get('model', {}).get('inputs', ()), {}
     for name in inputs if len(inputs) > 1 else ():
         config = run.config.copy_and_resolve_references()
         config.eval.inputs = (name,)
-        evaluator = Evaluator(make_task(config), mesh, run.frozen, config)
+        evaluator = Evaluator(make_task(config), mesh, run.frozen, config, workers)
         measured = [evaluator.measure(run.params, run.state, split) for split in records]
         rows[f'{run.task.report.row}, {name} alone'] = [means for means, _ in measured]
     return rows

@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import grain
 import jax
 import ml_collections
 import numpy as np
@@ -29,9 +28,11 @@ from tokenhmr_jax.checkpoints.compatibility import check_same_run, describe_run
 from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.config import config_differences
 from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.data.workers import Workers, start_workers
 from tokenhmr_jax.tasks import Task, make_task
 from tokenhmr_jax.training import history, malloc, optimizer, preemption, sharding, workdir
 from tokenhmr_jax.training.evaluation import Evaluator, Examples
+from tokenhmr_jax.training.feed import Feed
 from tokenhmr_jax.training.kept_files import keep_files
 from tokenhmr_jax.training.log import MetricWriter, Progress
 from tokenhmr_jax.training.step import abstract_state, initial_state, make_step
@@ -44,7 +45,7 @@ class _Setup(NamedTuple):
     task: Task
     mesh: Mesh
     tx: optax.GradientTransformation
-    data: grain.DatasetIterator
+    data: pipeline.Batches
     validation: list[pipeline.Records]
     frozen: Any
     description: dict
@@ -59,12 +60,12 @@ def train(config: ml_collections.ConfigDict, folder: str) -> TrainState:
       preemption.Preempted: when stopped, once all steps done are saved.
     """
     workdir.check_workdir(folder)
-    setup = _set_up(config)
-    task, mesh, frozen = setup.task, setup.mesh, setup.frozen
-    step_once = make_step(task, setup.tx, mesh, config.accumulation_steps)
-    seed = jax.device_put(config.seed, sharding.replicated(mesh))
-
     with contextlib.ExitStack() as stack:
+        workers = stack.enter_context(start_workers(config.data.num_workers))
+        setup = _set_up(config, workers)
+        task, mesh, frozen = setup.task, setup.mesh, setup.frozen
+        step_once = make_step(task, setup.tx, mesh, config.accumulation_steps)
+        seed = jax.device_put(config.seed, sharding.replicated(mesh))
         stop = stack.enter_context(preemption.Preemption())
         if jax.process_index() == 0:
             stack.enter_context(workdir.lock_workdir(folder))
@@ -77,17 +78,18 @@ def train(config: ml_collections.ConfigDict, folder: str) -> TrainState:
             keep_files(folder, config)
             history.write_config(folder, config)
         writer = stack.enter_context(MetricWriter(folder, first))
-        progress = stack.enter_context(Progress(writer, first, config))
-        evaluate = _Evaluation(config, setup, progress, stop)
+        feed = stack.enter_context(Feed(device_batches(setup.data, task, mesh), setup.data))
+        progress = stack.enter_context(Progress(writer, first, config, feed))
+        evaluate = _Evaluation(config, setup, progress, stop, workers)
 
         if first and not saved.has_scores(first):
             evaluate(first, state)  # which was stopped before it was done
             if stop.requested():
                 raise preemption.Preempted(folder, first)
-        batches = device_batches(setup.data, task, mesh)
         for step in range(first + 1, config.num_steps + 1):
-            batch, keys, position = next(batches)
+            batch, keys, position = next(feed)
             state, logs = step_once(state, frozen, batch, seed)
+            feed.ran(logs)
             progress.add(step, keys, logs)
             scores = evaluate(step, state)
             stopped, last = stop.requested(), step == config.num_steps
@@ -99,13 +101,13 @@ def train(config: ml_collections.ConfigDict, folder: str) -> TrainState:
     return state
 
 
-def _set_up(config: ml_collections.ConfigDict) -> _Setup:
+def _set_up(config: ml_collections.ConfigDict, workers: Workers | None) -> _Setup:
     """Checks a config and reads what it names; errors as `train`."""
     mesh = sharding.make_mesh(fsdp=config.mesh.fsdp)
     sharding.check_batch_size(config.batch_size, mesh, 'batch_size', config.accumulation_steps)
     sharding.check_batch_size(config.eval.batch_size, mesh, 'eval.batch_size')
     task = make_task(config)
-    data = _training_data(config, task)
+    data = _training_data(config, task, workers)
     if not config.data.validation:
         raise ValueError('data.validation is empty: expected prepared splits')
     validation = [pipeline.open_split(config.data.data_dir, n) for n in config.data.validation]
@@ -118,11 +120,11 @@ def _set_up(config: ml_collections.ConfigDict) -> _Setup:
 class _Evaluation:
     """Evaluates every `eval.every` steps and the last one, and shows scores and examples."""
 
-    def __init__(self, config, setup: _Setup, progress: Progress, stop: preemption.Preemption):
+    def __init__(self, config, setup: _Setup, progress: Progress, stop, workers):
         task, mesh, frozen = setup.task, setup.mesh, setup.frozen
         self._every, self._last = config.eval.every, config.num_steps
         self._splits, self._progress, self._stop = setup.validation, progress, stop
-        self._evaluator = Evaluator(task, mesh, frozen, config)
+        self._evaluator = Evaluator(task, mesh, frozen, config, workers)
         self._examples = Examples(task, mesh, frozen, setup.validation)
 
     def __call__(self, step: int, state: TrainState) -> dict[str, float] | None:
@@ -137,7 +139,9 @@ class _Evaluation:
         return scores
 
 
-def _training_data(config: ml_collections.ConfigDict, task: Task) -> grain.DatasetIterator:
+def _training_data(
+    config: ml_collections.ConfigDict, task: Task, workers: Workers | None
+) -> pipeline.Batches:
     """This host's share of the config's mixture; without one, batches of no records."""
     if not config.data.mixture:
         return pipeline.no_records()
@@ -147,6 +151,7 @@ def _training_data(config: ml_collections.ConfigDict, task: Task) -> grain.Datas
         batch_size=config.batch_size,
         seed=config.seed,
         num_threads=config.data.num_threads,
+        workers=workers,
         transform=task.train_transform,
         max_bad_fraction=config.data.max_bad_fraction,
         process_index=jax.process_index(),
@@ -175,7 +180,7 @@ def _begin(
 
 
 def device_batches(
-    data: grain.DatasetIterator, task: Task, mesh: Mesh, ahead: int = 2
+    data: pipeline.Batches, task: Task, mesh: Mesh, ahead: int = 2
 ) -> Iterator[tuple[Any, np.ndarray, dict]]:
     """Batches on their devices, some ahead of use; their records' keys; the position after each."""
     waiting = collections.deque()

@@ -6,6 +6,8 @@ import ml_collections
 import numpy as np
 import pytest
 
+from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.training.feed import Feed
 from tokenhmr_jax.training.log import MetricWriter, Progress
 
 CONFIG = ml_collections.ConfigDict(
@@ -16,7 +18,8 @@ CONFIG = ml_collections.ConfigDict(
 def run(folder, losses, part=np.nan):
     """Feed the losses of steps; those that are not finite count as skipped. The lines written."""
     keys = np.array([b'a', b'b'])
-    with MetricWriter(folder, 0) as writer, Progress(writer, 0, CONFIG) as progress:
+    feed = Feed(iter(()), pipeline.no_records())
+    with MetricWriter(folder, 0) as writer, Progress(writer, 0, CONFIG, feed) as progress:
         for step, loss in enumerate(losses, start=1):
             skipped = float(not np.isfinite(loss))
             progress.add(step, keys, {'loss': loss, 'part': part, 'skipped': skipped})

@@ -4,20 +4,24 @@ The name 'amass/CMU' means the split `CMU` of the dataset in `data_dir/amass`. B
 dictionaries of NumPy arrays stacked over records; `key` names each record.
 """
 
+import collections
 import functools
+import itertools
 import pathlib
 import re
-import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import grain
 import ml_collections
 import numpy as np
 from absl import logging
 from jaxtyping import Bool
 
+from tokenhmr_jax.data import mixing
 from tokenhmr_jax.data.examples import parser_of
+from tokenhmr_jax.data.shards import Shards
+from tokenhmr_jax.data.workers import Workers, threaded
 
 # Fields of a record, and the same stacked over the records of a batch.
 Record = dict[str, Any]
@@ -27,51 +31,36 @@ Mixture = Mapping[str, float] | ml_collections.ConfigDict
 
 _SUM_TOLERANCE = 1e-3
 _FIRST_RECORDS = 1000
+_RECENT = 64  # batches whose rate is measured
 _VERSION = re.compile(r'\d+\.\d+\.\d+')
 
 
 class Records:
     """Random access to the records of one split; errors name the broken record and file.
 
-    `source` holds them as serialized examples, which `parse` turns into records. `shards` are the
-    file and the number of records of each of the split's shards.
+    `parse` turns serialized examples into records. Pickled, it goes to workers.
     """
 
-    def __init__(
-        self,
-        name: str,
-        source: Any,
-        parse: Callable[[bytes], Record],
-        shards: Sequence[tuple[str, int]] = (),
-    ):
+    def __init__(self, name: str, shards: Shards, parse: Callable[[bytes], Record]):
         self.name = name
-        self._source = source
-        self._parse = parse
         self._shards = shards
+        self._parse = parse
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self._shards)
 
     def __getitem__(self, index: int | np.integer) -> Record:
         try:
-            return self._parse(self._source[index])
+            return self._parse(self._shards.read([index])[0])
         except Exception as error:  # storage and decoders raise anything
-            mend = f'{self._shard(index)} is broken: prepare the dataset again'
+            mend = f'{self._shards.file(index)} is broken: prepare the dataset again'
             message = f'{self.name}: record {index} cannot be read ({error}); {mend}'
             raise ValueError(message) from error
-
-    def _shard(self, index) -> str:
-        for file, length in self._shards:
-            if index < length:
-                return file
-            index -= length
-        return 'it'
 
     def read(self, indices: Sequence[int]) -> list[Record]:
         """Reads several records at once, much faster than one by one."""
         try:
-            found = self._source.__getitems__(indices) if len(indices) > 0 else []
-            return list(map(self._parse, found))
+            return list(map(self._parse, self._shards.read(indices)))
         except Exception:  # find the broken one
             return [self[index] for index in indices]
 
@@ -95,11 +84,8 @@ def open_split(data_dir: str, name: str) -> Records:
             raise FileNotFoundError(f'{name}: {file} is missing; prepare the dataset again')
     if not info.num_examples:
         raise ValueError(f'{name}: the split holds no records')
-    shards = list(zip(map(str, info.filepaths), info.shard_lengths, strict=True))
-    examples = builder.as_data_source(
-        split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-    )
-    return Records(name, examples, parser_of(builder.info.features), shards)
+    shards = Shards([str(file) for file in info.filepaths], info.shard_lengths)
+    return Records(name, shards, parser_of(builder.info.features))
 
 
 def _version_folder(folder: pathlib.Path, data_dir: str) -> pathlib.Path:
@@ -129,6 +115,50 @@ def check_mixture(mixture: Mixture) -> None:
         raise ValueError(f'data.mixture: the weights sum to {total:.4f}, expected 1')
 
 
+class Batches:
+    """Batches without end, and the position among them.
+
+    `make` makes the batches of some numbers, each with the seconds that it took; `num_workers`
+    processes do so at once, 0 for this process itself.
+    """
+
+    def __init__(
+        self, make: Callable[[Iterable[int]], Iterator[tuple[Columns, float]]], num_workers: int = 0
+    ):
+        self._make, self._next, self.num_workers = make, 0, num_workers
+        self._made: Iterator[tuple[Columns, float]] | None = None
+        self._recent: collections.deque[tuple[int, float]] = collections.deque(maxlen=_RECENT)
+
+    def __iter__(self) -> 'Batches':
+        return self
+
+    def __next__(self) -> Columns:
+        if self._made is None:
+            self._made = self._make(itertools.count(self._next))
+        columns, seconds = next(self._made)
+        self._recent.append((len(columns['key']), seconds))
+        self._next += 1
+        return columns
+
+    @property
+    def rate(self) -> float | None:
+        """Records per second that the workers make when nothing holds them up; None if unknown."""
+        seconds = self.num_workers and sum(seconds for _, seconds in self._recent)
+        return self.num_workers * sum(n for n, _ in self._recent) / seconds if seconds else None
+
+    def get_state(self) -> dict[str, int]:
+        """The position, which fits any number of workers, threads and hosts."""
+        return {'next_index': self._next}
+
+    def set_state(self, state: Mapping[str, int]) -> None:
+        """Goes on from a position. Raises ValueError if it is none."""
+        if set(state) != {'next_index'}:
+            raise ValueError(
+                f'position in the data {dict(state)}: expected {{"next_index": NUMBER}}'
+            )
+        self._next, self._made = state['next_index'], None
+
+
 def train_batches(
     data_dir: str,
     mixture: Mixture,
@@ -136,20 +166,22 @@ def train_batches(
     batch_size: int,
     seed: int,
     num_threads: int,
+    workers: Workers | None = None,
     transform: Callable[[Record, np.random.Generator], Record] | None = None,
     max_bad_fraction: float = 0.0,
     process_index: int = 0,
     process_count: int = 1,
-) -> grain.DatasetIterator:
+) -> Batches:
     """An endless stream of this host's share of each global batch.
 
-    The n-th record of the mixture depends on the seed alone, not on hosts or threads. `get_state`
-    and `set_state` of the iterator resume at the exact record. The column `source` (int32) is the
-    position of each record's dataset among the sorted names of the mixture. Raises as `open_split`
-    and `check_mixture`.
+    The n-th record of the mixture depends on the seed alone, not on hosts, workers or threads.
+    `get_state` and `set_state` of the stream resume at the exact record. The column `source`
+    (int32) is the position of each record's dataset among the sorted names of the mixture. Raises
+    as `open_split` and `check_mixture`.
 
     Args:
       batch_size: records in a global batch, of all hosts.
+      num_threads: threads of this process that make batches if there are no `workers`.
       transform: from a record and random numbers to what is batched. It raises ValueError for a
         corrupt record, which the dataset's next one replaces, with a warning.
       max_bad_fraction: largest fraction of corrupt records before the stream raises ValueError.
@@ -157,26 +189,23 @@ def train_batches(
     check_mixture(mixture)
     names = sorted(mixture)
     splits = [open_split(data_dir, name) for name in names]
-    mixed = _mix_places(list(map(len, splits)), [mixture[name] for name in names], seed)
+    weights = tuple(mixture[name] for name in names)
+    order = mixing.Order(tuple(map(len, splits)), weights, seed)
     ours = _share(batch_size, process_index, process_count)
-    replacing = transform and _Replacing(splits, transform, seed, max_bad_fraction)
+    make = _TrainBatch(splits, order, batch_size, ours, transform, max_bad_fraction)
+    counted = _Corrupt(max_bad_fraction)
 
-    def read(places: Sequence[_Place]) -> Columns:
-        places = places[ours]
-        records = _read(splits, places)
-        if replacing is not None:
-            records = replacing(records, places)
-        return _stack(records) | {'source': np.array([p.source for p in places], np.int32)}
+    def start(numbers: Iterable[int]) -> Iterator[tuple[Columns, float]]:
+        for columns, errors, seconds in _map(make, numbers, num_threads, workers):
+            counted.add(len(columns['key']), errors)
+            yield columns, seconds
 
-    batched = mixed.batch(batch_size, drop_remainder=True, batch_fn=read)
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
-    return iter(batched.to_iter_dataset(options))
+    return Batches(start, len(workers or ()))
 
 
-def no_records() -> grain.DatasetIterator:
+def no_records() -> Batches:
     """An endless stream of batches without a record, for steps that draw all they train on."""
-    empty = lambda _: {'key': np.zeros(0, 'S1')}  # noqa: E731
-    return iter(grain.MapDataset.range(1).repeat().map(empty).to_iter_dataset())
+    return Batches(functools.partial(map, lambda _: ({'key': np.zeros(0, 'S1')}, 0.0)))
 
 
 def eval_batches(
@@ -184,6 +213,7 @@ def eval_batches(
     *,
     batch_size: int,
     num_threads: int,
+    workers: Workers | None = None,
     transform: Callable[[Record], Record] | None = None,
     limit: int | None = None,
     process_index: int = 0,
@@ -196,19 +226,111 @@ def eval_batches(
     """
     total = len(records)
     count = total if limit is None else min(limit, total)
-    padded = -(-count // batch_size) * batch_size
     ours = _share(batch_size, process_index, process_count)
+    make = _EvalBatch(records, count, batch_size, ours, transform)
+    yield from _map(make, range(-(-count // batch_size)), num_threads, workers)
 
-    def read(positions: Sequence[int]) -> Columns:
-        positions = positions[ours]
-        chosen = records.read([min(p, count - 1) * total // count for p in positions])
-        columns = _stack(chosen if transform is None else map(transform, chosen))
-        return columns | {'valid': np.asarray(positions) < count}
 
-    batched = grain.MapDataset.range(padded).batch(batch_size, batch_fn=read)
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
-    for columns in batched.to_iter_dataset(options):
-        yield columns, columns.pop('valid')
+def _map(make: Callable, numbers: Iterable[int], num_threads: int, workers: Workers | None):
+    if workers is None:
+        return threaded(make, numbers, num_threads)
+    return workers.map(make, numbers)
+
+
+class _TrainBatch(NamedTuple):
+    """Makes a host's share of the n-th global batch; also in workers, to which it is pickled."""
+
+    splits: Sequence[Records]
+    order: mixing.Order
+    batch_size: int
+    ours: slice
+    transform: Callable[[Record, np.random.Generator], Record] | None
+    max_bad_fraction: float
+
+    def __call__(self, number: int) -> tuple[Columns, list[str], float]:
+        """The batch, the errors of corrupt records that were replaced in it, and its seconds."""
+        begun = time.perf_counter()
+        positions = number * self.batch_size + np.arange(self.batch_size)[self.ours]
+        sources, indices = self.order.places(positions)
+        records = self._read(sources, indices)
+        errors: list[str] = []
+        if self.transform is not None:
+            places = zip(
+                records, sources.tolist(), indices.tolist(), positions.tolist(), strict=True
+            )
+            records = [self._transformed(*place, errors) for place in places]
+        columns = _stack(records) | {'source': sources}
+        return columns, errors, time.perf_counter() - begun
+
+    def _read(self, sources: np.ndarray, indices: np.ndarray) -> list[Record]:
+        """The records at some places, in their order."""
+        found: list[Record] = [{}] * len(sources)
+        for source, split in enumerate(self.splits):
+            rows = np.flatnonzero(sources == source)
+            for row, record in zip(rows, split.read(indices[rows].tolist()), strict=True):
+                found[row] = record
+        return found
+
+    def _transformed(
+        self, record: Record, source: int, index: int, position: int, errors: list[str]
+    ) -> Record:
+        """A record transformed, or the next one of its dataset that is not corrupt.
+
+        Random numbers depend on the seed and a record's position.
+        """
+        split = self.splits[source]
+        for step in range(1, len(split) + 1):
+            try:
+                return self.transform(record, np.random.default_rng((self.order.seed, position)))
+            except ValueError as error:
+                errors.append(str(error))
+                # All records before are more than the parent has counted.
+                most = position + self.batch_size
+                _check_bad(len(errors), most, self.max_bad_fraction, errors[-1])
+            record = split[(index + step) % len(split)]
+        raise ValueError(f'{split.name}: every record is corrupt')
+
+
+class _EvalBatch(NamedTuple):
+    """Makes a host's share of the n-th batch of `count` records; also in workers."""
+
+    records: Records
+    count: int
+    batch_size: int
+    ours: slice
+    transform: Callable[[Record], Record] | None
+
+    def __call__(self, number: int) -> tuple[Columns, Bool[np.ndarray, ' B']]:
+        positions = number * self.batch_size + np.arange(self.batch_size)[self.ours]
+        last, total = self.count - 1, len(self.records)
+        chosen = np.minimum(positions, last) * total // self.count
+        records = self.records.read(chosen.tolist())
+        if self.transform is not None:
+            records = map(self.transform, records)
+        return _stack(records), positions < self.count
+
+
+class _Corrupt:
+    """Counts records, and leaves out corrupt ones with a warning, unless they are too many."""
+
+    def __init__(self, limit: float):
+        self._limit, self._records, self._bad = limit, 0, 0
+
+    def add(self, records: int, errors: Sequence[str]) -> None:
+        """Takes a batch into account. Raises ValueError as `_check_bad`."""
+        for error in errors:
+            self._bad += 1
+            _check_bad(self._bad, self._records, self._limit, error)
+            logging.warning('left out a corrupt record, the %d. so far: %s', self._bad, error)
+        self._records += records
+
+
+def _check_bad(bad: int, records: int, limit: float, error: str) -> None:
+    """Raises ValueError if too many of some records are corrupt; `error` is the last one's."""
+    # The first records are too few to tell a fraction.
+    if bad > limit * max(records, _FIRST_RECORDS):
+        most = f'more than data.max_bad_fraction={limit} of those read'
+        raise ValueError(f'{bad} corrupt records, {most}; the last one: {error}')
 
 
 def take(
@@ -231,74 +353,6 @@ def _share(batch_size: int, process_index: int, process_count: int) -> slice:
         raise ValueError(f'batch_size={batch_size} does not divide over {process_count} hosts')
     share = batch_size // process_count
     return slice(process_index * share, (process_index + 1) * share)
-
-
-class _Place(NamedTuple):
-    """A record's dataset, its index there, and its position in the mixture."""
-
-    source: int
-    index: int
-    position: int = 0
-
-
-def _mix_places(sizes: Sequence[int], weights: Sequence[float], seed: int) -> grain.MapDataset:
-    """Places of the mixture's records; each dataset is shuffled anew in every epoch, endlessly.
-
-    Places flow instead of records, so that a batch's records are read together.
-    """
-    shuffled = [
-        grain.MapDataset.range(size).seed(seed + source).shuffle().repeat()
-        for source, size in enumerate(sizes)
-    ]
-    placed = [each.map(functools.partial(_Place, source)) for source, each in enumerate(shuffled)]
-    mixed = grain.MapDataset.mix(placed, weights)
-    return mixed.map_with_index(lambda position, place: place._replace(position=position))
-
-
-class _Replacing:
-    """A transform of records that replaces corrupt ones, and stops when there are too many.
-
-    Random numbers depend on the seed and a record's position. Threads share the counts.
-    """
-
-    def __init__(self, splits: Sequence[Records], transform: Callable, seed: int, limit: float):
-        self._splits, self._transform, self._seed, self._limit = splits, transform, seed, limit
-        self._lock, self._records, self._bad = threading.Lock(), 0, 0
-
-    def __call__(self, records: Sequence[Record], places: Sequence[_Place]) -> list[Record]:
-        transformed = [self._one(*pair) for pair in zip(records, places, strict=True)]
-        with self._lock:
-            self._records += len(records)
-        return transformed
-
-    def _one(self, record: Record, place: _Place) -> Record:
-        split = self._splits[place.source]
-        for step in range(1, len(split) + 1):
-            try:
-                return self._transform(record, np.random.default_rng((self._seed, place.position)))
-            except ValueError as error:
-                self._count_bad(error)
-            record = split[(place.index + step) % len(split)]
-        raise ValueError(f'{split.name}: every record is corrupt')
-
-    def _count_bad(self, error: Exception) -> None:
-        with self._lock:
-            self._bad += 1
-            # The first records are too few to tell a fraction.
-            if self._bad > self._limit * max(self._records, _FIRST_RECORDS):
-                limit = f'more than data.max_bad_fraction={self._limit} of those read'
-                message = f'{self._bad} corrupt records, {limit}; the last one: {error}'
-                raise ValueError(message) from error
-        logging.warning('left out a corrupt record, the %d. so far: %s', self._bad, error)
-
-
-def _read(splits: Sequence[Records], places: Sequence[_Place]) -> list[Record]:
-    """The records at `places`, in their order."""
-    found = {}
-    for source, split in enumerate(splits):
-        ours = [place for place in places if place.source == source]
-        found |= zip(ours, split.read([place.index for place in ours]), strict=True)
-    return [found[place] for place in places]
 
 
 def _stack(records: Iterable[Record]) -> Columns:

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Float, UInt8
 
 from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.data.workers import Workers
 from tokenhmr_jax.tasks.task import Splits, Task
 from tokenhmr_jax.training import sharding
 
@@ -20,16 +21,25 @@ class Evaluator:
     """Runs a task over prepared splits, every example exactly once.
 
     `frozen` is the task's, on the mesh. The config gives `eval.batch_size`, `data.num_threads` and
-    `eval.limit`, the number of examples per split, None for all.
+    `eval.limit`, the number of examples per split, None for all. `workers` make the batches, or
+    threads.
     """
 
-    def __init__(self, task: Task, mesh: Mesh, frozen: Any, config: ml_collections.ConfigDict):
+    def __init__(
+        self,
+        task: Task,
+        mesh: Mesh,
+        frozen: Any,
+        config: ml_collections.ConfigDict,
+        workers: Workers | None = None,
+    ):
         self._task, self._mesh, self._frozen = task, mesh, frozen
         self._read = functools.partial(
             pipeline.eval_batches,
             batch_size=config.eval.batch_size,
             limit=config.eval.limit,
             num_threads=config.data.num_threads,
+            workers=workers,
             transform=task.eval_transform,
             process_index=jax.process_index(),
             process_count=jax.process_count(),

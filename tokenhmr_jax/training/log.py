@@ -19,6 +19,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from tokenhmr_jax import cli
+from tokenhmr_jax.training.feed import Feed
 from tokenhmr_jax.types import Array
 
 
@@ -93,10 +94,14 @@ class Progress:
 
     A window of `config.log_every` steps is fetched from the device only after the next step is
     dispatched, so that the device never waits for the host. `start` counts the steps done before.
+    `feed` measures the waiting for data; too much of it brings one warning.
     """
 
-    def __init__(self, writer: MetricWriter, start: int, config: ml_collections.ConfigDict):
-        self._writer, self._config = writer, config
+    def __init__(
+        self, writer: MetricWriter, start: int, config: ml_collections.ConfigDict, feed: Feed
+    ):
+        self._writer, self._config, self._feed = writer, config, feed
+        self._windows, self._warned = 0, False
         self._skipped: list[tuple[int, list[str]]] = []
         self._waiting: list[tuple[int, np.ndarray, dict[str, Array]]] = []
         self._since = time.monotonic()
@@ -134,12 +139,13 @@ class Progress:
         numbers = '  '.join(f'{name} {value:.4g}' for name, value in main.items())
         self._bar.say(f'step {step}: {numbers}')
         self._since = time.monotonic()
+        self._feed.take_waited()
 
     def _report(self, window: list[tuple[int, np.ndarray, dict[str, Any]]]) -> None:
         fetched = jax.device_get([logs for _, _, logs in window])
         now = time.monotonic()
-        rate = len(window) / max(now - self._since, 1e-9)
-        speed = {'steps_per_second': rate, 'examples_per_second': rate * self._config.batch_size}
+        seconds = max(now - self._since, 1e-9)
+        speed = self._speed(len(window) / seconds, self._feed.take_waited() / seconds)
         self._since = now
         for (step, keys, _), logs in zip(window, fetched, strict=True):
             self._count_skipped(step, keys, logs['skipped'])
@@ -150,7 +156,25 @@ class Progress:
         scalars |= {'skipped': float(len(fetched) - len(good))} | speed
         self._writer.write(window[-1][0], scalars)
         if good:
-            self._bar.note(f'loss {scalars["loss"]:.4g}')
+            self._bar.note(
+                f'loss {scalars["loss"]:.4g}, waits for data {speed["waits_for_data"]:.0%}'
+            )
+
+    def _speed(self, rate: float, waits: float) -> dict[str, float]:
+        """Scalars of the speed, from steps per second and the share of the time spent waiting."""
+        size = self._config.batch_size
+        speed = {'steps_per_second': rate, 'examples_per_second': rate * size}
+        speed['waits_for_data'] = waits
+        if self._feed.made is not None:
+            speed['examples_made_per_second'] = self._feed.made
+        self._windows += 1
+        # In the first window programs are compiled and workers start.
+        if self._windows > 1 and not self._warned and jax.process_index() == 0:
+            said = self._feed.advice(waits)
+            self._warned = said is not None
+            if said:
+                logging.warning('%s', said)
+        return speed
 
     def _count_skipped(self, step: int, keys: np.ndarray, skipped: float | np.ndarray) -> None:
         if not skipped:
