@@ -56,6 +56,28 @@ def test_cuts(seed):
     assert cuts(film([*still, *[view(other)] * 4, *still])) == [5, 9]
 
 
+@pytest.mark.parametrize('level', [0, 255])
+@pytest.mark.parametrize('bars', [np.s_[36:-36], np.s_[:, 90:-90], np.s_[20:-10, 40:-30]])
+def test_bars_at_the_border(bars, level):
+    """Films in other proportions than the file's: bars are alike on both sides of a cut."""
+
+    def framed(image):
+        out = np.full_like(image, level)
+        out[bars] = image[bars]
+        return out
+
+    one, other = world(0), world(10)
+    assert cuts(film([framed(view(each)) for each in [one] * 6 + [other] * 6])) == [5]
+    assert cuts(film([framed(view(one, 25 * t)) for t in range(12)])) == []
+    assert cuts(film([framed(view(one))] * 6, [1, 1, 1, 0.5, 0.5, 0.5])) == []
+
+
+def test_a_shot_of_one_picture():
+    one, other, third = (view(world(seed)) for seed in (0, 10, 20))
+    assert cuts(film([one] * 6 + [other] + [third] * 6)) == [5, 6]
+    assert cuts(film([one] * 6 + [other] + [one] * 6)) == []  # a flash, or a picture gone wrong
+
+
 @pytest.mark.parametrize('seed', range(4))
 def test_no_cuts(seed):
     """A camera that turns, slowly or in two frames; light that changes, flashes or fails."""

@@ -4,7 +4,8 @@ Two pictures are compared by the normalised cross-correlation of small, high-pas
 the best shift between them (Lewis, "Fast Normalized Cross-Correlation", 1995): it stays high where
 the camera turns and where the light changes. A cut is where three pictures on one side share less
 with three on the other than neighbours share on either side. So a flash or a picture that is
-covered for a moment is no cut, nor is a pan too fast for the search. Comparing with the motion
+covered for a moment is no cut, nor is a pan too fast for the search. Black and white bars at the
+border, which stay through cuts, do not count. Comparing with the motion
 around, not with a constant, is as in PySceneDetect's adaptive detector.
 """
 
@@ -14,12 +15,13 @@ from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 SIZE = 64, 36  # width and height of the pictures that are compared
 _PATCH = 43, 24  # two thirds of them: shifts of up to a third of the picture are found
 _DETAIL = 6.0  # pixels; coarser structure, as sky over ground, is in most pictures
 _LEAST_CONTRAST = 0.7  # grey levels of that detail; less is black, white or fog
+_BAR, _FLAT = 24, 6  # grey levels: bars are black or white, up to here; and differ by less
 _REACH = 3  # pictures on each side
 _ALIKE = 0.6
 
@@ -46,15 +48,35 @@ def _is_cut(before: list, after: list) -> bool:
     if _shared(before[-1], after[0], _PLACES[:1]) > _ALIKE:  # of nearly all pictures
         return False
     across = max(_shared(a, b) for a in before for b in after)
-    sides = [_shared(*pair) for pair in (before[-2:], after[:2]) if len(pair) == 2]
+    sides = [_shared(*before[-2:])] if len(before) > 1 else []
+    if len(after) > 1:  # a shot may be of one picture
+        sides.append(max(_shared(*pair) for pair in itertools.pairwise(after)))
     return across < _ALIKE * min(sides, default=1.0)
 
 
 def _detail(picture: UInt8[np.ndarray, '36 64 3']) -> Float[np.ndarray, '36 64 3'] | None:
-    """The fine structure of a picture, or None without any."""
+    """The fine structure of a picture inside its bars, or None without any."""
     picture = picture.astype(np.float32)
-    detail = picture - cv2.GaussianBlur(picture, (0, 0), _DETAIL)
+    inside = np.outer(_inside(picture), _inside(picture.swapaxes(0, 1))).astype(np.float32)
+    if not inside.any():
+        return None
+    smooth = lambda values: cv2.GaussianBlur(values, (0, 0), _DETAIL)  # noqa: E731
+    around = smooth(picture * inside[..., None]) / np.maximum(smooth(inside), 1e-3)[..., None]
+    detail = (picture - around) * inside[..., None]
     return detail if detail.std() > _LEAST_CONTRAST else None
+
+
+def _inside(lines: Float[np.ndarray, 'L M 3']) -> Bool[np.ndarray, ' L']:
+    """Which lines of a picture are no black or white bar at its border, nor touch one."""
+    low, high = lines.min(axis=(1, 2)), lines.max(axis=(1, 2))
+    flat = (high - low <= _FLAT) & ((high <= _BAR) | (low >= 255 - _BAR))
+    full = np.flatnonzero(~flat)
+    inside = np.zeros(len(lines), bool)
+    if len(full):
+        first, last = full[[0, -1]]
+        touches = int(first > 0), int(last < len(lines) - 1)
+        inside[first + touches[0] : last + 1 - touches[1]] = True
+    return inside
 
 
 _PLACES = [
