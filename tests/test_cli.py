@@ -192,6 +192,19 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [('a.txt', 'new')]
 
 
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='a device of Linux')
+def test_a_full_disk_names_the_file(tmp_path):
+    def command():
+        with cli.whole_file(tmp_path / 'a.txt') as partial:
+            partial.symlink_to('/dev/full')
+            partial.write_text('more than there is room for')
+
+    with pytest.raises(SystemExit) as error:
+        cli.run(cli.Flags('', []), command)
+    assert error.value.code == f'error: {tmp_path}/a.txt: No space left on device'
+    assert not list(tmp_path.iterdir())
+
+
 def test_files_of_long_names_are_written(tmp_path):
     """As long as a file system allows; what is written first needs a name, too."""
     path = tmp_path / ('é' * 125 + 'a.txt')

@@ -188,9 +188,17 @@ def run(
         print(f'\n{on_interrupt}', file=sys.stderr)
         code = EXIT_INTERRUPTED
     except _MENDABLE as error:
-        sys.exit('\n'.join(map(one_line, f'error: {error}'.split('\n'))))
+        sys.exit('\n'.join(map(one_line, f'error: {_in_words(error)}'.split('\n'))))
     if code:
         sys.exit(code)
+
+
+def _in_words(error: BaseException) -> str:
+    """An error's text; of the system's errors without their number."""
+    if isinstance(error, OSError) and error.strerror:
+        names = (os.fsdecode(name) for name in (error.filename, error.filename2) if name)
+        return ': '.join([*names, error.strerror])
+    return str(error)
 
 
 def one_line(text: object) -> str:
@@ -365,8 +373,10 @@ def whole_file(path: str | os.PathLike) -> Iterator[epath.Path]:
     try:
         yield partial
         partial.replace(target)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(target)  # a full disk has no name
         raise
 
 

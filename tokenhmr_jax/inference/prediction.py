@@ -87,7 +87,7 @@ def predict_with_checkpoint(
     """
     settings.check()
     sources.open_source(path, settings.recursive)
-    if os.path.isdir(out):
+    if os.path.exists(out):
         with workdir.lock_workdir(out):
             pass
     with malloc.large_arrays_given_back():
