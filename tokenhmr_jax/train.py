@@ -28,7 +28,7 @@ from tokenhmr_jax.checkpoints.compatibility import check_same_run, describe_run
 from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.config import config_differences
 from tokenhmr_jax.data import pipeline
-from tokenhmr_jax.data.workers import Workers, start_workers
+from tokenhmr_jax.data.workers import WorkerLost, Workers, start_workers
 from tokenhmr_jax.tasks import Task, make_task
 from tokenhmr_jax.training import history, malloc, optimizer, preemption, sharding, workdir
 from tokenhmr_jax.training.evaluation import Evaluator, Examples
@@ -216,6 +216,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             train(config.value, folder.value)
         except preemption.Preempted as stopped:
             print(stopped, file=sys.stderr)
+            return preemption.EXIT_CODE
+        except WorkerLost as lost:
+            print(f'{lost}. Run the same command again to go on', file=sys.stderr)
             return preemption.EXIT_CODE
         except jax.errors.JaxRuntimeError as error:
             if not preemption.is_loss_of_process(error):

@@ -2,6 +2,8 @@
 
 import functools
 import json
+import pathlib
+import re
 
 import cv2
 import image_records
@@ -11,7 +13,7 @@ from conftest import command
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax import preview
-from tokenhmr_jax.data import augment, pipeline, records
+from tokenhmr_jax.data import augment, pipeline, records, workers
 from tokenhmr_jax.drawing import render
 
 CROP = 48
@@ -155,9 +157,8 @@ def test_a_corrupt_picture_is_named_and_left_out(images, one_bad, caplog):
     epoch = [next(batches) for _ in range(3)]
     keys = [key.decode() for batch in epoch for key in batch['key']]
     assert len(keys) == 24 and len(set(keys)) == 23 and bad not in keys
-    # More than one: threads read ahead into the next epoch.
-    warnings = [r.getMessage() for r in caplog.records if 'corrupt record' in r.getMessage()]
-    assert 'the 1. so far' in warnings[0] and all(bad in warning for warning in warnings)
+    [warning] = (r.getMessage() for r in caplog.records if 'corrupt record' in r.getMessage())
+    assert 'the 1. so far' in warning and bad in warning
     again = bad_stream(folder, num_threads=1)
     assert_same([next(again) for _ in range(3)], epoch)
     # Nothing else is different from the stream in which it is whole.
@@ -166,12 +167,64 @@ def test_a_corrupt_picture_is_named_and_left_out(images, one_bad, caplog):
     assert sum(a != b for a, b in zip(keys, whole_keys, strict=True)) == 1
 
 
-def test_too_many_corrupt_pictures_stop_the_run(one_bad):
+@pytest.mark.parametrize('num_workers', [0, 4])
+def test_too_many_corrupt_pictures_stop_the_run(one_bad, num_workers):
+    """Counted over all workers: each of them has met one or two."""
     folder, bad = one_bad
-    batches = bad_stream(folder, max_bad_fraction=0.002)  # two of the first thousand
-    with pytest.raises(ValueError, match=rf'\d corrupt records, .*max_bad_fraction.*{bad}'):
-        for _ in range(12):
+    with workers.start_workers(num_workers) as started:
+        # Two of the first thousand.
+        batches = bad_stream(folder, max_bad_fraction=0.002, workers=started)
+        for _ in range(6):
             next(batches)
+        with pytest.raises(ValueError, match=rf'^3 corrupt records, .*max_bad_fraction.*{bad}'):
+            for _ in range(3):
+                next(batches)
+
+
+def test_where_all_is_corrupt_few_are_read(tmp_path, rng):
+    record = image_records.make(rng, 'one/7', (160, 120), 60.0, resolution=CROP)
+    records = [record | {'key': f'one/{i}', 'image': record['image'][:500]} for i in range(40)]
+    image_records.prepare(tmp_path, 'one', {'train': records})
+    with pytest.raises(ValueError, match=r'^11 corrupt records, more than data.max_bad_fraction'):
+        next(bad_stream(tmp_path))
+
+
+@pytest.mark.parametrize('num_workers', [1, 4])
+def test_workers_make_the_same_crops_and_resume_each_other(images, num_workers):
+    batches = stream(images)
+    expected = [next(batches) for _ in range(9)]
+    with workers.start_workers(num_workers) as started:
+        theirs = stream(images, workers=started)
+        assert_same([next(theirs) for _ in range(6)], expected[:6])
+        fresh = stream(images)
+        fresh.set_state(json.loads(json.dumps(theirs.get_state())))
+        assert_same([next(fresh) for _ in range(3)], expected[6:])
+        theirs.set_state({'next_index': 4})
+        assert_same([next(theirs) for _ in range(5)], expected[4:])
+
+
+def test_evaluation_is_the_same_with_workers(images):
+    split = pipeline.open_split(str(images), 'two/train')
+    plain = functools.partial(
+        augment.augment_crop, augmentation=augment.Augmentation(), crop_size=CROP
+    )
+    options = {'batch_size': 8, 'num_threads': 2, 'transform': plain}
+    expected = list(pipeline.eval_batches(split, **options))
+    with workers.Workers(2) as started:
+        found = list(pipeline.eval_batches(split, workers=started, **options))
+    assert_same([columns for columns, _ in found], [columns for columns, _ in expected])
+    assert [valid.tolist() for _, valid in found] == [valid.tolist() for _, valid in expected]
+
+
+@pytest.mark.skipif(not pathlib.Path('/proc').exists(), reason='needs /proc')
+def test_a_worker_takes_little_memory(images):
+    with workers.Workers(1) as started:
+        batches = stream(images, workers=started, batch_size=64)
+        for _ in range(20):
+            next(batches)
+        status = pathlib.Path(f'/proc/{started.pids[0]}/status').read_text()
+    [kilobytes] = re.findall(r'VmHWM:\s+(\d+) kB', status)
+    assert int(kilobytes) < 250e3
 
 
 CONFIG = """

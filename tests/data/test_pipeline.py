@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.data.workers import Workers, start_workers
 
 TRAIN, HELD_OUT = 'amass/procedural', 'amass/procedural_heldout'
 
@@ -30,6 +31,8 @@ def test_batches_depend_on_the_seed_alone(prepared):
     first = take(stream(prepared), 5)
     assert first == take(stream(prepared, num_threads=1), 5)
     assert first != take(stream(prepared, seed=6), 5)
+    with Workers(2) as workers:
+        assert first == take(stream(prepared, workers=workers), 5)
 
 
 def test_an_epoch_holds_every_record_once_and_the_next_is_in_another_order(prepared):
@@ -161,12 +164,19 @@ def test_a_missing_shard_is_named(prepared, tmp_path):
 
 
 @pytest.mark.fault(11, 'a data shard is missing or corrupt')
-def test_a_corrupt_shard_is_named(prepared, tmp_path):
+@pytest.mark.parametrize('num_workers', [0, 4])
+def test_a_corrupt_shard_is_named(prepared, tmp_path, num_workers):
     copy = shutil.copytree(prepared, tmp_path / 'data')
     shard = next(pathlib.Path(copy).glob('amass/*/amass-procedural.array_record*'))
     content = bytearray(shard.read_bytes())
     for i in range(1000, len(content) - 70_000, 500):
         content[i] ^= 0xFF
     shard.write_bytes(content)
-    with pytest.raises(ValueError, match=rf'amass/procedural: record .*{shard.name} is broken'):
-        take(stream(copy), 20)
+    message = rf'^amass/procedural: record .*{shard.name} is broken'
+    with start_workers(num_workers) as workers, pytest.raises(ValueError, match=message):
+        take(stream(copy, workers=workers), 20)
+
+
+def test_a_position_that_is_none_is_refused(prepared):
+    with pytest.raises(ValueError, match=r"position in the data .*'workers_state'.*next_index"):
+        stream(prepared).set_state({'workers_state': [1, 2]})

@@ -15,7 +15,7 @@ import worker_makes
 from conftest import ROOT
 
 from tokenhmr_jax.data import workers
-from tokenhmr_jax.data.workers import Workers
+from tokenhmr_jax.data.workers import WorkerLost, Workers
 
 
 @pytest.fixture(scope='module')
@@ -87,7 +87,7 @@ def test_a_killed_worker_is_named():
         message = (
             rf'^data worker 1 \(process {made.pids[1]}\) was killed by SIGKILL, likely because'
         )
-        with pytest.raises(ChildProcessError, match=message):
+        with pytest.raises(WorkerLost, match=message):
             list(values)
     assert_gone(made.pids)
 

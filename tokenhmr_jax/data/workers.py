@@ -66,6 +66,10 @@ def threaded(make: Callable[[int], Any], numbers: Iterable[int], count: int) -> 
         pool.shutdown(cancel_futures=True)
 
 
+class WorkerLost(ChildProcessError):
+    """A worker was killed, by the system or by somebody."""
+
+
 class Workers:
     """Processes that make values, and end with this one whatever ends it.
 
@@ -109,8 +113,8 @@ class Workers:
         """`make` of each number, in their order. Several iterators may be in use at once.
 
         `make` and what it returns are pickled. The memory of a value's arrays is used again once
-        all of them are gone. Raises what `make` raises, and ChildProcessError for a worker that was
-        killed.
+        all of them are gone. Raises what `make` raises, `WorkerLost` for a worker that was killed,
+        and ChildProcessError for one that ended by itself.
         """
         stream, opening = next(self._streams), pickle.dumps(make)
         turns, numbers, size = itertools.cycle(self._workers), iter(numbers), 0
@@ -301,12 +305,12 @@ class _Worker:
         except subprocess.TimeoutExpired:
             return ChildProcessError(f'{who} closed its connection')
         if code == -signal.SIGKILL:
-            return ChildProcessError(
+            return WorkerLost(
                 f'{who} was killed by SIGKILL, likely because memory ran out: a smaller '
                 'data.num_workers or batch_size needs less'
             )
         if code < 0:
-            return ChildProcessError(f'{who} was killed by {signal.Signals(-code).name}')
+            return WorkerLost(f'{who} was killed by {signal.Signals(-code).name}')
         return ChildProcessError(f'{who} ended with exit code {code}; it says why above')
 
     def end(self) -> None:
