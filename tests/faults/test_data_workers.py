@@ -90,7 +90,7 @@ def test_a_run_whose_worker_is_killed_says_so_and_goes_on(
 @pytest.mark.fault(14, 'the parent of data workers is killed or told to stop')
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_worker_survives_a_run(prepared, tmp_path, number):
-    """Schedulers and terminals signal the workers, too; these go on until their parent has saved."""
+    """Schedulers and terminals signal the workers, too; these go on until it has saved."""
     shared = set(pathlib.Path('/dev/shm').glob('*'))
     run = Run(arguments(prepared, tmp_path / 'run', 2, num_steps=10_000), tmp_path / 'log')
     run.wait_until(lambda: losses(tmp_path / 'run'))

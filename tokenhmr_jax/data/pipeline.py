@@ -150,7 +150,7 @@ class Batches:
         """The position, which fits any number of workers, threads and hosts."""
         return {'next_index': self._next}
 
-    def set_state(self, state: Mapping[str, int]) -> None:
+    def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on from a position. Raises ValueError if it is none."""
         if set(state) != {'next_index'}:
             raise ValueError(
