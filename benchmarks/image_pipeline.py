@@ -3,9 +3,13 @@
     python benchmarks/image_pipeline.py
 
 The original's approach: worker processes of PyTorch's DataLoader decode whole pictures of tars, and
-crop, colour and normalise each person as float32. Ours: threads read, decode and crop prepared
-records; the uint8 crops are coloured and normalised on the device. Both draw the same augmentations
-and use all cores. Pictures are of BEDLAM's size.
+crop, colour and normalise each person as float32. Ours: worker processes read, decode and crop
+prepared records; the uint8 crops are coloured and normalised on the device. Both draw the same
+augmentations and use all cores. Pictures are of BEDLAM's size.
+
+Also printed: the rate of one worker of ours, and the share of as many times that rate as there are
+cores which all reach together; how busy the main process is: its CPU time, an upper bound of the
+time that it holds Python's lock.
 """
 
 import argparse
@@ -25,7 +29,8 @@ import numpy as np
 import torch
 
 from tokenhmr_jax.data import augment, crops, pictures, pipeline
-from tokenhmr_jax.readers import humans4d, labels, tars, workers
+from tokenhmr_jax.data import workers as data_workers
+from tokenhmr_jax.readers import humans4d, labels, tars
 
 SIZE = 256
 MEAN = 255 * np.array([0.485, 0.456, 0.406], np.float32)
@@ -41,9 +46,11 @@ def main() -> None:
     parser.add_argument('--persons', type=int, default=3, help='in each')
     parser.add_argument('--batch_size', type=int, default=64)
     parser.add_argument('--seconds', type=float, default=10, help='of timing for each side')
-    parser.add_argument('--side', choices=('ours', 'theirs'), help='only this one, for its memory')
+    parser.add_argument(
+        '--side', choices=('ours alone', 'ours', 'theirs'), help='only this one, for its memory'
+    )
     options = parser.parse_args()
-    cores = workers.num_cores()
+    cores = data_workers.num_cores()
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         prepare(folder, options.pictures, options.persons, cores)
@@ -53,10 +60,16 @@ def main() -> None:
             f'{options.persons} people; {options.batch_size} crops of {SIZE} px; {cores} cores'
         )
         rates = {}
-        for side, start in (('ours', ours), ('theirs', theirs)):
+        for side, start, workers in (
+            ('ours alone', ours, 1),
+            ('ours', ours, cores),
+            ('theirs', theirs, cores),
+        ):
             if options.side in (None, side):
-                rates[side] = measure(side, folder, start, cores, options)
-        if len(rates) == 2:
+                rates[side] = measure(side, folder, start, workers, options)
+        if len(rates) == 3:
+            share = rates['ours'] / rates['ours alone'] / cores
+            print(f'{share:.0%} of {cores} times the rate of one worker')
             print(f'ratio {rates["ours"] / rates["theirs"]:.2f}x')
 
 
@@ -87,16 +100,18 @@ def check(folder: pathlib.Path) -> None:
     print(f'the two sides agree to {difference:.1f} of 255 on average')
 
 
-def ours(folder: pathlib.Path, batch_size: int, threads: int) -> Iterator[dict]:
+def ours(folder: pathlib.Path, batch_size: int, count: int) -> Iterator[dict]:
     transform = functools.partial(augment.random_crop, settings=SETTINGS, crop_size=SIZE)
-    return pipeline.train_batches(
-        str(folder / 'data'),
-        {'pseudo_gt/mpii/train': 1.0},
-        batch_size=batch_size,
-        seed=0,
-        num_threads=threads,
-        transform=transform,
-    )
+    with data_workers.Workers(count) as started:
+        yield from pipeline.train_batches(
+            str(folder / 'data'),
+            {'pseudo_gt/mpii/train': 1.0},
+            batch_size=batch_size,
+            seed=0,
+            num_threads=1,
+            workers=started,
+            transform=transform,
+        )
 
 
 class Persons(torch.utils.data.IterableDataset):
@@ -149,23 +164,24 @@ def theirs(folder: pathlib.Path, batch_size: int, workers: int) -> Iterator[dict
     return iter(torch.utils.data.DataLoader(Persons(folder), batch_size, num_workers=workers))
 
 
-def measure(side, folder, start, cores, options) -> float:
+def measure(side, folder, start, workers, options) -> float:
     """Prints and returns images per second, without the first batches, while workers start."""
     before = os.times()
-    batches = start(folder, options.batch_size, cores)
+    batches = start(folder, options.batch_size, workers)
     for _ in range(_WARM_UP):
         next(batches)
-    begun, count = time.perf_counter(), 0
+    begun, busy, count = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - begun < options.seconds:
         next(batches)
         count += options.batch_size
-    rate = count / (time.perf_counter() - begun)
+    seconds, busy = time.perf_counter() - begun, time.process_time() - busy
+    rate = count / seconds
     del batches  # ends the workers, so that their time counts
     work = sum(os.times()[:4]) - sum(before[:4])
     total = count + _WARM_UP * options.batch_size
     print(
-        f'{side}: {rate:.0f} images/s, {rate / cores:.0f} per core, {total / work:.0f} per second '
-        f'of work; peak memory so far {memory():.2f} GB',
+        f'{side}: {rate:.0f} images/s, {workers} workers, {total / work:.0f} per second of work; '
+        f'main process busy {busy / seconds:.1%} of the time; peak memory so far {memory():.2f} GB',
         flush=True,
     )
     return rate

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import torch
 
-from tokenhmr_jax.readers import workers
+from tokenhmr_jax.data.workers import num_cores
 
 # Seconds that a turn lasts at least. Short calls are repeated.
 TURN = 0.1
@@ -63,7 +63,7 @@ def start(compiled: bool = False, tf32: bool = False) -> str:
       compiled: whether PyTorch's network is compiled.
       tf32: whether PyTorch rounds factors of float32 products to TF32 on GPUs, as XLA does.
     """
-    cores = workers.num_cores()
+    cores = num_cores()
     torch.set_num_threads(cores)
     torch.backends.cuda.matmul.fp32_precision = 'tf32' if tf32 else 'ieee'
     theirs = torch.cuda.get_device_name() if torch_device().type == 'cuda' else 'cpu'

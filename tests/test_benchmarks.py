@@ -74,9 +74,10 @@ def test_image_pipeline():
         '--seconds=0.1',
     )  # fmt: skip
     assert 'the two sides agree to' in out
-    for side in ('ours', 'theirs'):
-        assert re.search(rf'{side}: \d+ images/s, \d+ per core, \d+ per second of work', out), out
-    assert re.search(r'ratio [\d.]+x', out)
+    rates = r'\d+ images/s, \d+ workers, \d+ per second of work; main process busy [\d.]+%'
+    for side in ('ours alone', 'ours', 'theirs'):
+        assert re.search(rf'^{side}: {rates}', out, re.MULTILINE), out
+    assert re.search(r'\d+% of \d+ times the rate of one worker\nratio [\d.]+x', out)
 
 
 def test_preparing():

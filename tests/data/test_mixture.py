@@ -104,9 +104,12 @@ def unbroken(data, tmp_path_factory):
 
 
 def test_killed_and_resumed_it_sees_the_same_records(data, unbroken, tmp_path):
-    """The parameters after four steps are those of an unbroken run, to the bit."""
+    """The parameters after four steps are those of an unbroken run, to the bit.
+
+    The batches come from three workers, then from one; those of the unbroken run from threads.
+    """
     workdir = tmp_path / 'killed'
-    flags = settings(data) | {'data.mixture': MIXTURE}
+    flags = settings(data) | {'data.mixture': MIXTURE, 'data.num_workers': 3}
     process = subprocess.Popen(
         [
             sys.executable, '-m', 'tokenhmr_jax.train', f'--workdir={workdir}',
@@ -122,7 +125,9 @@ def test_killed_and_resumed_it_sees_the_same_records(data, unbroken, tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL  # it had not ended by itself
-    train.train(config(data), str(workdir))
+    resumed = config(data)
+    resumed.data.num_workers = 1
+    train.train(resumed, str(workdir))
     chex.assert_trees_all_equal(parameters(workdir, 4), parameters(unbroken, 4))
 
 

@@ -87,7 +87,7 @@ def test_a_run_whose_worker_is_killed_says_so_and_goes_on(
     record_property('seen', f'{told} kills')
 
 
-@pytest.mark.fault(14, 'the parent of data workers is killed or told to stop')
+@pytest.mark.fault(14, 'the parent of data workers is killed')
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_worker_survives_a_run(prepared, tmp_path, number):
     """Schedulers and terminals signal the workers, too; these go on until it has saved."""

@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 from conftest import ROOT
 
 from tokenhmr_jax.data import pipeline, records
+from tokenhmr_jax.data.workers import num_cores
 from tokenhmr_jax.readers import prepare, shards, workers
 
 SIZE = (200, 150)
@@ -264,7 +265,7 @@ def test_cores_are_counted_where_the_system_does_not_tell_which(monkeypatch):
     """As macOS does not."""
     monkeypatch.delattr(os, 'sched_getaffinity', raising=False)
     monkeypatch.setattr(os, 'cpu_count', lambda: 7)
-    assert workers.num_cores() == 7
+    assert num_cores() == 7
     with workers.start_pool(0):  # starts none before there is work
         pass
 

@@ -12,6 +12,8 @@ from concurrent import futures
 import cv2
 import jax
 
+from tokenhmr_jax.data.workers import num_cores
+
 
 @contextlib.contextmanager
 def start_pool(
@@ -36,13 +38,6 @@ def start_pool(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def num_cores() -> int:
-    """Number of cores that this process may use, or of all cores where the system does not say."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class _Worker(multiprocessing.context.SpawnProcess):

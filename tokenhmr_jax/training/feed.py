@@ -60,13 +60,13 @@ class Feed:
             return None
         workers, cores = self._data.num_workers, num_cores()
         if not workers:
-            change = 'data.num_workers=0 is for debugging: leave it unset'
+            change = 'data.num_workers=0 is for debugging, leave it unset'
         elif workers < cores - 1:
-            change = f'set data.num_workers above {workers}: this machine has {cores} cores'
+            change = f'set data.num_workers above {workers}, this machine has {cores} cores'
         else:
-            change = f'data.num_workers={workers} take all {cores} cores: it needs more of them'
-        made = f', of which {self.made:.0f} examples/s are made,' if self.made else ''
-        return f'the steps wait for data{made} {share:.0%} of the time: {change}'
+            change = f'data.num_workers={workers} take all {cores} cores, more of them are needed'
+        made = f' (its workers make {self.made:.0f} examples/s)' if self.made else ''
+        return f'the steps wait for data {share:.0%} of the time{made}: {change}'
 
 
 def _when_ready(arrays: Any) -> float:
