@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from tokenhmr_jax.body import skeleton, smpl
-from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.data import crop_batches, pipeline
 from tokenhmr_jax.inference.model import load_tokenizer
 from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
 from tokenhmr_jax.objectives import metrics
@@ -70,7 +70,7 @@ def _batches(run: Trained) -> Iterator[tuple[ImageBatch, np.ndarray]]:
         transform=run.task.eval_transform,
         limit=settings.limit,
     ):
-        yield run.task.batch(columns), valid
+        yield jax.jit(crop_batches.image_batch)(run.task.batch(columns)), valid
 
 
 def _comparison(run: Trained, tokenizer: PoseTokenizer):

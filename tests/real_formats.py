@@ -16,7 +16,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import rotations, skeleton, smpl
-from tokenhmr_jax.data import augment
+from tokenhmr_jax.data import augment, crop_batches
 from tokenhmr_jax.mannequin.body import mannequin_arrays
 from tokenhmr_jax.types import SmplParams
 
@@ -110,13 +110,14 @@ def encode(image, suffix) -> bytes:
 def assert_dots(record):
     """The picture of a record shows the right dot at each keypoint that has no other one near."""
     columns = augment.augment_crop(record, augment.Augmentation(), 256)
+    keypoints2d = crop_batches.labels_of(columns)['keypoints2d']
     pixels = record['keypoints2d'][image_records.DOTTED, :2]
     gaps = np.linalg.norm(pixels[:, None] - pixels, axis=-1) + 1e3 * np.eye(len(pixels))
-    inside = (np.abs(columns['keypoints2d'][image_records.DOTTED, :2]) < 0.49).all(axis=1)
+    inside = (np.abs(keypoints2d[image_records.DOTTED, :2]) < 0.49).all(axis=1)
     alone = np.array(image_records.DOTTED)[inside & (gaps.min(axis=1) > 2 * _RADIUS)]
     assert len(alone) >= 4
     for i in alone:
-        x, y = np.rint((columns['keypoints2d'][i, :2] + 0.5) * 256).astype(int)
+        x, y = np.rint((keypoints2d[i, :2] + 0.5) * 256).astype(int)
         red, _, blue = columns['image'][y, x].astype(int)
         side = 1 if image_records.LEFT[i] else -1
         assert side * (red - blue) > 60, (record['key'], skeleton.KEYPOINTS[i], red, blue)

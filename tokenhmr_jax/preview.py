@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.body import camera, rotations, smpl
-from tokenhmr_jax.data import augment, crops, pipeline
+from tokenhmr_jax.data import augment, crop_batches, crops, pipeline
 from tokenhmr_jax.drawing import draw, render
 from tokenhmr_jax.tasks.body_models import check_gendered, load_body, load_gendered
 from tokenhmr_jax.types import BodyOutput, SmplParams
@@ -63,18 +63,19 @@ def draw_record(
 ) -> UInt8[np.ndarray, 'H W 3']:
     """A record's augmented crop with keypoints, and beside it with the body, RGB."""
     columns = augment.augment_crop(record, augmentation, crop_size, box_aspect)
+    labels = crop_batches.labels_of(columns)
     zoom = -(-_TILE // crop_size)
     image = np.minimum(columns['image'] * columns['color'], 255).astype(np.uint8)
     image = draw.enlarge(image, zoom)
     to_tile = zoom * augment.augmentation_matrix(record, augmentation, crop_size, box_aspect)
     to_tile[:, 2] += (zoom - 1) / 2
-    points = columns['keypoints2d'].copy()
+    points = labels['keypoints2d']
     points[:, :2] = (points[:, :2] + 0.5) * crop_size * zoom + (zoom - 1) / 2
     pictures = [draw.draw_keypoints(image, points), image]
     if record['has_pose']:
         seen = record['focal_length'], record['principal_point']
         focal, principal = crops.camera_in_crop(to_tile, *seen)
-        vertices = place_true_body(body, columns, _translation(body, record), augmentation)
+        vertices = place_true_body(body, labels, _translation(body, record), augmentation)
         faces = np.asarray(body.faces)
         pictures[1] = draw.draw_mesh(image, vertices, faces, (focal, focal, *principal))
     return draw.side_by_side(pictures)
@@ -108,7 +109,7 @@ def place_true_body(
     betas = labels['betas']
     pelvis = np.asarray(body.joint_template[0] + betas @ body.joint_dirs[: len(betas), 0])
     moved = pelvis + transl
-    moved[:2] = crops.in_plane(augmentation.rotation, augmentation.flip) @ moved[:2]
+    moved[:2] = np.array(crops.in_plane(augmentation.rotation, augmentation.flip)) @ moved[:2]
     pose = (labels[name] for name in ('global_orient', 'body_pose', 'betas'))
     return np.asarray(_forward(body, *pose, moved - pelvis))
 

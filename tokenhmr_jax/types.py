@@ -78,6 +78,47 @@ class Prompts:
 
 
 @struct.dataclass
+class CropBatch:
+    """Crops of persons and the labels of their records, as the host makes them.
+
+    On the devices `data.crop_batches.image_batch` transforms the labels as the crops were.
+
+    image: RGB.
+    color: factors of the image's channels, applied on the device.
+    center, side: the square that a crop shows, full-image px.
+    center_rest: of the center, px, what is left out in float32.
+    flip, rotation: of the content, in this order: 1 if mirrored, else 0; radians,
+      counter-clockwise.
+    keypoints2d: full-image px, confidence.
+    keypoints3d: metres, axes of the full image's camera, any origin; confidence.
+    global_orient: axis-angle, in the full image's camera.
+    body_pose: axis-angle.
+    gender, has_pose, has_betas, source, seed: as in `ImageBatch`.
+    focal_length, principal_point: full-image px.
+    """
+
+    image: UInt8[Array, 'B S S 3']
+    color: Float[Array, 'B 3']
+    center: Float[Array, 'B 2']
+    center_rest: Float[Array, 'B 2']
+    side: Float[Array, ' B']
+    rotation: Float[Array, ' B']
+    flip: Float[Array, ' B']
+    keypoints2d: Float[Array, 'B 44 3']
+    keypoints3d: Float[Array, 'B 44 4']
+    global_orient: Float[Array, 'B 3']
+    body_pose: Float[Array, 'B 23 3']
+    betas: Float[Array, 'B 10']
+    gender: Float[Array, ' B']
+    has_pose: Float[Array, ' B']
+    has_betas: Float[Array, ' B']
+    focal_length: Float[Array, ' B']
+    principal_point: Float[Array, 'B 2']
+    source: Int32[Array, ' B']
+    seed: Int32[Array, ' B']
+
+
+@struct.dataclass
 class ImageBatch:
     """Crops of persons and their labels, input of the regressor.
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tokenhmr_jax.body import skeleton
-from tokenhmr_jax.data import augment, crops, records
+from tokenhmr_jax.data import augment, crop_batches, crops, records
 
 
 def find_dot(image, point, red, reach):
@@ -61,7 +61,7 @@ def test_dots_land_on_the_keypoints(rng, augmentation, resolution):
     record = image_records.make(rng, resolution=resolution)
     size = 128
     columns = augment.augment_crop(record, augmentation, size)
-    points = (columns['keypoints2d'][:, :2] + 0.5) * size
+    points = (crop_batches.labels_of(columns)['keypoints2d'][:, :2] + 0.5) * size
     zoom = size / (312 * augmentation.scale)  # a dot is 12 px of the full image
     if augmentation.extreme_crop:
         zoom = 1.0

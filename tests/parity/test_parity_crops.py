@@ -12,12 +12,13 @@ between neighbouring pixels.
 
 import math
 
+import image_records
 import numpy as np
 import opencv_bound
 import pytest
 from golden import assert_close, fixture
 
-from tokenhmr_jax.data import augment, crops
+from tokenhmr_jax.data import augment, crop_batches, crops
 from tokenhmr_jax.models import regressor
 
 CROP = 256
@@ -56,12 +57,10 @@ def case(request, golden):
 
 def test_labels(case):
     record, drawn, out = case
-    labels = augment.augment_labels(record, drawn)
-    matrix = augment.augmentation_matrix(record, drawn, CROP)
-    keypoints2d = record['keypoints2d']
-    if drawn.flip:
-        keypoints2d = keypoints2d[augment.skeleton.KEYPOINT_TWINS]
-    assert_close(crops.keypoints_in_crop(matrix, keypoints2d, CROP), out['keypoints2d'])
+    any_picture = image_records.make(np.random.default_rng(0), image_size=(64, 48), height=30.0)
+    columns = augment.augment_crop(any_picture | record, drawn, CROP)
+    labels = crop_batches.labels_of(columns)
+    assert_close(labels['keypoints2d'], out['keypoints2d'])
     assert_close(labels['keypoints3d'], out['keypoints3d'])
     assert_close(labels['betas'], out['betas'])
     np.testing.assert_allclose(labels['global_orient'], out['global_orient'], atol=1e-5)
@@ -83,7 +82,7 @@ def test_picture_by_exact_interpolation(golden, case):
 def as_seen(picture, drawn):
     """The network's view of a picture whose colours were changed."""
     color = np.asarray(drawn.color, np.float32)
-    return regressor.normalize(augment.jitter(picture[None], color[None])[0])
+    return regressor.normalize(crop_batches.jitter(picture[None], color[None])[0])
 
 
 def test_picture_by_opencv(golden, case):

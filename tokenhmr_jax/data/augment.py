@@ -1,24 +1,22 @@
-"""Random augmentation of a person's crop: the picture and all its labels.
+"""Random augmentation of a person's crop, on the host: what is drawn, and the picture.
 
-The defaults are those of TokenHMR's supplement. Colour factors are applied on the device: pictures
-travel as uint8.
+The defaults are those of TokenHMR's supplement. Colours and labels follow on the devices
+(`crop_batches`), so nothing here needs JAX.
 """
 
+import bisect
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
-from scipy.spatial.transform import Rotation
+from jaxtyping import Bool, Float
 
 from tokenhmr_jax.body import skeleton
-from tokenhmr_jax.data import crops
-from tokenhmr_jax.types import Array
+from tokenhmr_jax.data import crops, records
 
 _NEEDS = ('body', 'part')
 
@@ -77,6 +75,14 @@ class Augmentation:
     extreme_crop: str | None = None
 
 
+_PLAIN = Augmentation()
+# Fields of a record that go to the devices as they are.
+LABELS = (
+    'keypoints2d', 'keypoints3d', 'global_orient', 'body_pose', 'betas', 'gender', 'has_pose',
+    'has_betas', 'focal_length', 'principal_point',
+)  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True)
 class ExtremeCrop:
     """A crop to a part of the body.
@@ -129,18 +135,23 @@ _UPPER = (*_HEAD, 'LSP RShoulder', 'LSP LShoulder')
 # people seen in part are cropped too.
 _LEAST_PIXELS, _LEAST_SIDE = 4, 0.1
 
-_PART_OF_KEYPOINT = np.array([name.split(' ', 1)[1] for name in skeleton.KEYPOINTS])
+
+@functools.cache
+def _each(parts: tuple[str, ...]) -> Bool[np.ndarray, 'P 44']:
+    """Flags of the keypoints of each name, with or without its convention."""
+    names = [(name, name.split(' ', 1)[1]) for name in skeleton.KEYPOINTS]
+    return np.array([[part in both for both in names] for part in parts])
 
 
 @functools.cache
 def _members(parts: tuple[str, ...]) -> Bool[np.ndarray, ' 44']:
-    """Flags of the keypoints that are named, with or without their convention."""
-    return np.isin(_PART_OF_KEYPOINT, parts) | np.isin(skeleton.KEYPOINTS, parts)
+    """Flags of the keypoints that are named."""
+    return _each(parts).any(axis=0)
 
 
-def _sees_all(keypoints2d: Float[np.ndarray, '44 3'], parts: Sequence[str]) -> bool:
+def _sees_all(seen: Bool[np.ndarray, ' 44'], parts: tuple[str, ...]) -> bool:
     """Whether each of some parts is seen, in whatever convention."""
-    return set(parts) <= set(_PART_OF_KEYPOINT[keypoints2d[:, 2] > 0])
+    return bool((_each(parts) & seen).any(axis=1).all())
 
 
 def extreme_box(
@@ -160,37 +171,41 @@ def draw_augmentation(
     box_size: crops.Pair,
 ) -> Augmentation:
     """Draws an augmentation for a person; visible keypoints (px) make extreme crops possible."""
-    scale_z, x_z, y_z = np.clip(rng.standard_normal(3), -1, 1)
-    turn_z = np.clip(rng.standard_normal(), -2, 2)
-    turned, flipped, cropped = rng.random(3) < (
-        settings.rotation, settings.flip, settings.extreme_crop
-    )  # fmt: skip
-    color = rng.uniform(1 - settings.color, 1 + settings.color, 3)
-    needs, side = settings.extreme_crop_needs, max(box_size)
+    scale_z, x_z, y_z, turn_z = rng.standard_normal(4).tolist()
+    turned, flipped, cropped, *colors = rng.random(6).tolist()
+    name = None
+    if cropped < settings.extreme_crop:
+        needs, side = settings.extreme_crop_needs, max(box_size)
+        name = _draw_extreme_crop(rng, needs, keypoints2d, side)
+    rotation = math.radians(settings.rotation_degrees * _clip(turn_z, 2))
     return Augmentation(
-        scale=1 + settings.scale * scale_z,
-        rotation=math.radians(settings.rotation_degrees * turn_z) if turned else 0.0,
-        flip=bool(flipped),
-        translation=(settings.translation * x_z, settings.translation * y_z),
-        color=tuple(color),
-        extreme_crop=_draw_extreme_crop(rng, needs, keypoints2d, side) if cropped else None,
+        scale=1 + settings.scale * _clip(scale_z, 1),
+        rotation=rotation if turned < settings.rotation else 0.0,
+        flip=flipped < settings.flip,
+        translation=(settings.translation * _clip(x_z, 1), settings.translation * _clip(y_z, 1)),
+        color=tuple(1 + settings.color * (2 * each - 1) for each in colors),
+        extreme_crop=name,
     )
+
+
+def _clip(value: float, most: float) -> float:
+    return max(-most, min(value, most))
 
 
 def _draw_extreme_crop(rng, needs: str, keypoints2d, side) -> str | None:
     weights = _crops_of_body(keypoints2d) if needs == 'body' else _crops_of_parts(keypoints2d, side)
     if not weights:
         return None
-    shares = np.array(list(weights.values())) / sum(weights.values())
-    name = str(rng.choice(list(weights), p=shares))
+    sums = list(itertools.accumulate(weights.values()))
+    name = list(weights)[bisect.bisect(sums, sums[-1] * rng.random())]
     return name if needs == 'part' or _is_shown(name, keypoints2d) else None
 
 
 def _crops_of_body(keypoints2d) -> dict[str, int]:
     """Weights of the crops of a person seen in whole or from the hips up, by name."""
-    if _sees_all(keypoints2d, _LIMBS):
-        return {name: crop.weight for name, crop in EXTREME_CROPS.items()}
     seen = keypoints2d[:, 2] > 0
+    if _sees_all(seen, _LIMBS):
+        return {name: crop.weight for name, crop in EXTREME_CROPS.items()}
     if not seen[_members(_KNEES_AND_ANKLES)].any() and seen[_members(_UPPER)].sum() >= 2:
         return dict.fromkeys(_UPPER_CROPS, 1)
     return {}
@@ -205,12 +220,27 @@ def _is_shown(name: str, keypoints2d) -> bool:
 
 def _crops_of_parts(keypoints2d, side) -> dict[str, int]:
     """Weights of the crops to parts that are seen and not too small, by name."""
+    seen = keypoints2d[:, 2] > 0
     return {
         name: crop.weight
         for name, crop in EXTREME_CROPS.items()
-        if _sees_all(keypoints2d, crop.needs)
+        if _sees_all(seen, crop.needs)
         and extreme_box(name, keypoints2d)[1].max() >= _LEAST_SIDE * side
     }
+
+
+def crop_square(
+    record: Mapping[str, Any],
+    augmentation: Augmentation,
+    box_aspect: Sequence[float] | None = None,
+) -> tuple[tuple[float, float], float]:
+    """Centre (x, y) and side of the square that a record's augmented crop shows, full-image px."""
+    center, size = record['box_center'], record['box_size']
+    if augmentation.extreme_crop:
+        center, size = extreme_box(augmentation.extreme_crop, record['keypoints2d'])
+    side = max(crops.grow_box(size, box_aspect))
+    (x, y), (right, down) = map(float, center), augmentation.translation
+    return (x + side * right, y + side * down), side * augmentation.scale
 
 
 def augmentation_matrix(
@@ -220,40 +250,9 @@ def augmentation_matrix(
     box_aspect: Sequence[float] | None = None,
 ) -> Float[np.ndarray, '2 3']:
     """The map from full-image pixels to those of a record's augmented crop."""
-    center, size = record['box_center'], record['box_size']
-    if augmentation.extreme_crop:
-        center, size = extreme_box(augmentation.extreme_crop, record['keypoints2d'])
-    side = crops.grow_box(size, box_aspect).max()
-    return crops.crop_matrix(
-        center + side * np.asarray(augmentation.translation),
-        side * augmentation.scale,
-        crop_size,
-        rotation=augmentation.rotation,
-        flip=augmentation.flip,
-    )
-
-
-def augment_labels(
-    labels: Mapping[str, Any], augmentation: Augmentation
-) -> dict[str, Float[np.ndarray, '...']]:
-    """Mirrors and turns keypoints in 3D, orientation and pose; keeps betas, drops other labels."""
-    keypoints3d = labels['keypoints3d']
-    orient, pose = labels['global_orient'], labels['body_pose']
-    if augmentation.flip:
-        # The mirror image of a rotation about (x, y, z) turns about (x, -y, -z); left and right
-        # limbs swap. Shape directions are symmetric: betas stay.
-        mirror = np.array([1, -1, -1], np.float32)
-        keypoints3d = keypoints3d[skeleton.KEYPOINT_TWINS] * np.array([-1, 1, 1, 1], np.float32)
-        orient = orient * mirror
-        pose = pose[skeleton.JOINT_TWINS[1:] - 1] * mirror
-    if augmentation.rotation:
-        # Counter-clockwise as seen, with y down and z forward: the other way about z.
-        turn = Rotation.from_rotvec([0, 0, -augmentation.rotation])
-        keypoints3d = np.concatenate([turn.apply(keypoints3d[:, :3]), keypoints3d[:, 3:]], axis=1)
-        orient = (turn * Rotation.from_rotvec(orient)).as_rotvec()
-    changed = {'keypoints3d': keypoints3d, 'global_orient': orient, 'body_pose': pose}
-    changed['betas'] = labels['betas']
-    return {name: np.asarray(value, np.float32) for name, value in changed.items()}
+    center, side = crop_square(record, augmentation, box_aspect)
+    turn, flip = augmentation.rotation, augmentation.flip
+    return crops.crop_matrix(center, side, crop_size, rotation=turn, flip=flip)
 
 
 def augment_crop(
@@ -262,29 +261,45 @@ def augment_crop(
     crop_size: int,
     box_aspect: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """A record's augmented crop and labels: fields of `ImageBatch` except `source`, and `key`.
+    """A record's augmented crop: fields of `CropBatch` except `source` and `seed`, and `key`.
 
     The crop's side is in px. The box first grows to the proportion width : height of `box_aspect`.
-    Raises ValueError, naming the record, if the picture is corrupt.
+    Labels are the record's own. Raises ValueError, naming the record, if the picture is corrupt.
     """
-    to_crop = augmentation_matrix(record, augmentation, crop_size, box_aspect)
-    keypoints2d = record['keypoints2d']
-    if augmentation.flip:
-        keypoints2d = keypoints2d[skeleton.KEYPOINT_TWINS]
-    return augment_labels(record, augmentation) | {
+    center, side = crop_square(record, augmentation, box_aspect)
+    turn, flip = augmentation.rotation, augmentation.flip
+    to_crop = crops.crop_matrix(center, side, crop_size, rotation=turn, flip=flip)
+    near = np.array(center, np.float32)
+    return {
         'image': crops.crop_record(record, to_crop, crop_size),
-        'keypoints2d': crops.keypoints_in_crop(to_crop, keypoints2d, crop_size),
-        'color': np.asarray(augmentation.color, np.float32),
-        'camera': _place_in_camera(record, to_crop, crop_size),
-        **{name: record[name] for name in ('gender', 'has_pose', 'has_betas', 'key')},
+        'color': np.array(augmentation.color, np.float32),
+        'center': near,
+        'center_rest': (center - near.astype(np.float64)).astype(np.float32),
+        'side': np.float32(side),
+        'rotation': np.float32(turn),
+        'flip': np.float32(flip),
+        **{name: record[name] for name in LABELS},
+        'key': record['key'],
     }
 
 
-def _place_in_camera(record, to_crop, crop_size: int) -> Float[np.ndarray, ' 3']:
-    """The crop's place in the picture's camera, as `Prompts.camera`."""
-    length, point = float(record['focal_length']), record['principal_point']
-    focal, point = crops.camera_in_crop(to_crop, length, point)
-    return (np.array([*(crop_size / 2 - point), crop_size]) / focal).astype(np.float32)
+def plain_crop(
+    record: Mapping[str, Any],
+    *,
+    crop_size: int,
+    box_aspect: Sequence[float] | None = None,
+    measured: Sequence[int] = (),
+) -> Mapping[str, Any]:
+    """A record's crop without augmentation, as `augment_crop` returns it, for evaluation.
+
+    Records of poses have no picture and stay as they are. Raises ValueError as `augment_crop`, and
+    for a record that lacks a stored 3D keypoint among those that are `measured`, by index.
+    """
+    if len(measured):
+        records.check_stored(record, measured)
+    if 'image' not in record:
+        return record
+    return augment_crop(record, _PLAIN, crop_size, box_aspect)
 
 
 def random_crop(
@@ -298,10 +313,3 @@ def random_crop(
     """A randomly augmented crop of a record, as `augment_crop` returns it, for training."""
     augmentation = draw_augmentation(rng, settings, record['keypoints2d'], record['box_size'])
     return augment_crop(record, augmentation, crop_size, box_aspect)
-
-
-def jitter(
-    image: UInt8[Array, 'B H W 3'], color: Float[Array, 'B 3']
-) -> Float[jax.Array, 'B H W 3']:
-    """Multiplies the channels of images by factors, on the device; float32 of 0 to 255, clipped."""
-    return jnp.minimum(image * color[:, None, None], 255.0)

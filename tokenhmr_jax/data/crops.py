@@ -33,13 +33,13 @@ _REDUCED = {
 _SLACK = 1.02
 
 
-def grow_box(size: Pair, aspect: Sequence[float] | None) -> Real[np.ndarray, ' 2']:
+def grow_box(size: Pair, aspect: Sequence[float] | None) -> tuple[float, float]:
     """The size of the smallest box of proportion `aspect`, width : height, around a box."""
-    width, height = size
+    width, height = map(float, size)
     if aspect is None:
-        return np.array([width, height])
+        return width, height
     ratio = aspect[0] / aspect[1]
-    return np.array([max(width, height * ratio), max(height, width / ratio)])
+    return max(width, height * ratio), max(height, width / ratio)
 
 
 def crop_matrix(
@@ -50,16 +50,18 @@ def crop_matrix(
     The crop shows the square of a centre and a side, full-image px. Its content is mirrored by
     `flip`, then turned counter-clockwise by `rotation`, radians.
     """
-    linear = crop_size / side * in_plane(rotation, flip)
-    offset = crop_size / 2 - linear @ np.asarray(center, np.float64)
-    return np.concatenate([linear, offset[:, None]], axis=1)
+    (x, y), zoom = map(float, center), crop_size / float(side)
+    (a, b), (c, d) = in_plane(rotation, flip)
+    a, b, c, d = zoom * a, zoom * b, zoom * c, zoom * d
+    middle = crop_size / 2
+    return np.array([[a, b, middle - a * x - b * y], [c, d, middle - c * x - d * y]])
 
 
-def in_plane(rotation: float, flip: bool) -> Float[np.ndarray, '2 2']:
-    """Mirrors, then turns counter-clockwise as seen (y points down)."""
+def in_plane(rotation: float, flip: bool) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The matrix (2, 2) that mirrors, then turns counter-clockwise as seen (y points down)."""
     cos, sin = math.cos(rotation), math.sin(rotation)
     mirror = -1.0 if flip else 1.0
-    return np.array([[mirror * cos, sin], [-mirror * sin, cos]])
+    return (mirror * cos, sin), (-mirror * sin, cos)
 
 
 def transform(
@@ -67,14 +69,6 @@ def transform(
 ) -> Float[np.ndarray, '*N 2']:
     """Transforms points by an affine map."""
     return points @ matrix[:, :2].T + matrix[:, 2]
-
-
-def keypoints_in_crop(
-    matrix: Float[np.ndarray, '2 3'], keypoints2d: Float[np.ndarray, 'K 3'], crop_size: int
-) -> Float[np.ndarray, 'K 3']:
-    """Keypoints in crop units, from full-image pixels and confidence."""
-    points = transform(matrix, keypoints2d[:, :2]) / crop_size - 0.5
-    return np.concatenate([points, keypoints2d[:, 2:]], axis=1).astype(np.float32)
 
 
 def camera_in_crop(
@@ -116,33 +110,45 @@ def _is_file(record: Mapping) -> bool:
 
 
 def _crop_stored(record, matrix, crop_size) -> UInt8[np.ndarray, 'S S 3']:
-    from_stored = _from_stored(record, matrix)
+    from_stored = _through(matrix, 1 / float(record['stored_scale']), record['stored_origin'])
     shrink = 1 / _scale(from_stored)
     low, high = _reach(from_stored, crop_size)
-    part, corner = jpeg.cut_jpeg(record['image'], low, high)
+    part, (left, top) = jpeg.cut_jpeg(record['image'], low, high)
     picture, reduction = decode_part(part, shrink)
     # A pixel of the reduced picture stands for `reduction` of the stored one's, in each direction.
-    first = np.asarray(corner) + (reduction - 1) / 2
-    from_picture = np.concatenate(
-        [from_stored[:, :2] * reduction, transform(from_stored, first)[:, None]], axis=1
-    )
+    half = (reduction - 1) / 2
+    from_picture = _through(from_stored, reduction, (left + half, top + half))
     return cv2.cvtColor(warp(picture, from_picture, crop_size), cv2.COLOR_BGR2RGB)
 
 
-def _from_stored(record: Mapping, matrix: np.ndarray) -> Float[np.ndarray, '2 3']:
-    """The map from a record's stored pixels to those of a crop."""
-    origin = record['stored_origin'].astype(np.float64)
-    linear = matrix[:, :2] / float(record['stored_scale'])
-    return np.concatenate([linear, transform(matrix, origin)[:, None]], axis=1)
+def _through(
+    matrix: Float[np.ndarray, '2 3'], size: float, first: Pair
+) -> Float[np.ndarray, '2 3']:
+    """The map `matrix` from other pixels, `size` large, of which the first is centred at `first`.
+
+    Plain numbers: for each crop, arrays of two take longer.
+    """
+    (a, b, x), (c, d, y) = matrix.tolist()
+    u, v = map(float, first)
+    return np.array(
+        [[a * size, b * size, a * u + b * v + x], [c * size, d * size, c * u + d * v + y]]
+    )
 
 
-def _reach(from_stored: np.ndarray, crop_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest stored pixels (x, y) that a crop shows, with a margin."""
-    corners = np.array([[0, 0], [0, crop_size], [crop_size, 0], [crop_size, crop_size]])
-    places = (corners - from_stored[:, 2]) @ np.linalg.inv(from_stored[:, :2]).T
+def _reach(matrix: np.ndarray, crop_size: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Lowest and highest pixels (x, y) that a crop shows, by the map to it, with a margin."""
+    (a, b, x), (c, d, y) = matrix.tolist()
+    area = a * d - b * c
+    u, v = (b * y - d * x) / area, (c * x - a * y) / area  # the crop's first corner
+    step = crop_size / area
+    corners = [
+        (u + d * i - b * j, v - c * i + a * j)
+        for i, j in ((0, 0), (step, 0), (0, step), (step, step))
+    ]
+    us, vs = zip(*corners, strict=True)
     # Reduction, blur and subsampled colours draw on pixels beside the crop.
-    margin = 2 * (1 / _scale(from_stored) + 2)
-    return places.min(axis=0) - margin, places.max(axis=0) + margin
+    margin = 2 * (1 / math.sqrt(abs(area)) + 2)
+    return (min(us) - margin, min(vs) - margin), (max(us) + margin, max(vs) + margin)
 
 
 def warp(
@@ -181,7 +187,7 @@ def _reduced(
     return small, matrix, math.sqrt(factor.prod())
 
 
-def _blur(image: np.ndarray, low: np.ndarray, high: np.ndarray, sigma: float) -> np.ndarray:
+def _blur(image: np.ndarray, low: Pair, high: Pair, sigma: float) -> np.ndarray:
     """Blurs an image between two pixels (x, y); the rest is left undefined, as no crop shows it."""
     (left, top), (right, bottom) = np.maximum([low, high], 0).astype(int)
     part = np.s_[top:bottom, left:right]

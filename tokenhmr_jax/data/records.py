@@ -31,14 +31,14 @@ Missing labels are zeros, with confidence or `has_...` zero.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
-import tensorflow_datasets as tfds
 from jaxtyping import Int, UInt8
 
+from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.data import jpeg, pictures
 from tokenhmr_jax.data.crops import Pair
 
@@ -72,8 +72,10 @@ OVERSAMPLING = 2
 _MOST_SPAN = 20
 
 
-def features() -> tfds.features.FeaturesDict:
-    """TFDS features of an image record."""
+def features() -> Any:
+    """TFDS features of an image record, a `FeaturesDict`."""
+    import tensorflow_datasets as tfds  # who reads records need not wait for it
+
     # TFDS' image feature needs TensorFlow to encode an array: the JPEG is kept as plain bytes.
     options = {'dtype': np.float32, 'encoding': tfds.features.Encoding.BYTES}
     arrays = {name: tfds.features.Tensor(shape=shape, **options) for name, shape in SHAPES.items()}
@@ -224,3 +226,16 @@ def check_record(record: Mapping[str, Any]) -> None:
     for name, allowed in (('has_pose', (0, 1)), ('has_betas', (0, 1)), ('gender', (0, 1, 2))):
         if record[name] not in allowed:
             raise ValueError(f'{key}: {name}={record[name]}, expected one of {allowed}')
+
+
+def check_stored(record: Mapping[str, Any], keypoints: Sequence[int]) -> None:
+    """Raises ValueError, naming the record, if it lacks some 3D keypoints, given by index."""
+    points = record.get('keypoints3d')
+    missing = [i for i in keypoints if points is None or not points[i, 3] > 0]
+    if missing:
+        key = record['key']
+        raise ValueError(
+            f'{key.decode() if isinstance(key, bytes) else key}: lacks the stored 3D keypoint '
+            f"{skeleton.KEYPOINTS[missing[0]]!r}, expected with truth 'stored'; 'body' takes the "
+            "SMPL body's"
+        )

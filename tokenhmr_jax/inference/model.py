@@ -182,7 +182,7 @@ class Model:
     ) -> tuple[Float[np.ndarray, 'N 2'], Float[np.ndarray, ' N']]:
         """Centres and sides of the squares that the network sees, pixels."""
         aspect = self.config.data.eval_box_aspect
-        sides = [crops.grow_box(size, aspect).max() for size in boxes[:, 2:] - boxes[:, :2]]
+        sides = [max(crops.grow_box(size, aspect)) for size in boxes[:, 2:] - boxes[:, :2]]
         return (boxes[:, :2] + boxes[:, 2:]) / 2, np.array(sides, np.float32)
 
 

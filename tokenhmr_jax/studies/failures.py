@@ -23,13 +23,13 @@ from jaxtyping import Float, Int, UInt8
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.body import rotations, skeleton
-from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.data import crop_batches, pipeline
 from tokenhmr_jax.drawing import draw
 from tokenhmr_jax.drawing.markdown import format_number, markdown_table
 from tokenhmr_jax.tasks import regressor_report
 from tokenhmr_jax.tasks.regressor_targets import true_params
 from tokenhmr_jax.training.trained_run import Trained, open_run
-from tokenhmr_jax.types import Array, ImageBatch
+from tokenhmr_jax.types import Array, CropBatch, ImageBatch
 
 KINDS = ('orientation', 'depth', 'foreshortening', 'none of these')
 _TURNED, _ALONG_AXIS = 90.0, 15.0  # degrees
@@ -57,7 +57,8 @@ def predict_answers(run: Trained, records: pipeline.Records) -> Answers:
     starts, ends = np.array(_LIMBS).T
 
     @jax.jit
-    def answer(params, state, frozen, batch: ImageBatch) -> Answers:
+    def answer(params, state, frozen, batch: CropBatch | ImageBatch) -> Answers:
+        batch = crop_batches.image_batch(batch)
         output = task.predict(params, state, frozen, batch)
         errors = task.metrics(output, frozen, batch)
         bodies = task.report.bodies(params, state, frozen, batch)

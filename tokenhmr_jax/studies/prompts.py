@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tokenhmr_jax import cli
-from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.data import crop_batches, pipeline
 from tokenhmr_jax.drawing.markdown import markdown_table
 from tokenhmr_jax.models.regressor import no_prompts
 from tokenhmr_jax.tasks import prompting
@@ -63,6 +63,7 @@ def _mean_errors(run: Trained, split: str, change: Callable) -> dict[str, float]
 
     @jax.jit
     def errors(params, state, frozen, batch):
+        batch = crop_batches.image_batch(batch)
         keys = prompting.seed_keys(batch.seed)
         prompts = change(prompting.prompts_of_labels(keys, batch, config))
         output = task.bodies(params, state, frozen.body, batch.image, prompts)

@@ -22,11 +22,11 @@ from jaxtyping import Bool, Float
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.body import camera, rotations, skeleton
-from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.data import crop_batches, pipeline
 from tokenhmr_jax.objectives import tals
 from tokenhmr_jax.tasks.regressor_targets import all_rotations, true_params
 from tokenhmr_jax.training.trained_run import Trained, open_run
-from tokenhmr_jax.types import Array, ImageBatch
+from tokenhmr_jax.types import Array
 
 _MIN_POINTS = 12  # fewer do not determine a camera
 _CHUNK = 256
@@ -112,8 +112,9 @@ def predictions_of(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _rotations(task, params, state, frozen, batch: ImageBatch) -> tuple[Array, Array]:
+def _rotations(task, params, state, frozen, batch) -> tuple[Array, Array]:
     """Predicted and true rotations."""
+    batch = crop_batches.image_batch(batch)
     predicted = task.predict(params, state, frozen, batch).params
     true = true_params(batch.global_orient, batch.body_pose, batch.betas)
     return all_rotations(predicted), all_rotations(true)

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Num
 
 from tokenhmr_jax.body import camera, keypoint_body, skeleton, smpl
 from tokenhmr_jax.config import check_choice
-from tokenhmr_jax.data import augment, virtual_people
+from tokenhmr_jax.data import augment, crop_batches, virtual_people
 from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, upright_mean
 from tokenhmr_jax.objectives import losses, metrics, tals
 from tokenhmr_jax.tasks import body_models, prompting
@@ -23,14 +23,13 @@ from tokenhmr_jax.tasks.regressor_report import RegressorReport
 from tokenhmr_jax.tasks.regressor_targets import (
     Frozen,
     all_rotations,
-    check_stored,
     check_truth,
     keypoint_error_mm,
     label_errors,
     true_params,
 )
 from tokenhmr_jax.tasks.warm_start import MEANS, check_start, warm_start
-from tokenhmr_jax.types import Array, ImageBatch, Prompts, RegressorOutput
+from tokenhmr_jax.types import Array, CropBatch, ImageBatch, Prompts, RegressorOutput
 
 # Scores of which the lowest may decide the best step.
 _ERRORS = ('mpjpe_mm', 'pa_mpjpe_mm', 'pve_mm', 'keypoints2d_px')
@@ -122,8 +121,12 @@ class RegressorTask:
         """Turns a record into an augmented crop."""
         data = self.config.data
         settings = augment.AugmentSettings(**data.augment)
-        sizes = {'crop_size': data.crop_size, 'box_aspect': data.box_aspect}
-        return functools.partial(augment.random_crop, settings=settings, **sizes)
+        return functools.partial(
+            augment.random_crop,
+            settings=settings,
+            crop_size=data.crop_size,
+            box_aspect=data.box_aspect,
+        )
 
     @property
     def eval_transform(self) -> Callable[[dict], dict]:
@@ -131,23 +134,20 @@ class RegressorTask:
 
         Raises ValueError, naming the record, if it lacks the truth that `eval.truth` asks for.
         """
-        data, plain = self.config.data, augment.Augmentation()
-        sizes = {'crop_size': data.crop_size, 'box_aspect': data.eval_box_aspect}
-        crop = functools.partial(augment.augment_crop, augmentation=plain, **sizes)
-
-        def transform(record: dict) -> dict:
-            if self.config.eval.truth == 'stored':
-                check_stored(self.config.eval.convention, record)
-            # Records of poses have no picture: they are seen by the cameras of their own seeds.
-            return crop(record) if 'image' in record else record
-
-        return transform
+        data, settings = self.config.data, self.config.eval
+        stored = settings.truth == 'stored'
+        return functools.partial(
+            augment.plain_crop,
+            crop_size=data.crop_size,
+            box_aspect=data.eval_box_aspect,
+            measured=metrics.STORED[settings.convention].tolist() if stored else (),
+        )
 
     @functools.cached_property
     def _has_gendered(self) -> bool:
         return body_models.has_gendered(self.config)  # not for every batch: files may be far away
 
-    def batch(self, columns: dict[str, np.ndarray]) -> ImageBatch | None:
+    def batch(self, columns: dict[str, np.ndarray]) -> CropBatch | ImageBatch | None:
         """The part of a batch that goes to the devices, None of none; errors as `check_gendered`.
 
         Poses without pictures become people before the cameras of their own seeds.
@@ -160,11 +160,7 @@ class RegressorTask:
         if 'image' not in columns:
             poses = prompting.Poses(columns['global_orient'], columns['body_pose'])
             return jax.device_get(self._people(seed, poses))
-        source = columns.get('source', np.zeros(len(columns['image']), np.int32))
-        names = {field.name for field in dataclasses.fields(ImageBatch)} & columns.keys()
-        return ImageBatch(
-            **{name: columns[name] for name in names} | {'source': source, 'seed': seed}
-        )
+        return crop_batches.crop_batch(columns, seed)
 
     @functools.cached_property
     def _people(self) -> Callable:
@@ -173,30 +169,11 @@ class RegressorTask:
         run = jax.jit(lambda seeds, body, poses: draw(prompting.seed_keys(seeds), body, poses))
         return lambda seeds, poses: run(seeds, body, poses)
 
-    def batch_shapes(self) -> ImageBatch | None:
+    def batch_shapes(self) -> CropBatch | None:
         """A training batch as `jax.ShapeDtypeStruct`s."""
         if not self.config.data.mixture:
             return None
-        count, side = self.config.batch_size, self.config.data.crop_size
-
-        def of(*shape, dtype=np.float32):
-            return jax.ShapeDtypeStruct((count, *shape), dtype)
-
-        return ImageBatch(
-            image=of(side, side, 3, dtype=np.uint8),
-            color=of(3),
-            keypoints2d=of(44, 3),
-            keypoints3d=of(44, 4),
-            global_orient=of(3),
-            body_pose=of(skeleton.NUM_JOINTS - 1, 3),
-            betas=of(10),
-            gender=of(),
-            has_pose=of(),
-            has_betas=of(),
-            source=of(dtype=np.int32),
-            camera=of(3),
-            seed=of(dtype=np.int32),
-        )
+        return crop_batches.batch_shapes(self.config.batch_size, self.config.data.crop_size)
 
     def init(self, rng: jax.Array) -> tuple[dict, FrozenWeights]:
         """Fresh parameters, and frozen weights for `warm_start` to fill."""
@@ -222,13 +199,14 @@ class RegressorTask:
         params: dict,
         state: FrozenWeights,
         frozen: Frozen,
-        batch: ImageBatch | None,
+        batch: CropBatch | ImageBatch | None,
         rng: jax.Array,
         step: int | Int[Array, ''],
     ) -> tuple[Float[Array, ''], tuple[FrozenWeights, dict[str, Float[Array, '']]]]:
         """The weighted loss of a batch, the frozen weights as they were, and scalars to log."""
         config, parts, logs = self.config, [], {}
         if config.data.mixture:
+            batch = crop_batches.image_batch(batch)
             terms, logs = self._image_terms(params, state, frozen, batch, rng)
             parts.append((len(batch.image), terms))
         if self._num_people:
@@ -244,7 +222,7 @@ class RegressorTask:
     ) -> tuple[dict, dict]:
         """Loss terms and scalars to log of pictures."""
         config = self.config
-        image = augment.jitter(batch.image, batch.color)
+        image = crop_batches.jitter(batch.image, batch.color)
         prompts = None
         if self.model.prompts is not None:
             draw, drop = jax.random.split(jax.random.fold_in(rng, 2))
@@ -336,9 +314,10 @@ class RegressorTask:
         )
 
     def predict(
-        self, params: dict, state: FrozenWeights, frozen: Frozen, batch: ImageBatch
+        self, params: dict, state: FrozenWeights, frozen: Frozen, batch: CropBatch | ImageBatch
     ) -> RegressorOutput:
         """The bodies of what `eval.inputs` names: of the crops, and of prompts of their labels."""
+        batch = crop_batches.image_batch(batch)
         prompts, inputs = batch.prompts, self.config.eval.inputs
         if self.model.prompts is not None and prompts is None and batch.seed is not None:
             keys = prompting.seed_keys(batch.seed)
@@ -374,9 +353,10 @@ class RegressorTask:
         )
 
     def metrics(
-        self, output: RegressorOutput, frozen: Frozen, batch: ImageBatch
+        self, output: RegressorOutput, frozen: Frozen, batch: CropBatch | ImageBatch
     ) -> dict[str, Float[Array, 'B ...']]:
         """Errors per example: of `metrics.body_errors`, and of 2D keypoints in pixels of 256."""
+        batch = crop_batches.image_batch(batch)
         convention, truth = self.config.eval.convention, self.config.eval.truth
         errors = label_errors(convention, truth, frozen, output.body, batch)
         offset = metrics.distances(output.keypoints2d, batch.keypoints2d[..., :2])

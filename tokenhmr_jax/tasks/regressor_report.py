@@ -11,12 +11,12 @@ from flax import struct
 from jaxtyping import Float, Int, UInt8
 
 from tokenhmr_jax.body import camera
-from tokenhmr_jax.data import pipeline
+from tokenhmr_jax.data import crop_batches, pipeline
 from tokenhmr_jax.drawing import draw, render
 from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.tasks.regressor_targets import Frozen, pose_labels, true_body, true_points
 from tokenhmr_jax.tasks.task import Splits, Task
-from tokenhmr_jax.types import Array, BodyOutput, ImageBatch
+from tokenhmr_jax.types import Array, BodyOutput, CropBatch, ImageBatch
 
 _TILE = 256  # pixels of a drawn crop
 _CAPTION = 24  # pixels
@@ -86,8 +86,11 @@ class RegressorReport:
         faces = np.asarray(frozen.body.faces)
         return {'gallery.png': draw_examples(faces, batch, bodies, kinds, rows)}
 
-    def bodies(self, params: Any, state: Any, frozen: Frozen, batch: ImageBatch) -> Bodies:
+    def bodies(
+        self, params: Any, state: Any, frozen: Frozen, batch: CropBatch | ImageBatch
+    ) -> Bodies:
         """The predicted and the true bodies of a batch."""
+        batch = crop_batches.image_batch(batch)
         output = self._task.predict(params, state, frozen, batch)
         return Bodies(
             predicted=output.body,
@@ -96,7 +99,9 @@ class RegressorReport:
             mpjpe_mm=self._task.metrics(output, frozen, batch)['mpjpe_mm'],
         )
 
-    def draw(self, frozen: Frozen, batch: ImageBatch, bodies: Bodies) -> UInt8[np.ndarray, 'H W 3']:
+    def draw(
+        self, frozen: Frozen, batch: CropBatch | ImageBatch, bodies: Bodies
+    ) -> UInt8[np.ndarray, 'H W 3']:
         """A contact sheet; see `draw_examples`."""
         return draw_examples(np.asarray(frozen.body.faces), batch, bodies)
 
@@ -121,7 +126,7 @@ def _labels(record: dict) -> dict[str, np.ndarray]:
 
 def draw_examples(
     faces: Int[np.ndarray, 'F 3'],
-    batch: ImageBatch,
+    batch: CropBatch | ImageBatch,
     shown: Bodies,
     titles: Sequence[str] | None = None,
     columns: int = 2,

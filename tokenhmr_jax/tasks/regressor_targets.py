@@ -1,8 +1,5 @@
 """The regressor's frozen inputs, the bodies of its labels, and errors against them."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -90,17 +87,6 @@ def check_truth(config: ml_collections.ConfigDict) -> None:
         raise ValueError(
             f"eval.truth='stored' with eval.convention={config.eval.convention!r}, whose joints "
             "are the mesh's: expected 'published' or 'body'"
-        )
-
-
-def check_stored(convention: str, record: Mapping[str, Any]) -> None:
-    """Raises ValueError for a record without the stored keypoints that a convention measures."""
-    keypoints3d = record.get('keypoints3d')
-    if keypoints3d is None or not (keypoints3d[metrics.STORED[convention], 3] > 0).all():
-        key = record['key']
-        raise ValueError(
-            f'{key.decode() if isinstance(key, bytes) else key}: lacks some of the stored 3D '
-            f"keypoints of {convention}, expected with truth 'stored'; 'body' takes the SMPL body's"
         )
 
 

@@ -1,0 +1,95 @@
+"""Labels of augmented crops, from the devices, against float64 and SciPy's rotations."""
+
+import subprocess
+import sys
+
+import image_records
+import jax
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.data import augment, crop_batches, crops
+
+CROP = 64
+
+
+def drawn_records(rng, count=60):
+    """Records of people in large pictures, upside up, and what is drawn of each."""
+    settings = augment.AugmentSettings(rotation=0.8, extreme_crop=0.4)
+    upright = Rotation.from_rotvec([np.pi, 0, 0])
+    one = image_records.make(rng, resolution=CROP)
+    for i in range(count):
+        record, far = dict(one), rng.uniform(0, 6000, 2).astype(np.float32)
+        for name in ('box_center', 'principal_point', 'stored_origin'):
+            record[name] = record[name] + far
+        record['keypoints2d'] = record['keypoints2d'] + np.float32([*far, 0])
+        # Within a hundredth of half a turn, near it, anywhere.
+        turn = upright * Rotation.from_rotvec(rng.normal(0, (0.01, 0.3, 2)[i % 3], 3))
+        record['global_orient'] = turn.as_rotvec().astype(np.float32)
+        record['keypoints3d'] = rng.normal(0, 2, (44, 4)).astype(np.float32)
+        person = record['keypoints2d'], record['box_size']
+        yield record, augment.draw_augmentation(rng, settings, *person)
+
+
+def expected_labels(record, drawn):
+    """By the crop's matrix and SciPy, in float64."""
+    names = ('keypoints2d', 'keypoints3d', 'global_orient', 'body_pose', 'principal_point')
+    points, points3d, orient, pose, principal = (record[n].astype(float) for n in names)
+    if drawn.flip:
+        points = points[skeleton.KEYPOINT_TWINS]
+        points3d = points3d[skeleton.KEYPOINT_TWINS] * (-1, 1, 1, 1)
+        orient, pose = orient * (1, -1, -1), pose[skeleton.JOINT_TWINS[1:] - 1] * (1, -1, -1)
+    turn = Rotation.from_rotvec([0, 0, -drawn.rotation])
+    matrix = augment.augmentation_matrix(record, drawn, CROP)
+    focal, principal = crops.camera_in_crop(matrix, float(record['focal_length']), principal)
+    return {
+        'keypoints2d': np.c_[crops.transform(matrix, points[:, :2]) / CROP - 0.5, points[:, 2]],
+        'keypoints3d': np.c_[turn.apply(points3d[:, :3]), points3d[:, 3]],
+        'global_orient': (turn * Rotation.from_rotvec(orient)).as_matrix(),
+        'body_pose': pose,
+        'camera': np.array([*(CROP / 2 - principal), CROP]) / focal,
+    }
+
+
+def test_labels_agree_with_float64_to_1e_6(rng):
+    """Of pictures up to 6,000 px wide; relative to 1, or to larger values."""
+    pairs = list(drawn_records(rng))
+    columns = [augment.augment_crop(*pair, CROP) for pair in pairs]
+    columns = {name: np.stack([each[name] for each in columns]) for name in columns[0]}
+    seeds = np.arange(len(pairs), dtype=np.int32)
+    batch = jax.jit(crop_batches.image_batch)(crop_batches.crop_batch(columns, seeds))
+    found = {name: np.asarray(x) for name, x in vars(batch).items() if x is not None}
+    found['global_orient'] = Rotation.from_rotvec(found['global_orient'].astype(float)).as_matrix()
+    expected = [expected_labels(*pair) for pair in pairs]
+    for name in expected[0]:
+        value = np.stack([each[name] for each in expected])
+        np.testing.assert_allclose(found[name], value, rtol=1e-6, atol=1e-6, err_msg=name)
+    assert np.abs(found['keypoints2d'][..., :2]).max() > 2  # crops to a part, and beyond
+    np.testing.assert_array_equal(found['seed'], seeds)
+    assert not found['source'].any()
+
+
+@pytest.mark.parametrize('flip', [False, True])
+def test_labels_that_do_not_change_stay_to_the_bit(rng, flip):
+    record = image_records.make(rng)
+    drawn = augment.Augmentation(scale=1.2, translation=(0.01, 0), flip=flip)
+    found = crop_batches.labels_of(augment.augment_crop(record, drawn, CROP))
+    mirror = [1, -1, -1] if flip else [1, 1, 1]
+    np.testing.assert_array_equal(found['global_orient'], record['global_orient'] * mirror)
+    twins = skeleton.KEYPOINT_TWINS if flip else np.arange(44)
+    side = [-1 if flip else 1, 1, 1, 1]
+    np.testing.assert_array_equal(found['keypoints3d'], record['keypoints3d'][twins] * side)
+    for name in ('betas', 'gender', 'has_pose', 'has_betas'):
+        np.testing.assert_array_equal(found[name], record[name])
+
+
+def test_who_makes_crops_waits_for_no_large_library():
+    """As in a process of which there are many."""
+    code = (
+        'import pickle, sys, tokenhmr_jax.data.augment, tokenhmr_jax.data.examples; '
+        'large = {"jax", "flax", "scipy", "grain", "tensorflow_datasets", "tensorflow"}; '
+        'assert not large & sys.modules.keys(), large & sys.modules.keys()'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
