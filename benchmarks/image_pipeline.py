@@ -136,9 +136,10 @@ class Persons(torch.utils.data.IterableDataset):
         drawn = augment.draw_augmentation(rng, SETTINGS, keypoints, 200 * person['scale'])
         found = humans4d.humans4d_labels(person)
         box = {'box_center': person['center'], 'box_size': 200 * person['scale']}
+        keypoints = found['keypoints2d'].copy()
         matrix = augment.augmentation_matrix(box | found, drawn, SIZE)
-        found |= {'keypoints2d': crops.keypoints_in_crop(matrix, found['keypoints2d'], SIZE)}
-        return found | {'image': crop(image, person, drawn)}
+        keypoints[:, :2] = crops.transform(matrix, keypoints[:, :2]) / SIZE - 0.5
+        return found | {'keypoints2d': keypoints, 'image': crop(image, person, drawn)}
 
 
 def decode(name: str, sample: dict[str, bytes]) -> tuple[np.ndarray, list[dict]]:

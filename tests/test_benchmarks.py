@@ -68,6 +68,14 @@ def test_train_step():
             assert re.search(f'^{side}{what}: {rates}', out, re.MULTILINE), out
 
 
+def test_crop_stages():
+    """Ours and TFDS' records are compared within."""
+    out = command('benchmarks/crop_stages.py', '--pictures=4', '--persons=2', '--turns=1')
+    assert re.search(r'parse: ours [\d.]+ us, TFDS [\d.]+ us, ratio [\d.]+x', out), out
+    assert re.search(r'together: \d+ us; \d+ us hold the lock, \d+%: at most \d+ crops/s', out), out
+    assert re.search(r'labels, \w+: [\d.]+ us', out), out
+
+
 def test_image_pipeline():
     out = command(
         'benchmarks/image_pipeline.py', '--pictures=4', '--persons=2', '--batch_size=2',

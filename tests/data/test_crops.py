@@ -124,6 +124,9 @@ def test_decoding_reduces_by_powers_of_two(rng):
     _, encoded = cv2.imencode('.jpg', rng.integers(0, 255, (101, 64, 3), dtype=np.uint8))
     for shrink, expected in ((0.5, 1), (1.9, 1), (2.0, 2), (3.9, 2), (4, 4), (8, 8), (100, 8)):
         picture, reduction = crops.decode_part(encoded, shrink)
+        whole = cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]
+        assert reduction > 1 or np.array_equal(picture, whole)
+        assert np.abs(picture.mean((0, 1)) - whole.mean((0, 1))).max() < 3
         assert reduction == expected
         assert picture.shape[:2] == (-(-101 // reduction), -(-64 // reduction))
 

@@ -178,12 +178,13 @@ def draw_augmentation(
         needs, side = settings.extreme_crop_needs, max(box_size)
         name = _draw_extreme_crop(rng, needs, keypoints2d, side)
     rotation = math.radians(settings.rotation_degrees * _clip(turn_z, 2))
+    low, high = 1 - settings.color, 1 + settings.color
     return Augmentation(
         scale=1 + settings.scale * _clip(scale_z, 1),
         rotation=rotation if turned < settings.rotation else 0.0,
         flip=flipped < settings.flip,
         translation=(settings.translation * _clip(x_z, 1), settings.translation * _clip(y_z, 1)),
-        color=tuple(1 + settings.color * (2 * each - 1) for each in colors),
+        color=tuple(low + (high - low) * each for each in colors),
         extreme_crop=name,
     )
 

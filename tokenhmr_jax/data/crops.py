@@ -22,11 +22,12 @@ Number = float | np.floating
 BLUR_FROM = 2.2
 _LEFT_TO_BLUR = 8.0  # of the shrinking of a large picture; the rest is done by averages
 
+# RGB, of the size divided by 1, 2, 4 or 8. OpenCV has no names for the reduced ones in this order.
 _REDUCED = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
+    1: cv2.IMREAD_COLOR_RGB,
+    2: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 # A record keeps twice the network's resolution, rounded to whole pixels. Its plain crop must still
 # count as half size.
@@ -118,7 +119,7 @@ def _crop_stored(record, matrix, crop_size) -> UInt8[np.ndarray, 'S S 3']:
     # A pixel of the reduced picture stands for `reduction` of the stored one's, in each direction.
     half = (reduction - 1) / 2
     from_picture = _through(from_stored, reduction, (left + half, top + half))
-    return cv2.cvtColor(warp(picture, from_picture, crop_size), cv2.COLOR_BGR2RGB)
+    return warp(picture, from_picture, crop_size)
 
 
 def _through(
@@ -200,7 +201,7 @@ def _blur(image: np.ndarray, low: Pair, high: Pair, sigma: float) -> np.ndarray:
 def decode_part(
     data: UInt8[np.ndarray, ' N'], shrink: Number = 1.0
 ) -> tuple[UInt8[np.ndarray, 'H W 3'], int]:
-    """Decodes a JPEG to BGR, at a half, quarter or eighth of its size if it shrinks by as much.
+    """Decodes a JPEG to RGB, at a half, quarter or eighth of its size if it shrinks by as much.
 
     `shrink` is in pixels of the JPEG per pixel of the crop. Also returns the reduction: 1, 2, 4 or
     8. Raises ValueError if the bytes cannot be decoded.

@@ -13,7 +13,7 @@ from jaxtyping import Int, Real, UInt8
 
 _START, _END = b'\xff\xd8', b'\xff\xd9'
 _FRAME, _SCAN, _RESTARTS = 0xC0, 0xDA, 0xDD
-_FIRST_RESTART = 0xD0  # to 0xD7, by turns
+_RESTART_MARKERS = np.arange(0xD0, 0xD8, dtype=np.uint8)  # by turns
 _Pair = tuple[float, float] | Real[np.ndarray, ' 2']
 
 
@@ -51,14 +51,11 @@ def cut_jpeg(
     top, bottom = _range(low[1], high[1], block[1], rows)
 
     starts = np.concatenate([[scan], ends[:-1]])
-    runs = [
-        data[starts[row * columns + left] : ends[row * columns + right - 1]]
-        for row in range(top, bottom)
-    ]
-    part = np.concatenate([data[:scan], *runs])
-    lengths = (ends - starts).reshape(rows, columns)[top:bottom, left:right]
-    markers = scan - 1 + np.cumsum(lengths)
-    part[markers] = _FIRST_RESTART + np.arange(len(markers)) % 8
+    starts, ends = (x.reshape(rows, columns)[top:bottom, left:right] for x in (starts, ends))
+    runs = zip(starts[:, 0].tolist(), ends[:, -1].tolist(), strict=True)
+    part = np.concatenate([data[:scan], *(data[start:end] for start, end in runs)])
+    markers = scan - 1 + np.cumsum(ends - starts)
+    part[markers] = np.tile(_RESTART_MARKERS, -(-len(markers) // 8))[: len(markers)]
     part[-1] = _END[1]
     size = (min(bottom * block[1], height) - top * block[1],
             min(right * block[0], width) - left * block[0])  # fmt: skip
@@ -84,9 +81,8 @@ def _header(jpeg: bytes) -> tuple[int, int, int]:
 def _ends(data: np.ndarray, scan: int) -> Int[np.ndarray, ' N']:
     """Offsets of the ends of a scan's blocks, each behind the marker that follows it."""
     # Any other 255 in the entropy code is followed by a zero.
-    found = np.flatnonzero(data[scan:-1] == 0xFF)
-    found = found[data[scan + 1 :][found] != 0]
-    return scan + found + 2
+    found = np.flatnonzero(data[scan:-1] == 0xFF) + scan
+    return found[data[found + 1] != 0] + 2
 
 
 def _range(low, high, block: int, count: int) -> tuple[int, int]:
