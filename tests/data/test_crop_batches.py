@@ -1,5 +1,6 @@
 """Labels of augmented crops, from the devices, against float64 and SciPy's rotations."""
 
+import pickle
 import subprocess
 import sys
 
@@ -7,10 +8,12 @@ import image_records
 import jax
 import numpy as np
 import pytest
+from conftest import quickstart_config
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.data import augment, crop_batches, crops
+from tokenhmr_jax.tasks import make_task
 
 CROP = 64
 
@@ -85,10 +88,14 @@ def test_labels_that_do_not_change_stay_to_the_bit(rng, flip):
         np.testing.assert_array_equal(found[name], record[name])
 
 
-def test_who_makes_crops_waits_for_no_large_library():
-    """As in a process of which there are many."""
+def test_who_makes_crops_waits_for_no_large_library(tmp_path):
+    """The transforms of a task, as workers get them."""
+    task = make_task(quickstart_config('regressor', {'eval.truth': 'stored'}))
+    file = tmp_path / 'transforms'
+    file.write_bytes(pickle.dumps((task.train_transform, task.eval_transform)))
     code = (
-        'import pickle, sys, tokenhmr_jax.data.augment, tokenhmr_jax.data.examples; '
+        f'import pickle, sys; pickle.load(open({str(file)!r}, "rb")); '
+        'import tokenhmr_jax.data.examples; '
         'large = {"jax", "flax", "scipy", "grain", "tensorflow_datasets", "tensorflow"}; '
         'assert not large & sys.modules.keys(), large & sys.modules.keys()'
     )
