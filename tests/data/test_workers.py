@@ -16,6 +16,7 @@ from conftest import ROOT
 
 from tokenhmr_jax.data import workers
 from tokenhmr_jax.data.workers import WorkerLost, Workers
+from tokenhmr_jax.training import sharding
 
 
 @pytest.fixture(scope='module')
@@ -51,6 +52,16 @@ def test_several_iterators_at_once(three):
 def test_memory_is_used_again(three):
     addresses = [v['large'].ctypes.data for v in three.map(worker_makes.numbers, range(300))]
     assert len(set(addresses[30:])) <= 12
+
+
+def test_arrays_on_devices_keep_the_memory_that_they_share(three):
+    """On CPUs JAX takes aligned arrays as they are."""
+    mesh = sharding.make_mesh()
+    values = three.map(worker_makes.numbers, range(64))
+    placed = [sharding.put_batch(value['large'], mesh) for value in values]
+    for _ in three.map(worker_makes.numbers, range(64, 164)):
+        pass
+    assert all((array == number).all() for number, array in enumerate(placed))
 
 
 def test_small_arrays_do_not_keep_the_memory_of_large_ones(three):

@@ -156,9 +156,7 @@ class Progress:
         scalars |= {'skipped': float(len(fetched) - len(good))} | speed
         self._writer.write(window[-1][0], scalars)
         if good:
-            self._bar.note(
-                f'loss {scalars["loss"]:.4g}, waits for data {speed["waits_for_data"]:.0%}'
-            )
+            self._bar.note(f'loss {scalars["loss"]:.4g}, {_of_speed(speed)}')
 
     def _speed(self, rate: float, waits: float) -> dict[str, float]:
         """Scalars of the speed, from steps per second and the share of the time spent waiting."""
@@ -192,6 +190,12 @@ class Progress:
                 f'{len(steps)} times in a row (max_skipped_steps={most}). The last '
                 f'batch began with the records {self._skipped[-1][1][:4]}'
             )
+
+
+def _of_speed(speed: dict[str, float]) -> str:
+    used, made = speed['examples_per_second'], speed.get('examples_made_per_second')
+    rate = f'{used:.0f} examples/s' + (f' of {made:.0f} made' if made else '')
+    return f'{rate}, waits for data {speed["waits_for_data"]:.0%}'
 
 
 def _of_all_processes(keys: np.ndarray) -> list[str]:
