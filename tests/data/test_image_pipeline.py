@@ -9,6 +9,7 @@ import cv2
 import image_records
 import numpy as np
 import pytest
+import worker_makes
 from conftest import command
 from scipy.spatial.transform import Rotation
 
@@ -229,6 +230,8 @@ def test_a_worker_takes_little_memory(images):
         for _ in range(20):
             next(batches)
         status = pathlib.Path(f'/proc/{started.pids[0]}/status').read_text()
+        imported = set(next(started.map(worker_makes.modules, range(1))))
+    assert not {'jax', 'flax', 'scipy', 'tensorflow_datasets', 'grain'} & imported
     [kilobytes] = re.findall(r'VmHWM:\s+(\d+) kB', status)
     assert int(kilobytes) < 250e3
 
