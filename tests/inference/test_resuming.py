@@ -68,6 +68,24 @@ def states(folder):
     return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.rglob('*')}
 
 
+def test_removed_files_are_made_again(run, small_model, pictures, clip, tmp_path, capsys):
+    run()
+    before = contents(tmp_path / 'r')
+    for name in ('meshes/a_1.glb', 'scenes/b.glb', 'overlays/c.jpg', 'joints.npz'):
+        (tmp_path / 'r' / name).unlink()
+    run()
+    assert contents(tmp_path / 'r') == before
+    assert 'as files of its bodies were removed since: a, b, c\n' in capsys.readouterr().out
+    settings = PredictSettings(boxes=str(clip / 'boxes.csv'), batch_size=4)
+    film = lambda: predict(small_model, str(clip / 'clip.avi'), str(tmp_path / 'film'), settings)  # noqa: E731
+    film()
+    before = contents(tmp_path / 'film')
+    for name in ('overlay.webm', 'scene.glb', 'tracks/1.bvh', 'amass/0_poses.npz'):
+        (tmp_path / 'film' / name).unlink()
+        film()
+        assert contents(tmp_path / 'film') == before
+
+
 def test_a_repeat_changes_no_file(run, pictures, tmp_path):
     (pictures / 'broken.png').write_bytes((pictures / 'a.png').read_bytes()[:900])
     first = run()

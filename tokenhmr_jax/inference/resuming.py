@@ -12,7 +12,7 @@ import pathlib
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +26,10 @@ from tokenhmr_jax.training import workdir
 VERSION = 2  # of a result's files
 _FOLDERS = ('frames', 'meshes', 'scenes', 'overlays', 'tracks', 'amass')
 _PARTIAL = re.compile(r'\..*\.[0-9a-f]{8}\.partial(\..*)?')  # as `cli.whole_file` names them
-_WHAT = {'picture': 'the file has', 'persons': 'its persons have', 'model': 'the network has'}
+_WHAT = {
+    'picture': 'the file has changed', 'persons': 'its persons have changed',
+    'model': 'the network has changed', 'files': 'files of its bodies were removed',
+}  # fmt: skip
 
 
 class Origin(NamedTuple):
@@ -44,7 +47,7 @@ class OpenResult:
     folder of something else, of another request or of another version.
 
     finished: the content of result.json, if the result is finished and no file has changed.
-    again: names of frames that no longer hold, by what changed: fields of `Origin`.
+    again: names of frames that no longer hold, by what changed: fields of `Origin`, or `files`.
     """
 
     def __init__(self, folder: pathlib.Path, request: dict, origin: Callable[[str], Origin]):
@@ -80,7 +83,8 @@ class OpenResult:
             raise ValueError(
                 f'{folder} holds another result: {"; ".join(changed)}: expected another --out'
             )
-        return found if found.keys() > self._begun.keys() else None
+        whole = found.keys() > self._begun.keys()
+        return found if whole and _all_there(self._files_of_tracks(found)) else None
 
     def path(self, name: str) -> pathlib.Path:
         """The file of a frame."""
@@ -100,11 +104,37 @@ class OpenResult:
         except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
             return False  # no file of it or a broken one, or a picture that cannot be read
         changed = [what for what in Origin._fields if getattr(now, what) != getattr(before, what)]
+        if not changed and not _all_there(self._drawn(name, found)):
+            changed = ['files']
         for what in changed:
             self.again[what].append(name)
         if not changed:
             self._held[name] = found
         return not changed
+
+    def _drawn(self, name: str, arrays: Mapping[str, np.ndarray]) -> Iterator[pathlib.Path]:
+        """The files of a picture beside its arrays; a video's frame has none."""
+        if np.isfinite(arrays['time']):
+            return
+        request, count = self._begun['request'], len(arrays['boxes'])
+        for suffix in request['meshes']:
+            yield from (self.folder / 'meshes' / f'{name}_{row}.{suffix}' for row in range(count))
+        if count and 'glb' in request['meshes']:
+            yield self.folder / 'scenes' / f'{name}.glb'
+        if request['overlays']:
+            yield self.folder / 'overlays' / f'{name}.jpg'
+
+    def _files_of_tracks(self, summary: dict) -> Iterator[pathlib.Path]:
+        """The files of a video's tracks, and of all of them."""
+        tracks = summary.get('tracks', {})
+        for number in tracks:
+            for suffix in ('npz', 'glb', 'bvh'):
+                yield self.folder / 'tracks' / f'{number}.{suffix}'
+            yield self.folder / 'amass' / f'{number}_poses.npz'
+        if tracks:
+            yield self.folder / 'scene.glb'
+        if summary['fps'] and summary['frames'] and self._begun['request']['overlays']:
+            yield self.folder / 'overlay.webm'
 
     def take(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of a frame that holds, once."""
@@ -126,7 +156,7 @@ class OpenResult:
         if self.finished is not None:
             print('all is there already: nothing has changed')
         for what, names in self.again.items():
-            print(f'predicted again, as {_WHAT[what]} changed since: {listed(names)}')
+            print(f'predicted again, as {_WHAT[what]} since: {listed(names)}')
 
     def begin_change(self) -> None:
         """Marks the result as unfinished; to be called before any of its files changes."""
@@ -174,6 +204,10 @@ class OpenResult:
         if self.finished is None or _without_seconds(self.finished) != summary:
             results.write_json(self._place, summary | {'seconds': dict(seconds)})
         return results.read_json(self._place)
+
+
+def _all_there(paths: Iterable[pathlib.Path]) -> bool:
+    return all(path.exists() for path in paths)
 
 
 def _without_seconds(content: dict) -> dict:
