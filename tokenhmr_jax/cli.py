@@ -375,7 +375,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[epath.Path]:
         partial.replace(target)
     except BaseException as error:
         partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno and error.filename is None:
+        if type(error) is OSError and error.errno and error.filename is None:
             error.filename = str(target)  # a full disk has no name
         raise
 
