@@ -88,6 +88,12 @@ def test_image_pipeline():
     assert re.search(r'\d+% of \d+ times the rate of one worker\nratio [\d.]+x', out)
 
 
+def test_pose_pipeline():
+    out = command('benchmarks/pose_pipeline.py', '--poses=300', '--batch_size=8', '--seconds=0.1')
+    assert re.search(r'one worker: \d+ poses/s; main process busy [\d.]+%', out), out
+    assert len(re.findall(r'ratio [\d.]+x', out)) == 2
+
+
 def test_preparing():
     out = command('benchmarks/preparing.py', '--pictures=2', '--persons=2')
     for persons in (4, 4, 8, 16):
