@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import keypoint_body, skeleton, smpl
 from tokenhmr_jax.body import keypoint_conventions as conventions
-from tokenhmr_jax.inference import refinement
+from tokenhmr_jax.inference import keypoint_fit, refinement
 from tokenhmr_jax.mannequin import poses
 from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.types import ImagePrediction, SmplParams
@@ -210,12 +210,13 @@ def test_steps_follow_the_derivatives_of_the_errors(reduced, people):
     """Beside automatic differentiation, also of straight knees; pose correctives are left out."""
     _, _, seen, answer, start = people
     person = jax.tree.map(lambda x: jnp.asarray(x)[0], (answer, start, seen))
-    problem = refinement._problem(*person, FOCAL, MIDDLE, side_of(seen)[0])
-    errors_of = functools.partial(refinement._residuals, reduced)
+    view = jnp.float32(FOCAL), MIDDLE, side_of(seen)[0]
+    problem = keypoint_fit.make_problem(*person, *view)
+    errors_of = functools.partial(keypoint_fit.residuals, reduced)
     for scale in (0, 0.7):
         x = jnp.asarray(np.random.default_rng(0).normal(0, scale, 79), jnp.float32)
         expected = jax.jit(jax.jacfwd(errors_of, 1))(problem, x)
-        found = jax.jit(refinement._linearised)(reduced, problem, x)[2:]
+        found = jax.jit(keypoint_fit.linearise)(reduced, problem, x)[2:]
         for ours, theirs in zip(found, expected, strict=True):
             assert np.isfinite(ours).all()
             np.testing.assert_allclose(ours, theirs, atol=0.02 * np.abs(theirs).max())
