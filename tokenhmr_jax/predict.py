@@ -9,8 +9,7 @@ command run again continues an interrupted result.
 from collections.abc import Sequence
 
 from tokenhmr_jax import cli
-from tokenhmr_jax.body import camera
-from tokenhmr_jax.inference import finders, joint_files, meshes, smoothing
+from tokenhmr_jax.inference import camera_choice, finders, joint_files, meshes, smoothing
 from tokenhmr_jax.inference.prediction import PredictSettings, predict_with_checkpoint
 
 
@@ -29,7 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def command():
         cli.keep_compiled(cache.value)
         given = PredictSettings(*(flag.value for flag in settings))
-        given = given._replace(meshes=tuple(given.meshes), format=tuple(given.format))
+        given = given._replace(
+            fov=camera_choice.number_or_file(given.fov),
+            meshes=tuple(given.meshes),
+            format=tuple(given.format),
+        )
         predict_with_checkpoint(checkpoint.value, step.value, path.value, out.value, given)
 
     cli.run(flags, command, on_interrupt='interrupted; run the same command again to go on')
@@ -51,12 +54,15 @@ def _setting_flags(flags: cli.Flags) -> PredictSettings:
             'detector_weights', None, "File of torchvision's detector. Default: its download."
         ),
         focal_length=flags.number('focal_length', None, "Of the image's camera, pixels."),
-        fov=flags.number('fov', None, "Field of view across the image's width, degrees."),
+        fov=flags.path(
+            'fov', None, "Field of view across the image's width, degrees; or a .csv or .json file."
+        ),
         camera_guess=flags.choice(
             'camera_guess',
             default.camera_guess,
-            list(camera.GUESSES),
-            "Where nothing tells the camera: 55 degrees across the diagonal, or TokenHMR's.",
+            list(camera_choice.GUESSES),
+            'Where nothing tells the camera: 55 degrees across the diagonal, an estimate from the '
+            "people's 2D keypoints, or TokenHMR's.",
         ),
         batch_size=flags.integer(
             'batch_size', default.batch_size, 'Persons in a batch, a power of two.'

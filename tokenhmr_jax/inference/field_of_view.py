@@ -5,7 +5,8 @@ above. For each field of view of a grid, every person's body is fitted to its 2D
 network's answer as the prior (`keypoint_fit`). The probability of the keypoints, over all bodies,
 is that of the best fit times the volume of the bodies that fit as well (Laplace's approximation).
 It is summed over levels of the keypoints' noise, from a detector's to none: the fits tell which.
-People are independent, given the camera. So the grid gets a posterior, and the estimate a deviation.
+People are independent, given the camera. Together with a prior of cameras this is a posterior over
+the grid: its mean is the estimate, its deviation the uncertainty.
 
 One person tells little from far away: what counts is the body's depth over its distance, against
 the keypoints' noise. People on a common ground tell no more than each of them does: before a level
@@ -70,14 +71,16 @@ class People(NamedTuple):
 
 
 class FieldOfView(NamedTuple):
-    """An estimate. `place` and `deviation` are of the logarithm of half the diagonal / focal length.
+    """An estimate.
 
-    people: number of those it is from.
+    place, deviation: mean and deviation of log(half the diagonal / focal length).
+    people: number of those it is from, once for each picture; and pictures that show them.
     """
 
     place: float
     deviation: float
     people: int
+    pictures: int = 1
 
     @property
     def is_telling(self) -> bool:
@@ -112,7 +115,8 @@ def estimate_from_people(
     seen = [(image, points) for image, each in zip(images, keypoints2d, strict=True)
             for points in each if (points[:, 2] > 0).sum() >= LEAST_KEYPOINTS]  # fmt: skip
     seen = sorted(seen, key=lambda person: -_extent(person[1]))[:MOST]
-    return posterior(people_evidence(model, *zip(*seen, strict=True)) if seen else _NOBODY)
+    found = posterior(people_evidence(model, *zip(*seen, strict=True)) if seen else _NOBODY)
+    return found._replace(pictures=len(images))
 
 
 def people_evidence(
@@ -141,9 +145,7 @@ def _answers(model: Model, images: Sequence[np.ndarray], keypoints2d: np.ndarray
     return People(found.params, found.translation, keypoints2d - middle, found.crop_side)
 
 
-def evidence(
-    reduced: KeypointBody, people: People, diagonal: float
-) -> Float[np.ndarray, 'N grid']:
+def evidence(reduced: KeypointBody, people: People, diagonal: float) -> Float[np.ndarray, 'N grid']:
     """Logarithms of the probabilities of persons' keypoints in the fields of view of `GRID`.
 
     Up to a constant of each person; all 0 of one whom no body fits. `diagonal`: of the picture,

@@ -1,8 +1,8 @@
 """Least squares of one body on its 2D keypoints: the problem, its errors and Gauss-Newton's step.
 
-The unknowns of a body are 79: shift, depth, rotations and betas, in units of the standard deviations
-of an answer's errors. The answer is where all are 0. Keypoints that disagree with the body lose
-their weight (Geman-McClure).
+The unknowns of a body are 79: shift, depth, rotations and betas, in standard deviations of an
+answer's errors. The answer is where all are 0. Keypoints that disagree with the body lose their
+weight (Geman-McClure).
 """
 
 import functools

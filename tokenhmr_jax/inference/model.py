@@ -203,7 +203,7 @@ def _focal_lengths(given, image_size: np.ndarray) -> np.ndarray:
     """Pixels, one per box, of what `Model.predict` is given."""
     if given is None or isinstance(given, str):
         guess = 'diagonal' if given is None else given
-        cameras.check_camera(None, None, guess)
+        cameras.check_camera(None, None, guess, camera.GUESSES)
         return np.asarray(camera.GUESSES[guess](image_size), np.float32)
     found = np.asarray(given, np.float32)
     if found.shape not in ((), (len(image_size),)):

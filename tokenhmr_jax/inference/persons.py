@@ -150,7 +150,7 @@ class Listed:
         self._file, self._names, self.nowhere = file, {}, 0
         self.count = sum(len(found.boxes) for found in file.persons.values())
         for name, found in file.persons.items():
-            frames = _frames_called(file.path, name, source)
+            frames = frames_called(file.path, name, source)
             if not frames:
                 self.nowhere += len(found.boxes)
             elif frames[0] in self._names:
@@ -205,7 +205,7 @@ class Listed:
         return self.nowhere + sum(len(self._file.persons[name].boxes) for name in left)
 
 
-def _frames_called(path: str, name: str, source: Images | Video) -> list[str]:
+def frames_called(path: str, name: str, source: Images | Video) -> list[str]:
     """The frame of a name, or none; a file without names is of the only picture."""
     if not name:
         if not isinstance(source, Images) or len(source) != 1:

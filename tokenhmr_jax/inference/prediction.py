@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike
 from tokenhmr_jax import cli
 from tokenhmr_jax.drawing import draw
 from tokenhmr_jax.inference import (
-    cameras,
     finders,
     gltf,
     joint_files,
@@ -29,6 +28,7 @@ from tokenhmr_jax.inference import (
     summary,
 )
 from tokenhmr_jax.inference.batching import FrameJob, predict_batches
+from tokenhmr_jax.inference.camera_choice import CameraChoice, check_cameras
 from tokenhmr_jax.inference.model import Model, load
 from tokenhmr_jax.inference.overlay_video import write_overlay_video
 from tokenhmr_jax.inference.persons import Finder, Listed, Persons
@@ -47,7 +47,7 @@ class PredictSettings(NamedTuple):
     keypoints: str | None = None
     detector_weights: str | None = None
     focal_length: float | None = None
-    fov: float | None = None
+    fov: float | str | None = None
     camera_guess: str = 'diagonal'
     batch_size: int = 16
     meshes: tuple[str, ...] = ('glb',)
@@ -62,7 +62,7 @@ class PredictSettings(NamedTuple):
     def check(self) -> None:
         """Raises ValueError for settings that cannot be served; also as `check_finder`."""
         finders.check_finder(self.boxes, self.keypoints)
-        cameras.check_camera(self.focal_length, self.fov, self.camera_guess)
+        check_cameras(self.focal_length, self.fov, self.camera_guess)
         if self.batch_size < 1 or self.batch_size & (self.batch_size - 1):
             raise ValueError(f'batch_size={self.batch_size}: expected a power of two')
         unknown = set(self.meshes) - set(meshes.FORMATS)
@@ -116,15 +116,20 @@ def predict(
         settings.boxes, settings.keypoints, source, settings.detector_weights
     )
     _check_readable(model, settings)
-    print(*map(cli.one_line, (*source.notes, description)), sep='\n', flush=True)
+    given = settings.focal_length, settings.fov, settings.camera_guess
+    camera = CameraChoice(*given, source, model, find)
+    notes = *source.notes, description, *camera.notes
+    print(*map(cli.one_line, notes), sep='\n', flush=True)
     request = {'input': os.path.normpath(path), 'model': model.name} | settings._asdict()
     request['meshes'] = list(settings.meshes)
     # Speed alone, and files that can be made of a finished result.
     del request['batch_size'], request['format']
     persons = finders.persons_digest(find, description, settings.detector_weights)
-    origin = lambda name: Origin(source.digest(name), persons(name), model.digest)  # noqa: E731
+    origin = lambda name: Origin(  # noqa: E731
+        source.digest(name), persons(name), model.digest, camera.digest(name)
+    )
     with workdir.lock_workdir(folder):
-        run = _Run(model, source, find, settings, OpenResult(folder, request, origin))
+        run = _Run(model, source, find, camera, settings, OpenResult(folder, request, origin))
         _predict_frames(run)
         _tidy_up(run)
         run.result.describe_changes()
@@ -168,6 +173,7 @@ class _Run:
     model: Model
     source: sources.Images | sources.Video
     find: Finder
+    camera: CameraChoice
     settings: PredictSettings
     result: OpenResult
     clock: Clock = dataclasses.field(default_factory=Clock)
@@ -286,9 +292,8 @@ def _jobs(run: _Run, bar: cli.Progress) -> Iterator[FrameJob]:
             with run.clock('detect'):
                 found, unread = _readable(run.model, run.find(frame))
             found = found._replace(track_ids=track_ids(frame, found.boxes, found.track_ids))
-            camera = cameras.frame_camera(
-                frame, run.settings.focal_length, run.settings.fov, run.settings.camera_guess
-            )
+            with run.clock('camera'):
+                camera = run.camera(frame, found)
             yield FrameJob(frame, found, camera, unread=unread)
 
 

@@ -28,16 +28,21 @@ _FOLDERS = ('frames', 'meshes', 'scenes', 'overlays', 'tracks', 'amass')
 _PARTIAL = re.compile(r'\..*\.[0-9a-f]{8}\.partial(\..*)?')  # as `cli.whole_file` names them
 _WHAT = {
     'picture': 'the file has changed', 'persons': 'its persons have changed',
-    'model': 'the network has changed', 'files': 'files of its bodies were removed',
+    'model': 'the network has changed', 'camera': 'its field of view in --fov has changed',
+    'files': 'files of its bodies were removed',
 }  # fmt: skip
 
 
 class Origin(NamedTuple):
-    """Digests of what makes a frame: its picture or video, the source of its persons, the model."""
+    """Digests of what makes a frame: picture or video, source of its persons, model and camera.
+
+    camera: what a file says of it; empty without a file.
+    """
 
     picture: str
     persons: str
     model: str
+    camera: str
 
 
 class OpenResult:

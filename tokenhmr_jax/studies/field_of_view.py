@@ -113,7 +113,9 @@ def _draw(
     rng, found = np.random.default_rng(seed), np.zeros((0, 44, 3), np.float32)
     focal = np.hypot(*_SIZE) / 2 / np.exp(place)
     while len(found) < people:
-        clips = [motion.generate(rng, motion.sample_kind(rng), _FRAMES, _FPS) for _ in range(people)]
+        clips = [
+            motion.generate(rng, motion.sample_kind(rng), _FRAMES, _FPS) for _ in range(people)
+        ]
         rows = rng.integers(_FRAMES, size=people)
         orient, pose = (np.stack([clip[i][row] for clip, row in zip(clips, rows, strict=True)])
                         for i in (0, 1))  # fmt: skip
@@ -131,14 +133,14 @@ def _draw(
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    checkpoint = flags.path('checkpoint', 'bundled', "A workdir of a network of 2D keypoints.")
+    checkpoint = flags.path('checkpoint', 'bundled', 'A workdir of a network of 2D keypoints.')
     people = flags.integer('people', 12, 'Before each of the eight cameras of a row.')
 
     def command():
         cli.keep_compiled()
         model, lines = load(checkpoint.value), []
         if model.reads_image or not model.reads_prompts:
-            raise ValueError(f'--checkpoint={checkpoint.value}: expected a network of keypoints alone')
+            raise ValueError(f'{checkpoint.value}: expected a network of 2D keypoints alone')
         if people.value < max(_GROUPS):
             raise ValueError(f'--people={people.value}: expected at least {max(_GROUPS)}')
         for condition in CONDITIONS:
