@@ -7,7 +7,7 @@ from PIL import ExifTags, Image
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import camera, rotations, smpl
-from tokenhmr_jax.inference import cameras, picture_files, sources
+from tokenhmr_jax.inference import camera_choice, cameras, picture_files, sources
 from tokenhmr_jax.inference.model import Model
 from tokenhmr_jax.types import RegressorOutput, SmplParams
 
@@ -35,21 +35,26 @@ def test_exif_turns_the_picture_and_tells_the_focal_length(tmp_path):
     # The film's diagonal is 43.27 mm, the picture's 72.11 px.
     assert found.focal_length == pytest.approx(28 / 43.2666 * 72.111, rel=1e-4)
     frame = sources.Frame('a', 0, found.image, found.focal_length)
-    assert cameras.frame_camera(frame, None, None).source == 'EXIF'
-    assert cameras.frame_camera(frame, 50.0, None) == (50.0, 'given focal length')
-    wide = cameras.frame_camera(frame, None, 90.0)
+    assert cameras.told_camera(frame, None, None).source == 'EXIF'
+    assert cameras.told_camera(frame, 50.0, None) == (50.0, 'given focal length')
+    wide = cameras.told_camera(frame, None, 90.0)
     assert wide.focal_length == pytest.approx(20)  # half the width is as far as the image
-    guess = cameras.frame_camera(FRAME, None, None)
+    assert cameras.told_camera(FRAME, None, None) is None
+    guess = cameras.guessed_camera(FRAME)
     assert guess.source == 'guessed: 55 degrees across the diagonal'
     assert 2 * np.degrees(np.arctan(50 / guess.focal_length)) == pytest.approx(55)  # 60 x 80
-    guess = cameras.frame_camera(FRAME, None, None, 'original')
+    guess = cameras.guessed_camera(FRAME, 'original')
     assert guess.focal_length == pytest.approx(5000 / 256 * 80) and 'guessed' in guess.source
+    check = camera_choice.check_cameras
     with pytest.raises(ValueError, match='expected one of them'):
-        cameras.check_camera(50.0, 90.0)
+        check(50.0, 90.0, 'diagonal')
     with pytest.raises(ValueError, match=r'fov=180.0: expected degrees'):
-        cameras.check_camera(None, 180.0)
+        check(None, 180.0, 'diagonal')
     with pytest.raises(ValueError, match=r"camera_guess='wide': expected one of"):
-        cameras.check_camera(None, None, 'wide')
+        check(None, None, 'wide')
+    with pytest.raises(ValueError, match=r'--fov=60deg: expected degrees, or a file .csv, .json'):
+        check(None, camera_choice.number_or_file('60deg'), 'people')
+    assert camera_choice.number_or_file('60') == 60.0
 
 
 def test_off_centre_a_crop_shows_a_turned_body(mannequin):

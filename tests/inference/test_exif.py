@@ -31,7 +31,7 @@ def read(path):
     """The only frame of a picture, and its camera."""
     [frame] = sources.open_source(path).frames(lambda name: False)
     assert frame.error is None
-    return frame, cameras.frame_camera(frame, None, None)
+    return frame, cameras.told_camera(frame, None, None) or cameras.guessed_camera(frame)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_pictures_of_which_the_focal_length_is_not(tmp_path, width, height, tags
     assert found.source.startswith("guessed: 55 degrees across the diagonal (EXIF's focal length")
     assert why in found.source
     # What the user gives counts, without further words.
-    assert cameras.frame_camera(frame, 900.0, None) == (900.0, 'given focal length')
+    assert cameras.told_camera(frame, 900.0, None) == (900.0, 'given focal length')
 
 
 def test_spheres_have_no_focal_length(tmp_path):

@@ -9,8 +9,9 @@ People are independent, given the camera. Together with a prior of cameras this 
 the grid: its mean is the estimate, its deviation the uncertainty.
 
 One person tells little from far away: what counts is the body's depth over its distance, against
-the keypoints' noise. People on a common ground tell no more than each of them does: before a level
-camera, ground and upright people look the same in any field of view, only deeper.
+the keypoints' noise. People at the picture's edge tell more, as wide lenses stretch them. A common
+ground is no term here: before a level camera, the picture of a ground and of upright people on it
+is the same for all fields of view, only their depths are not.
 """
 
 import functools
@@ -24,7 +25,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import CubicSpline
 
-from tokenhmr_jax.body import camera
+from tokenhmr_jax.body import camera, rotations
 from tokenhmr_jax.body.keypoint_body import KeypointBody
 from tokenhmr_jax.inference import keypoint_fit
 from tokenhmr_jax.inference.model import Model
@@ -163,19 +164,25 @@ def _evidence(reduced, people, diagonal):
     """(N, grid, levels)"""
     focal_lengths = (diagonal / 2 / np.exp(GRID)).astype(jnp.float32)
     guess = diagonal / 2 / math.exp(_GUESS)
-    # As far as the person then covers the same pixels.
-    far = jnp.stack([jnp.ones(len(GRID)), jnp.ones(len(GRID)), focal_lengths / guess], axis=-1)
-    one = functools.partial(_evidence_of_one, reduced)
-    by_camera = jax.vmap(one, in_axes=(None, 0, None, 0, None))
-    by_person = jax.vmap(by_camera, in_axes=(0, 0, 0, None, 0))
-    places = people.translation[:, None] * far
-    return by_person(people.params, places, people.keypoints2d, focal_lengths, people.side)
+    one = functools.partial(_evidence_of_one, reduced, guess)
+    by_camera = jax.vmap(one, in_axes=(None, 0))
+    return jax.vmap(by_camera, in_axes=(0, None))(people, focal_lengths)
 
 
-def _evidence_of_one(reduced, params, translation, keypoints2d, focal_length, side):
+def _seen_by(person: People, guess, focal_length) -> tuple[SmplParams, Float[Array, '3']]:
+    """The answer before another camera: as large, and seen from the same side."""
+    seen = person.keypoints2d[:, 2] > 0
+    middle = jnp.mean(person.keypoints2d[:, :2], axis=0, where=seen[:, None])
+    before, now = camera.turn_to(middle / guess), camera.turn_to(middle / focal_length)
+    turned = rotations.compose(rotations.compose(now.T, before), person.params.global_orient)
+    farther = jnp.array([1.0, 1.0, focal_length / guess])
+    return person.params.replace(global_orient=turned), person.translation * farther
+
+
+def _evidence_of_one(reduced, guess, person, focal_length):
     """One person before one camera, at all levels of noise."""
-    view = keypoints2d, focal_length, jnp.zeros(2), side
-    problem = keypoint_fit.make_problem(params, translation, *view)
+    view = person.keypoints2d, focal_length, jnp.zeros(2), person.side
+    problem = keypoint_fit.make_problem(*_seen_by(person, guess, focal_length), *view)
     known = jnp.isfinite(problem.sigma).sum()
 
     def at_level(x, now):
