@@ -20,7 +20,7 @@ def source(tmp_path):
 
 
 FILES = {
-    'csv': 'image,fov\n139,62.5\nsome/folder/b.png,40\nz.png,50\n',
+    'csv': 'image,fov\n139,62.5\nFOLDER/b.png,40\nz.png,50\n',
     'semicolons': '\ufefffov;confidence;image\n62,5;0.9;000139\n40;1;b\n50;1;z\n',
     'json': '{"000139.jpg": 62.5, "b": 40, "z": 50}',
 }
@@ -29,7 +29,7 @@ FILES = {
 @pytest.mark.parametrize('kind', FILES)
 def test_names_are_matched_as_those_of_boxes(source, tmp_path, kind):
     path = tmp_path / ('fov.json' if kind == 'json' else 'fov.csv')
-    path.write_text(FILES[kind])
+    path.write_text(FILES[kind].replace('FOLDER', tmp_path.name))
     found = FovFile(str(path), source)
     assert [found.get(name) for name in source.names] == [62.5, 40.0, None]
     assert [pathlib.Path(name).stem for name in found.nowhere] == ['z']

@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 
+from tokenhmr_jax import cli
 from tokenhmr_jax.body import camera
 from tokenhmr_jax.inference import cameras, field_of_view, fov_files
 from tokenhmr_jax.inference.cameras import Camera
@@ -11,7 +12,6 @@ from tokenhmr_jax.inference.field_of_view import FieldOfView
 from tokenhmr_jax.inference.model import Model
 from tokenhmr_jax.inference.persons import Finder, Persons
 from tokenhmr_jax.inference.sources import Frame, Images, Video
-from tokenhmr_jax.inference.summary import counted
 
 GUESSES = (*camera.GUESSES, 'people')
 _SAMPLE = 8  # frames of a video
@@ -98,7 +98,7 @@ class CameraChoice:
 
 def estimated_camera(frame: Frame, estimate: FieldOfView) -> Camera:
     """The camera of a frame by its people; the guess if they do not tell."""
-    people = counted(estimate.people, 'person', 'people')
+    people = cli.counted(estimate.people, 'person', 'people')
     if estimate.pictures > 1:
         people += f' in {estimate.pictures} frames'
     if not estimate.is_telling:

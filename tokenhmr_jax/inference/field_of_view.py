@@ -44,7 +44,7 @@ _TELLING = 0.9
 # what is known of a person's level before: its median, and its deviation, logarithmic.
 _LEVELS = 0.5 ** np.arange(8)
 _LEVEL, _LEVEL_DEVIATION = 0.7, 1.0
-_STEPS = np.array([8] + [4] * (len(_LEVELS) - 1))  # of Gauss-Newton, at each level
+_STEPS = np.array([12] + [6] * (len(_LEVELS) - 1))  # of Gauss-Newton, at each level
 # Squared errors at which a keypoint is likelier stray than noisy: of the first steps, as in
 # `refinement`, and of noise at the first level.
 _START_TOLERANCE, _TOLERANCE = 10.0, 3.0

@@ -58,7 +58,7 @@ def listed(names: Sequence[str]) -> str:
 def report(summary: dict, out: str) -> None:
     """Prints cameras, persons, tracks and seconds; at last what is missing."""
     frame = 'frame' if summary['fps'] else 'picture'
-    for source, count in summary['cameras'].items():
+    for source, count in _by_kind(summary['cameras']).items():
         print(f'camera of {cli.counted(count, frame)}: {source}')
     for note, names in _by_note(summary['notes']).items():
         print(f'{cli.counted(len(names), frame)}: {note}: {listed(names)}')
@@ -91,6 +91,15 @@ def report(summary: dict, out: str) -> None:
         print(f'left out: {listed(list(failed))}')
     if summary['frames'] and not detections:
         print(f'NO PERSON in {cli.counted(summary["frames"], frame)}: {_advice(summary)}')
+
+
+def _by_kind(sources: Mapping[str, int]) -> Mapping[str, int]:
+    """Frames by the source of their camera; those of different estimates in one line."""
+    estimates = {source: n for source, n in sources.items() if source.startswith('estimated')}
+    if len(estimates) < 2:
+        return sources
+    others = {source: n for source, n in sources.items() if source not in estimates}
+    return others | {'estimated from people': sum(estimates.values())}
 
 
 def _by_note(notes: Mapping[str, str]) -> dict[str, list[str]]:

@@ -27,7 +27,7 @@ DISTANCES = (1.5, 2.0, 3.0, 4.0, 6.0, 10.0)
 _DEGREES = 30.0, 90.0
 _CAMERAS = 8  # fields of view at each distance
 _GROUPS = (1, 3)  # people before one camera
-_SIZE = 1600, 1200  # pixels of the pictures
+_SIZE = 1600, 1200  # pixels; pictures are of any proportion, with this diagonal
 _FRAMES, _FPS = 8, 2.0  # of a clip, of which one is taken
 _DETECTOR = detections.DetectorSettings(conventions=('coco',))
 
