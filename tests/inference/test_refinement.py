@@ -210,7 +210,7 @@ def test_steps_follow_the_derivatives_of_the_errors(reduced, people):
     """Beside automatic differentiation, also of straight knees; pose correctives are left out."""
     _, _, seen, answer, start = people
     person = jax.tree.map(lambda x: jnp.asarray(x)[0], (answer, start, seen))
-    view = jnp.float32(FOCAL), MIDDLE, side_of(seen)[0]
+    view = (jnp.asarray(v) for v in (np.float32(FOCAL), MIDDLE, side_of(seen)[0]))
     problem = keypoint_fit.make_problem(*person, *view)
     errors_of = functools.partial(keypoint_fit.residuals, reduced)
     for scale in (0, 0.7):
