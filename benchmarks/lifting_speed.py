@@ -4,7 +4,7 @@
 
 The first body is timed in fresh processes, from the start of Python to a body in memory: once with
 an empty cache of compiled programs, then with a filled one. Persons per second are of batches in
-one process, the network alone and with refinement, by turns.
+one process, by turns: the network alone, with refinement, and the estimate of a camera.
 """
 
 import argparse
@@ -20,10 +20,12 @@ import jax
 import numpy as np
 
 from tokenhmr_jax.body import keypoint_conventions
+from tokenhmr_jax.inference.field_of_view import estimate_from_people
 from tokenhmr_jax.inference.model import Model, load
 from tokenhmr_jax.inference.refinement import refine_prediction
 
 _WIDTH, _HEIGHT = 640, 480
+_IN_PICTURE = 3  # people by whom a camera is estimated
 # A standing person's keypoints in COCO's order, pixels.
 _X = [0, 6, -6, 12, -12, 35, -35, 50, -50, 55, -55, 22, -22, 25, -25, 27, -27]
 _Y = [0, -6, -6, -2, -2, 40, 40, 95, 95, 145, 145, 150, 150, 235, 235, 315, 315]
@@ -68,7 +70,11 @@ def rates(model: Model, batch_size: int, turns: int) -> None:
     def refined():
         return refine_prediction(model.keypoint_body, model.body, network(), points)
 
+    def camera():
+        return estimate_from_people(model, [image], [points[:_IN_PICTURE]])
+
     ways, times = {'network': network, 'network and refinement': refined}, {}
+    ways[f'camera from {_IN_PICTURE} people'] = camera
     for turn in range(turns + 1):  # the first compiles
         for name, run in ways.items():
             start = time.perf_counter()
@@ -76,10 +82,13 @@ def rates(model: Model, batch_size: int, turns: int) -> None:
             if turn:
                 times.setdefault(name, []).append(time.perf_counter() - start)
     for name, seconds in times.items():
-        rate = batch_size / statistics.median(seconds)
-        print(f'{name}: {rate:.0f} persons/s in batches of {batch_size}')
-    ratio = statistics.median(b / a for a, b in zip(*times.values(), strict=True))
-    print(f'refinement takes the time times {ratio:.2f}')
+        count = _IN_PICTURE if name.startswith('camera') else batch_size
+        rate = count / statistics.median(seconds)
+        print(f'{name}: {rate:.0f} persons/s in batches of {count}')
+    alone = times.pop('network')
+    for name, seconds in times.items():
+        ratio = statistics.median(b / a for a, b in zip(alone, seconds, strict=True))
+        print(f"{name}: the network's time times {ratio:.2f}")
 
 
 def people(count: int) -> tuple[np.ndarray, np.ndarray]:

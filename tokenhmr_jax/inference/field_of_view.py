@@ -52,7 +52,7 @@ _START_TOLERANCE, _TOLERANCE = 10.0, 3.0
 _WRONG = 0.03
 _CHUNK = 4  # people at once
 _NOBODY = np.zeros((0, len(GRID)))
-MOST = 16  # people that count, those who look largest
+MOST = 8  # people that count, those who look largest
 LEAST_KEYPOINTS = 6
 
 
