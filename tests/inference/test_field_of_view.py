@@ -13,6 +13,7 @@ from tokenhmr_jax.body import camera, keypoint_body, keypoint_conventions
 from tokenhmr_jax.inference import camera_choice, field_of_view, results, sources
 from tokenhmr_jax.inference.field_of_view import GRID, FieldOfView, People
 from tokenhmr_jax.inference.model import load
+from tokenhmr_jax.inference.persons import make_persons
 from tokenhmr_jax.inference.prediction import PredictSettings, predict
 from tokenhmr_jax.types import SmplParams
 
@@ -138,3 +139,41 @@ def test_predictions_estimate_the_camera_from_people(reduced, tmp_path):
     degrees, deviation = map(float, re.findall(r'\d+', source)[1:])
     np.testing.assert_allclose(2 * np.degrees(np.arctan(1000 / focal_length)), degrees, atol=0.5)
     assert abs(degrees - 75) < 2.5 * deviation and deviation < 10
+
+
+class _Film:
+    """A video of 80 frames, of which number 15 is broken."""
+
+    fps = 25.0
+
+    def __len__(self):
+        return 80
+
+    def frames(self, skip):
+        for i in range(80):
+            image = None if skip(f'{i:06d}') or i == 15 else np.full((6, 8, 3), i, np.uint8)
+            yield sources.Frame(f'{i:06d}', i, image)
+
+
+class _Reads:
+    name, reads_prompts = 'network', True
+
+
+def test_a_video_has_one_camera(monkeypatch):
+    """Of frames that are spread over it; they are looked at once."""
+    seen = []
+
+    def estimate(model, images, keypoints2d):
+        seen.append([int(image[0, 0, 0]) for image in images])
+        return FieldOfView(place=-0.5, deviation=0.1, people=2, pictures=len(images))
+
+    monkeypatch.setattr(field_of_view, 'estimate_from_people', estimate)
+    find = lambda frame: make_persons([[0, 0, 4, 4]])  # noqa: E731
+    choose = camera_choice.CameraChoice(None, None, 'people', _Film(), _Reads(), find)
+    frames = [frame for frame in _Film().frames(lambda name: False) if frame.image is not None]
+    [chosen] = {choose(frame, find(frame)) for frame in frames}
+    assert seen == [[5, 25, 35, 45, 55, 65, 75]]
+    assert chosen.focal_length == pytest.approx(5 / math.exp(-0.5))
+    assert chosen.source.startswith('estimated from 2 people in 7 frames: ')
+    given = camera_choice.CameraChoice(50.0, None, 'people', _Film(), _Reads(), find)
+    assert given(frames[0], find(frames[0])).source == 'given focal length' and len(seen) == 1
