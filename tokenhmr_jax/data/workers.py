@@ -53,17 +53,19 @@ def num_cores() -> int:
 
 def threaded(make: Callable[[int], Any], numbers: Iterable[int], count: int) -> Iterator[Any]:
     """`make` of each number, in their order, made ahead by threads of this process."""
-    numbers = iter(numbers)
+    numbers, waiting = iter(numbers), collections.deque()
     pool = futures.ThreadPoolExecutor(count)
     try:
         ahead = itertools.islice(numbers, _AHEAD * count)
-        waiting = collections.deque(pool.submit(make, number) for number in ahead)
+        waiting.extend(pool.submit(make, number) for number in ahead)
         while waiting:
             value = waiting.popleft().result()
             waiting.extend(pool.submit(make, number) for number in itertools.islice(numbers, 1))
             yield value
     finally:
-        pool.shutdown(cancel_futures=True)
+        for future in waiting:  # `cancel_futures` fails as Python ends
+            future.cancel()
+        pool.shutdown()
 
 
 class WorkerLost(ChildProcessError):
