@@ -1,7 +1,11 @@
 """Settings of every run, and the sizes of the pose tokenizer, which both stages need."""
 
+import math
+
 import ml_collections
 from ml_collections.config_dict import placeholder
+
+from tokenhmr_jax.config import parse_arg
 
 
 def base(task: str) -> ml_collections.ConfigDict:
@@ -68,12 +72,20 @@ def _evaluation() -> ml_collections.ConfigDict:
 def tokenizer_sizes() -> ml_collections.ConfigDict:
     """The published tokenizer: 160 tokens, codes of 256 numbers."""
     config = ml_collections.ConfigDict()
+    # 'conv', as published, or 'transformer': joints in, latent queries out, and back.
+    config.network = 'conv'
     config.width = 512
     config.code_dim = 256
+    # Decides the number of tokens: 10 * 2^size_mul.
     config.size_mul = 4
     config.size_div = 4
     config.depth = 2
     config.dilation_rate = 3
+    # Of the transformer's attention.
+    config.heads = 8
+    # Levels of each number of a code, of finite scalar quantisation ('fsq'): `code_dim` is how many
+    # there are, `num_codes` their product. (): codes that learn ('vq'), as published.
+    config.levels = ()
     config.dtype = 'float32'
     return config
 
@@ -86,6 +98,40 @@ SMALL_NUM_CODES = 256
 # The bundled network's: half as many tokens of half as many codes, for a faster step.
 BUNDLED_TOKENIZER = SMALL_TOKENIZER | {'size_mul': 2}
 BUNDLED_NUM_CODES = 128
+
+# Levels of finite scalar quantisation, by the number of codes that learn in their place. One number
+# a token: it changes where the pose crosses a boundary, and a code of several has several to cross.
+FSQ_LEVELS = {NUM_CODES: (64,), SMALL_NUM_CODES: (16,), BUNDLED_NUM_CODES: (16,)}
+
+
+def tokenizer_kind(
+    model: ml_collections.ConfigDict, num_codes: int, quantizer: str, network: str
+) -> tuple[dict, int]:
+    """Sizes, and number of codes, of another kind of tokenizer with as many tokens.
+
+    quantizer: 'vq', codes that learn, as published, or 'fsq', finite scalar quantisation.
+    network: 'conv', as published, or 'transformer'.
+    Raises ValueError for others.
+    """
+    sizes = {}
+    if quantizer == 'fsq':
+        levels = FSQ_LEVELS[num_codes]
+        sizes |= {'levels': levels, 'code_dim': len(levels)}
+        num_codes = math.prod(levels)
+    elif quantizer != 'vq':
+        raise ValueError(f"quantizer={quantizer!r}: expected 'vq' or 'fsq'")
+    if network == 'transformer':
+        sizes |= {'network': network, 'depth': 2 * model.depth}
+    elif network != 'conv':
+        raise ValueError(f"network={network!r}: expected 'conv' or 'transformer'")
+    return sizes, num_codes
+
+
+def split_kind(arg: str | None) -> tuple[str, dict[str, str]]:
+    """The variant of a config file's argument, if it names one, and quantizer and network."""
+    parsed = parse_arg(arg, variant='', quantizer='vq', network='conv')
+    variant = parsed.pop('variant')
+    return f'variant={variant}' if variant else '', parsed
 
 
 def use_small_data(config: ml_collections.ConfigDict, name: str) -> None:

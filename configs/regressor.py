@@ -66,10 +66,16 @@ PROMPTED_POSES = ('CMU', 'KIT', 'BMLrub', 'DanceDB', 'BMLmovi', 'TotalCapture', 
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
-    """The config of `arg`: 'variant=' and the name of a function below."""
-    return choose_variant(
-        arg, paper, paper_config, release, demo, bedlam, prompted, quickstart, bundled, miniature
+    """The config of `arg`: 'variant=' and the name of a function below; and the kind of its stage
+    1, 'quantizer=vq|fsq,network=conv|transformer', as in configs/tokenizer.py."""
+    variant, kind = common.split_kind(arg)
+    config = choose_variant(
+        variant, paper, paper_config, release, demo, bedlam, prompted, quickstart, bundled, miniature
     )
+    stage1 = config.tokenizer
+    sizes, stage1.num_codes = common.tokenizer_kind(stage1.model, stage1.num_codes, **kind)
+    stage1.model.update(sizes)
+    return config
 
 
 def paper() -> ml_collections.ConfigDict:

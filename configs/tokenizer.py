@@ -2,10 +2,14 @@
 
     python -m tokenhmr_jax.train --config=configs/tokenizer.py --workdir=runs/tokenizer
     python -m tokenhmr_jax.train --config=configs/tokenizer.py:variant=release --workdir=...
+    python -m tokenhmr_jax.train --workdir=... \\
+        --config=configs/tokenizer.py:variant=supplement,quantizer=fsq,network=transformer
 
 Variants: `supplement`, the published method on AMASS; `release`, what the public PyTorch code does,
 its accidents included; `quickstart`, small, on procedural motion, for a laptop; `bundled`, as
-small, the tokenizer that comes with the package.
+small, the tokenizer that comes with the package. Each of them with codes that learn (`vq`, as
+published) or finite scalar quantisation (`fsq`), in convolutions (`conv`, as published) or a
+`transformer`.
 """
 
 import ml_collections
@@ -48,8 +52,14 @@ VALIDATION = ('amass/HumanEva', 'amass/HDM05', 'amass/SFU', 'amass/MPI_Mosh')
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
-    """The config of `arg`, 'variant=supplement|release|quickstart|bundled'."""
-    return choose_variant(arg, supplement, release, quickstart, bundled)
+    """The config of `arg`, 'variant=supplement|release|quickstart|bundled,quantizer=vq|fsq,
+    network=conv|transformer'."""
+    variant, kind = common.split_kind(arg)
+    config = choose_variant(variant, supplement, release, quickstart, bundled)
+    codebook = config.codebook
+    sizes, codebook.num_codes = common.tokenizer_kind(config.model, codebook.num_codes, **kind)
+    config.model.update(sizes)
+    return config
 
 
 def supplement() -> ml_collections.ConfigDict:
@@ -68,6 +78,10 @@ def supplement() -> ml_collections.ConfigDict:
     config.codebook.reset_on_reseed = True
     # The step from which the codebook no longer learns; None for never.
     config.codebook.freeze_step = placeholder(int)
+
+    # Standard deviation, per axis, of the random turn of each joint that the encoder sees in
+    # training; the decoder is still to give the pose without it.
+    config.noise_degrees = 0.0
 
     config.body = '/data/smplh/SMPLH_NEUTRAL.npz'
     # 'mean' gives ground-truth bodies SMPL-H's mean hands where the prediction's are flat, as the

@@ -6,8 +6,28 @@
 The first run of each is what the others are compared with.
 """
 
+import itertools
+
+from tokenhmr_jax.config import import_beside
 from tokenhmr_jax.models.tokenizer import num_tokens
 from tokenhmr_jax.studies import sweeps
+
+common = import_beside(__file__, 'common')
+
+
+def kinds(config):
+    """Codes that learn, as published, or finite scalar quantisation, in convolutions, as published,
+    or a transformer."""
+    for quantizer, network in itertools.product(('vq', 'fsq'), ('conv', 'transformer')):
+        kind = {'quantizer': quantizer, 'network': network}
+        sizes, count = common.tokenizer_kind(config.model, config.codebook.num_codes, **kind)
+        settings = {f'model.{name}': value for name, value in sizes.items()}
+        yield f'{quantizer}_{network}', settings | {'codebook.num_codes': count}
+
+
+def noise(config):
+    """Random turns of the joints that the encoder sees in training; none as published."""
+    yield from sweeps.grid({'noise_degrees': [0.0, 1.0, 2.0, 4.0]})
 
 
 def codes(config):

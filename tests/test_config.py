@@ -23,8 +23,17 @@ def test_checkpoints_from_before_prompts_read_images_alone():
     assert today['data']['augment'] == {'extreme_crop_needs': 'part'}
     prompted = {'task': 'regressor', 'model': {'inputs': ['prompts']}}
     assert settings_of_today(prompted)['model']['inputs'] == ['prompts']
-    tokenizer = {'task': 'tokenizer', 'data': {'num_workers': None}}
-    assert settings_of_today({'task': 'tokenizer'}) == tokenizer
+    backbone = {'task': 'backbone', 'data': {'num_workers': None}}
+    assert settings_of_today({'task': 'backbone'}) == backbone
+
+
+def test_tokenizers_from_before_there_were_kinds_are_the_published_kind():
+    stage1 = {'width': 8, 'dilation_rate': 3}
+    published = stage1 | {'network': 'conv', 'heads': 8, 'levels': []}
+    today = settings_of_today({'task': 'tokenizer', 'model': stage1})
+    assert (today['model'], today['noise_degrees']) == (published, 0.0)
+    stage2 = settings_of_today({'task': 'regressor', 'tokenizer': {'model': stage1}})
+    assert stage2['tokenizer'] == {'model': published}
 
 
 def test_the_nearest_group_decides():

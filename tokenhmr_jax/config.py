@@ -30,6 +30,7 @@ DECIDES = {
     'model.head': Decides.ARCHITECTURE | Decides.UNSEEN,
     'model.rotation_6d': Decides.ARCHITECTURE | Decides.UNSEEN,
     'model.dtype': Decides.RESULT,
+    'model.heads': Decides.ARCHITECTURE | Decides.UNSEEN,
     'model.body_mean': Decides.RESULT,
     'model.backbone.heads': Decides.ARCHITECTURE | Decides.UNSEEN,
     'model.backbone.position_scale': Decides.RESULT,
@@ -47,6 +48,8 @@ DECIDES = {
     'tokenizer.model': Decides.ARCHITECTURE,
     'tokenizer.model.dilation_rate': Decides.ARCHITECTURE | Decides.UNSEEN,
     'tokenizer.model.dtype': Decides.RESULT,
+    'tokenizer.model.heads': Decides.ARCHITECTURE | Decides.UNSEEN,
+    'tokenizer.model.levels': Decides.ARCHITECTURE | Decides.UNSEEN,
     'tokenizer.num_codes': Decides.ARCHITECTURE,
     'optimizer.clip_norm': Decides.OPTIMIZER,
     'optimizer.muon_learning_rate': Decides.OPTIMIZER,
@@ -61,26 +64,31 @@ DECIDES = {
 }
 # Settings of older checkpoints that nothing reads any more.
 _REMOVED = ('adversarial', 'model.backbone.drop_groups')
-# Settings that older checkpoints lack, and those that regressors' lack, with the values that they
-# were trained by.
+# Settings that older checkpoints lack, all and those of a task, with the values that they were
+# trained by.
 _ADDED = {'data': {'num_workers': None}}
-_ADDED_TO_REGRESSORS = {
-    'model': {
-        'inputs': ['image'],
-        'prompts': {
-            'width': 256,
-            'depth': 4,
-            'heads': 8,
-            'mlp_dim': 1024,
-            'dtype': 'bfloat16',
-            'lifter_width': 1024,
-            'lifter_blocks': 2,
-            'capacity': 26,
+_PUBLISHED_TOKENIZER = {'network': 'conv', 'heads': 8, 'levels': []}
+_ADDED_TO_TASK = {
+    'tokenizer': {'model': _PUBLISHED_TOKENIZER, 'noise_degrees': 0.0},
+    'regressor': {
+        'model': {
+            'inputs': ['image'],
+            'prompts': {
+                'width': 256,
+                'depth': 4,
+                'heads': 8,
+                'mlp_dim': 1024,
+                'dtype': 'bfloat16',
+                'lifter_width': 1024,
+                'lifter_blocks': 2,
+                'capacity': 26,
+            },
         },
+        'tokenizer': {'model': _PUBLISHED_TOKENIZER},
+        'people': {'batch_size': 0},
+        'data': {'augment': {'extreme_crop_needs': 'part'}},
+        'eval': {'inputs': ['image', 'prompts'], 'truth': 'published'},
     },
-    'people': {'batch_size': 0},
-    'data': {'augment': {'extreme_crop_needs': 'part'}},
-    'eval': {'inputs': ['image', 'prompts'], 'truth': 'published'},
 }
 
 
@@ -136,8 +144,7 @@ def settings_of_today(tree: dict) -> dict:
     flat = traverse_util.flatten_dict(tree, keep_empty_nodes=True)  # datasets may have dots
     kept = {path: v for path, v in flat.items() if all(path[: len(r)] != r for r in removed)}
     added = traverse_util.flatten_dict(_ADDED)
-    if tree.get('task') == 'regressor':
-        added |= traverse_util.flatten_dict(_ADDED_TO_REGRESSORS)
+    added |= traverse_util.flatten_dict(_ADDED_TO_TASK.get(tree.get('task'), {}))
     return traverse_util.unflatten_dict(added | kept)
 
 

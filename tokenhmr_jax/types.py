@@ -47,17 +47,33 @@ class PoseBatch:
 
 
 @struct.dataclass
+class TokenProbes:
+    """Answers of a tokenizer to small changes of poses and of tokens.
+
+    turned: tokens of the poses with every joint turned, for each of some angles.
+    mixed: poses of unsure tokens: mixtures of the codes near each latent.
+    swapped: poses of the tokens with one of them replaced.
+    """
+
+    turned: Int32[Array, 'angles B T']
+    mixed: Float[Array, 'B 21 3 3']
+    swapped: Float[Array, 'B 21 3 3']
+
+
+@struct.dataclass
 class TokenizerOutput:
     """Poses through the tokenizer.
 
     tokens: pose tokens.
     body_pose: reconstructed rotations.
     body: the reconstructed bodies, mean shape, root at rest.
+    probes: what the tokens' quality is measured by.
     """
 
     tokens: Int32[Array, 'B T']
     body_pose: Float[Array, 'B 21 3 3']
     body: BodyOutput
+    probes: TokenProbes
 
 
 @struct.dataclass

@@ -2,12 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 
 from tokenhmr_jax.models import quantizer
 from tokenhmr_jax.training import sharding
 
+KEY = jax.random.key(0)
 # Compiled: run as they stand, every operation in them is compiled on its own.
 nearest, quantize, perplexity = map(
     jax.jit, (quantizer.nearest_codes, quantizer.quantize, quantizer.perplexity)
@@ -136,3 +138,67 @@ def test_update_is_the_same_on_a_batch_split_over_eight_devices(rng):
     assert (one.ema_count == 1).any(), 'some code must have been re-seeded'
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), *results)
     np.testing.assert_array_equal(one.codes[one.ema_count == 1], eight.codes[one.ema_count == 1])
+
+
+@pytest.mark.parametrize(
+    ('levels', 'expected'),
+    [
+        # The levels -1, 0, 1: boundaries at -0.5 and 0.5.
+        (3, {-0.9: -1, -0.51: -1, -0.49: 0, 0.3: 0, 0.6: 1}),
+        # -1, -0.5, 0, 0.5, 1: boundaries at 0.25 and 0.75 of either sign.
+        (5, {-0.8: -1, -0.7: -0.5, 0.24: 0, 0.26: 0.5, 0.76: 1}),
+        # -1, -5/7, ... 1, none at 0: boundaries at multiples of 2/7.
+        (8, {-0.99: -1, -0.01: -1 / 7, 0.01: 1 / 7, 0.28: 1 / 7, 0.29: 3 / 7, 0.9: 1}),
+    ],
+)
+def test_finite_scalars_are_rounded_by_hand(levels, expected):
+    scalar = quantizer.FiniteScalarQuantizer((levels,))
+    latents = jnp.array(list(expected))[None, :, None]
+    quantized, _ = scalar.quantize(scalar.init(), latents, KEY, 0)
+    np.testing.assert_allclose(quantized.codes[0, :, 0], list(expected.values()), atol=1e-6)
+    index = (np.array(list(expected.values())) + 1) / 2 * (levels - 1)
+    np.testing.assert_array_equal(quantized.tokens[0], index.round())
+    assert quantized.commitment == 0
+
+
+def test_each_number_of_a_grid_is_rounded_on_its_own(rng):
+    """By a second method, and the tokens are mixed-radix numbers of the levels' indices."""
+    levels = (3, 5, 8)
+    scalar = quantizer.FiniteScalarQuantizer(levels)
+    latents = rng.uniform(-1, 1, (2, 50, 3)).astype(np.float32)
+    quantized, after = scalar.quantize(scalar.init(), jnp.asarray(latents), KEY, 0)
+    counts = np.array(levels) - 1
+    index = np.round((latents + 1) / 2 * counts)
+    np.testing.assert_allclose(quantized.codes, index / counts * 2 - 1, atol=1e-6)
+    np.testing.assert_array_equal(quantized.tokens, index @ [40, 8, 1])
+    np.testing.assert_array_equal(after.codes, quantizer.grid_codes(levels))
+
+
+def test_a_grid_has_all_combinations_and_each_is_its_own_nearest():
+    codes = quantizer.grid_codes((3, 5, 8))
+    assert codes.shape == (120, 3)
+    assert len(np.unique(codes, axis=0)) == 120
+    assert [len(np.unique(column)) for column in codes.T] == [3, 5, 8]
+    np.testing.assert_array_equal(nearest(codes, codes), np.arange(120))
+
+
+def test_the_gradient_passes_straight_through_the_rounding(rng):
+    scalar = quantizer.FiniteScalarQuantizer((3, 5))
+    latents = jnp.asarray(rng.uniform(-1, 1, (1, 6, 2)), jnp.float32)
+    pull = jnp.asarray(rng.normal(size=(1, 6, 2)), jnp.float32)
+    value = lambda z: jnp.sum(scalar.quantize(scalar.init(), z, KEY, 0)[0].codes * pull)  # noqa: E731
+    np.testing.assert_array_equal(jax.grad(value)(latents), pull)
+
+
+@pytest.mark.parametrize(
+    ('levels', 'code_dim', 'num_codes', 'message'),
+    [
+        ((4, 4), 2, 17, 'codebook.num_codes=16, their product; got 2 and 17'),
+        ((4, 4), 3, 16, 'model.code_dim=2, their number'),
+        ((4, 1), 2, 4, r'model.levels=\(4, 1\): expected at least 2 of each'),
+    ],
+)
+def test_levels_that_contradict_the_sizes_are_refused(levels, code_dim, num_codes, message):
+    model = ml_collections.ConfigDict({'levels': levels, 'code_dim': code_dim})
+    with pytest.raises(ValueError, match=message):
+        quantizer.make_quantizer(model, ml_collections.ConfigDict({'num_codes': num_codes}))

@@ -1,12 +1,25 @@
-"""The pose tokenizer's codebook: nearest code, straight-through gradient, EMA with re-seeding.
+"""The pose tokenizer's codes: nearest code, straight-through gradient; learned codes, or a grid.
 
-van den Oord et al., "Neural Discrete Representation Learning", NeurIPS 2017, appendix A.1 (EMA);
-re-seeding of dead codes as in Jukebox (Dhariwal et al., 2020). All sums run over the *global*
-batch: under `jit` the compiler inserts the collectives, so one device and many agree.
+`VectorQuantizer` learns its codes by EMA: van den Oord et al., "Neural Discrete Representation
+Learning", NeurIPS 2017, appendix A.1; re-seeding of dead codes as in Jukebox (Dhariwal et al.,
+2020). All sums run over the *global* batch: under `jit` the compiler inserts the collectives, so
+one device and many agree.
+
+`FiniteScalarQuantizer` has the points of a grid for codes: Mentzer et al., "Finite Scalar
+Quantization", ICLR 2024. Nothing is learned, and no code can die.
+
+Both have an array of codes, and tokens are indices of it. So all that reads tokens, and mixes codes
+by their probabilities, need not know which of the two it is.
 """
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 from flax import struct
 from jaxtyping import Bool, Float, Int, Int32
@@ -127,3 +140,116 @@ def perplexity(counts: Float[Array, ' K']) -> Float[Array, '']:
     """The number of codes in effective use: exp of the entropy of their counts."""
     p = counts / jnp.sum(counts)
     return jnp.exp(-jnp.sum(p * jnp.log(p + 1e-7)))
+
+
+@struct.dataclass
+class Grid:
+    """The codes of finite scalar quantisation, which nothing moves."""
+
+    codes: Float[Array, 'K C']
+
+
+class Quantized(NamedTuple):
+    """Latents as codes.
+
+    codes: with the straight-through gradient.
+    tokens: indices of the codes.
+    commitment: loss; 0 where codes do not learn.
+    """
+
+    codes: Float[Array, 'B T C']
+    tokens: Int32[Array, 'B T']
+    commitment: Float[Array, '']
+
+
+@runtime_checkable
+class Quantizer(Protocol):
+    """Codes of a tokenizer in training. The state that it keeps has the `codes`."""
+
+    def init(self) -> Any:
+        """The state before the first step."""
+
+    def quantize(
+        self, state: Any, latents: Float[Array, 'B T C'], rng: jax.Array, step: int | Array
+    ) -> tuple[Quantized, Any]:
+        """The codes of a training batch, and the state after it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VectorQuantizer:
+    """Codes that move to the mean of their latents; fields as in configs/tokenizer.py."""
+
+    num_codes: int
+    code_dim: int
+    decay: float
+    seeding: str
+    reset_on_reseed: bool
+    freeze_step: int | None
+
+    def init(self) -> Codebook:
+        """A codebook that the first step fills."""
+        return empty_codebook(self.num_codes, self.code_dim)
+
+    def quantize(
+        self,
+        state: Codebook,
+        latents: Float[Array, 'B T C'],
+        rng: jax.Array,
+        step: int | Int[Array, ''],
+    ) -> tuple[Quantized, Codebook]:
+        """As in `Quantizer`."""
+        flat = jax.lax.stop_gradient(latents).reshape(-1, latents.shape[-1])
+        seeds = pick_seeds(flat, self.num_codes, rng, self.seeding)
+        state = initialize_codebook(state, seeds)
+        quantized = Quantized(*quantize(state.codes, latents))
+        settings = {'decay': self.decay, 'reset_on_reseed': self.reset_on_reseed}
+        after = update_codebook(state, flat, quantized.tokens.reshape(-1), seeds, **settings)
+        if self.freeze_step is not None:
+            learning = step < self.freeze_step
+            after = jax.tree.map(lambda a, b: jnp.where(learning, a, b), after, state)
+        return quantized, after
+
+
+@dataclasses.dataclass(frozen=True)
+class FiniteScalarQuantizer:
+    """Each number of a latent, -1 to 1, is rounded to one of its levels."""
+
+    levels: tuple[int, ...]
+
+    def init(self) -> Grid:
+        """All codes."""
+        return Grid(jnp.asarray(grid_codes(self.levels)))
+
+    def quantize(
+        self, state: Grid, latents: Float[Array, 'B T C'], rng: jax.Array, step: int | Array
+    ) -> tuple[Quantized, Grid]:
+        """As in `Quantizer`: on a grid, the nearest code is the rounding of each number."""
+        codes, tokens, _ = quantize(state.codes, latents)
+        return Quantized(codes, tokens, jnp.zeros(())), state
+
+
+def grid_codes(levels: Sequence[int]) -> Float[np.ndarray, 'K C']:
+    """All combinations of evenly spaced levels from -1 to 1, the last number changing fastest.
+
+    Even numbers of levels stand symmetric about 0; the paper shifts them by half a level.
+    """
+    each = [np.linspace(-1, 1, count, dtype=np.float32) for count in levels]
+    return np.array(list(itertools.product(*each)), np.float32)
+
+
+def make_quantizer(
+    model: ml_collections.ConfigDict, codebook: ml_collections.ConfigDict
+) -> Quantizer:
+    """The quantizer of a tokenizer's settings; ValueError if they contradict each other."""
+    levels = tuple(model.levels)
+    if not levels:
+        return VectorQuantizer(code_dim=model.code_dim, **codebook)
+    if min(levels) < 2:
+        raise ValueError(f'model.levels={levels}: expected at least 2 of each')
+    found, expected = (model.code_dim, codebook.num_codes), (len(levels), int(np.prod(levels)))
+    if found != expected:
+        raise ValueError(
+            f'model.levels={levels}: expected model.code_dim={expected[0]}, their number, and '
+            f'codebook.num_codes={expected[1]}, their product; got {found[0]} and {found[1]}'
+        )
+    return FiniteScalarQuantizer(levels)

@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from tokenhmr_jax.body import skeleton
+from tokenhmr_jax.models.attention import DecoderLayer, dense, norm
 from tokenhmr_jax.types import Array
 
 # So small that training starts at the mean body.
@@ -45,43 +46,6 @@ class DirectReadout:
     camera: Float[Array, 'B 3']
 
 
-class DecoderLayer(nn.Module):
-    """Pre-norm self-attention of queries, cross-attention to the features, and MLP."""
-
-    heads: int
-    head_dim: int
-    mlp_dim: int
-    dtype: DTypeLike
-
-    @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, 'B Q width'],
-        features: Float[Array, 'B T C'],
-        known: Bool[Array, 'B T'] | None = None,
-    ) -> Float[Array, 'B Q width']:
-        width, inner = x.shape[-1], self.heads * self.head_dim
-        y = _norm('self_norm', self.dtype)(x)
-        qkv = _dense(3 * inner, 'self_qkv', self.dtype, use_bias=False)(y)
-        y = self._attend(*jnp.split(qkv, 3, axis=-1))
-        x = x + _dense(width, 'self_out', self.dtype)(y)
-
-        y = _norm('cross_norm', self.dtype)(x)
-        q = _dense(inner, 'cross_q', self.dtype, use_bias=False)(y)
-        kv = _dense(2 * inner, 'cross_kv', self.dtype, use_bias=False)(features)
-        mask = None if known is None else known[:, None, None]
-        y = self._attend(q, *jnp.split(kv, 2, axis=-1), mask)
-        x = x + _dense(width, 'cross_out', self.dtype)(y)
-
-        y = _dense(self.mlp_dim, 'mlp_in', self.dtype)(_norm('mlp_norm', self.dtype)(x))
-        return x + _dense(width, 'mlp_out', self.dtype)(nn.gelu(y, approximate=False))
-
-    def _attend(self, q, k, v, mask=None):
-        split = lambda x: x.reshape(*x.shape[:-1], self.heads, self.head_dim)  # noqa: E731
-        y = jax.nn.dot_product_attention(split(q), split(k), split(v), mask=mask)
-        return y.reshape(q.shape)
-
-
 class QueryDecoder(nn.Module):
     """One learned query that reads the features, or those that are known."""
 
@@ -97,7 +61,7 @@ class QueryDecoder(nn.Module):
         self, features: Float[Array, 'B T C'], known: Bool[Array, 'B T'] | None = None
     ) -> Float[Array, 'B width']:
         # The query's input is zero, so only the embedding's bias acts. The original has the kernel.
-        x = _dense(self.width, 'embed', self.dtype)(jnp.zeros((len(features), 1, 1)))
+        x = dense(self.width, 'embed', self.dtype)(jnp.zeros((len(features), 1, 1)))
         position = self.param('position', nn.initializers.normal(1.0), (1, self.width))
         x = x + position.astype(x.dtype)
         for i in range(self.depth):
@@ -115,14 +79,14 @@ class MixerLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, 'B T width']) -> Float[Array, 'B T width']:
-        y = jnp.swapaxes(_norm('token_norm', self.dtype)(x), 1, 2)
+        y = jnp.swapaxes(norm('token_norm', self.dtype)(x), 1, 2)
         x = x + jnp.swapaxes(self._mlp(y, self.token_dim, 'token'), 1, 2)
-        y = _norm('channel_norm', self.dtype)(x)
+        y = norm('channel_norm', self.dtype)(x)
         return x + self._mlp(y, self.channel_dim, 'channel')
 
     def _mlp(self, x, hidden: int, name: str):
-        y = nn.gelu(_dense(hidden, f'{name}_in', self.dtype)(x), approximate=False)
-        return _dense(x.shape[-1], f'{name}_out', self.dtype)(y)
+        y = nn.gelu(dense(hidden, f'{name}_in', self.dtype)(x), approximate=False)
+        return dense(x.shape[-1], f'{name}_out', self.dtype)(y)
 
 
 class TokenMixer(nn.Module):
@@ -138,13 +102,13 @@ class TokenMixer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, 'B C']) -> Float[Array, 'B T K']:
-        x = _dense(self.num_tokens * self.width, 'spread', self.dtype)(x)
-        x = nn.relu(_norm('spread_norm', self.dtype)(x))  # over all tokens together
+        x = dense(self.num_tokens * self.width, 'spread', self.dtype)(x)
+        x = nn.relu(norm('spread_norm', self.dtype)(x))  # over all tokens together
         x = x.reshape(len(x), self.num_tokens, self.width)
         for i in range(self.depth):
             x = MixerLayer(self.token_dim, self.channel_dim, self.dtype, name=f'layer{i}')(x)
-        x = _norm('out_norm', self.dtype)(_dense(self.width, 'out', self.dtype)(x))
-        return _dense(self.num_codes, 'logits', jnp.float32)(nn.relu(x))
+        x = norm('out_norm', self.dtype)(dense(self.width, 'out', self.dtype)(x))
+        return dense(self.num_codes, 'logits', jnp.float32)(nn.relu(x))
 
 
 class TokenHead(nn.Module):
@@ -173,14 +137,6 @@ class DirectHead(nn.Module):
     ) -> DirectReadout:
         x = self.decoder(features, known)
         return DirectReadout(**_read_out(x, pose=6 * skeleton.NUM_JOINTS, betas=10, camera=3))
-
-
-def _dense(features: int, name: str, dtype: DTypeLike, use_bias: bool = True) -> nn.Dense:
-    return nn.Dense(features, use_bias=use_bias, dtype=dtype, name=name)
-
-
-def _norm(name: str, dtype: DTypeLike) -> nn.LayerNorm:
-    return nn.LayerNorm(epsilon=1e-5, dtype=dtype, name=name)
 
 
 def _read_out(x, **sizes: int) -> dict[str, jax.Array]:

@@ -1,6 +1,7 @@
-"""The pose tokenizer: a VQ-VAE over one body pose (TokenHMR, section 3.2 and supplement 1).
+"""The pose tokenizer's network: of convolutions, as published, or a transformer.
 
-The 21 body joints in order are the time axis.
+TokenHMR, section 3.2 and supplement 1. In the convolutions the 21 body joints in order are the time
+axis. The codebook between encoder and decoder is in `quantizer`.
 """
 
 import flax.linen as nn
@@ -10,6 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
 from tokenhmr_jax.body import rotations, skeleton
+from tokenhmr_jax.models.pose_transformer import PoseDecoder, PoseEncoder
 from tokenhmr_jax.types import Array
 
 
@@ -110,7 +112,15 @@ class Decoder(nn.Module):
 
 
 class Tokenizer(nn.Module):
-    """Encoder and decoder; the codebook between them is state that the caller holds."""
+    """Encoder and decoder; the codebook between them is state that the caller holds.
+
+    network: 'conv', as published, or 'transformer', of `depth` layers with `heads` heads each in
+      the encoder and in the decoder. Another raises ValueError.
+    size_mul: decides the number of tokens; see `num_tokens`.
+    size_div, dilation_rate: of the convolutions.
+    levels: of each number of a latent, for finite scalar quantisation, which bounds latents to -1
+      to 1; () for none.
+    """
 
     width: int
     code_dim: int
@@ -119,11 +129,21 @@ class Tokenizer(nn.Module):
     depth: int
     dilation_rate: int
     dtype: DTypeLike = jnp.float32
+    network: str = 'conv'
+    heads: int = 8
+    levels: tuple[int, ...] = ()
 
     def setup(self):
-        residual = self.depth, self.dilation_rate, self.dtype
-        self.encoder = Encoder(self.width, self.code_dim, self.size_mul, *residual)
-        self.decoder = Decoder(self.width, self.size_mul, self.size_div, *residual)
+        if self.network == 'conv':
+            residual = self.depth, self.dilation_rate, self.dtype
+            self.encoder = Encoder(self.width, self.code_dim, self.size_mul, *residual)
+            self.decoder = Decoder(self.width, self.size_mul, self.size_div, *residual)
+        elif self.network == 'transformer':
+            layers = num_tokens(self.size_mul), self.depth, self.heads, self.dtype
+            self.encoder = PoseEncoder(self.width, self.code_dim, *layers)
+            self.decoder = PoseDecoder(self.width, *layers)
+        else:
+            raise ValueError(f"network={self.network!r}: expected 'conv' or 'transformer'")
 
     def __call__(self, body_pose: Float[Array, 'B 21 3 3']) -> Float[Array, 'B 21 6']:
         """Without quantisation, to create the parameters of both halves."""
@@ -131,7 +151,8 @@ class Tokenizer(nn.Module):
 
     def encode(self, body_pose: Float[Array, 'B 21 3 3']) -> Float[Array, 'B T C']:
         """Rotations to latents."""
-        return self.encoder(rotations.matrix_to_rotation_6d(body_pose))
+        latents = self.encoder(rotations.matrix_to_rotation_6d(body_pose))
+        return jnp.tanh(latents) if self.levels else latents
 
     def decode(self, codes: Float[Array, 'B T C']) -> Float[Array, 'B 21 6']:
         """Codes to 6D rotations, first two rows."""

@@ -45,7 +45,7 @@ def set_tokenizer_sizes(model: ml_collections.ConfigDict, file: TorchFile, found
         'ARCH.ROT_TYPE': 'rot6d',
     }
     check_stored_sizes(file.config, stored, file.path)
-    model.update(sizes, dtype='float32')
+    model.update(sizes, dtype='float32', network='conv', levels=())
     rate = lookup_setting(file.config, 'ARCH.DILATION_RATE')
     model.dilation_rate = model.dilation_rate if rate is None else rate
     return num_codes

@@ -48,6 +48,11 @@ def file_contents(config: dict, model: dict, step: int, body: Mapping[str, Any])
 
 
 def _tokenizer_content(sizes: dict, params: dict, codes: Float[Array, 'K C']) -> dict[str, Any]:
+    if sizes['network'] != 'conv' or sizes['levels']:
+        raise ValueError(
+            f'a tokenizer with network={sizes["network"]!r} and levels={tuple(sizes["levels"])}: '
+            "the original has none but network='conv' and levels=()"
+        )
     names = tokenizer_names(sizes['size_mul'], sizes['size_div'], sizes['depth'])
     arch = {
         'MODEL_NAME': 'vanilla',

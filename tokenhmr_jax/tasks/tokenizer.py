@@ -13,12 +13,28 @@ from jaxtyping import Float, Int, Num
 
 from tokenhmr_jax.body import rotations, skeleton, smpl
 from tokenhmr_jax.config import check_choice
-from tokenhmr_jax.models import quantizer
+from tokenhmr_jax.models.quantizer import (
+    Codebook,
+    Grid,
+    Quantizer,
+    code_counts,
+    make_quantizer,
+    nearest_codes,
+    perplexity,
+)
 from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
-from tokenhmr_jax.objectives import losses
+from tokenhmr_jax.objectives import losses, metrics
+from tokenhmr_jax.objectives.token_metrics import (
+    STABILITY_DEGREES,
+    kept_share,
+    motion_scalars,
+    soft_codes,
+    swap_one,
+    turn_joints,
+)
 from tokenhmr_jax.tasks.body_models import check_body_files, load_body
-from tokenhmr_jax.tasks.tokenizer_report import TokenizerReport, body_errors
-from tokenhmr_jax.types import Array, BodyOutput, PoseBatch, TokenizerOutput
+from tokenhmr_jax.tasks.tokenizer_report import TokenizerReport, body_errors, body_joints
+from tokenhmr_jax.types import Array, BodyOutput, PoseBatch, TokenizerOutput, TokenProbes
 
 # The root is the body model's joint 0 and at rest; the tokenizer's joints are 1 to 21.
 _BODY = slice(1, 22)
@@ -48,14 +64,15 @@ class TokenizerTask:
 
     config: ml_collections.FrozenConfigDict
     model: Tokenizer
+    quantizer: Quantizer
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict) -> 'TokenizerTask':
         """Raises ValueError for values of the config that do not go together."""
         tokens = config.batch_size * num_tokens(config.model.size_mul)
         parts, codes = config.accumulation_steps, config.codebook.num_codes
-        # The codebook moves with each part of a batch.
-        if tokens < parts * codes:
+        # Codes that learn move with each part of a batch.
+        if not config.model.levels and tokens < parts * codes:
             raise ValueError(
                 f'a batch of {config.batch_size} poses has {tokens} tokens in '
                 f'accumulation_steps={parts} parts, in each fewer than the {codes} codes: expected '
@@ -63,7 +80,9 @@ class TokenizerTask:
             )
         losses.check_distance(config.loss_distance)
         check_choice(config, 'eval.best_metric', _ERRORS)
-        return cls(ml_collections.FrozenConfigDict(config), Tokenizer(**config.model))
+        config = ml_collections.FrozenConfigDict(config)
+        codes = make_quantizer(config.model, config.codebook)
+        return cls(config, Tokenizer(**config.model), codes)
 
     def check_inputs(self, records: Sequence[dict]) -> None:
         """Raises FileNotFoundError for a body model that is not there."""
@@ -117,11 +136,10 @@ class TokenizerTask:
         shape = (self.config.batch_size, skeleton.NUM_BODY_JOINTS, 3)
         return PoseBatch(body_pose=jax.ShapeDtypeStruct(shape, np.float32))
 
-    def init(self, rng: jax.Array) -> tuple[dict, quantizer.Codebook]:
-        """Fresh parameters, and a codebook that the first step fills."""
+    def init(self, rng: jax.Array) -> tuple[dict, Codebook | Grid]:
+        """Fresh parameters, and codes: learned ones are filled by the first step."""
         pose = jnp.broadcast_to(jnp.eye(3), (1, skeleton.NUM_BODY_JOINTS, 3, 3))
-        codebook = quantizer.empty_codebook(self.config.codebook.num_codes, self.model.code_dim)
-        return self.model.init(rng, pose)['params'], codebook
+        return self.model.init(rng, pose)['params'], self.quantizer.init()
 
     def warm_start(self, params: Any, state: Any) -> tuple[Any, Any]:
         """A tokenizer starts from nothing."""
@@ -130,27 +148,17 @@ class TokenizerTask:
     def loss(
         self,
         params: dict,
-        codebook: quantizer.Codebook,
+        codebook: Codebook | Grid,
         frozen: Frozen,
         batch: PoseBatch,
         rng: jax.Array,
         step: int | Int[Array, ''],
-    ) -> tuple[Float[Array, ''], tuple[quantizer.Codebook, dict[str, Float[Array, '']]]]:
-        """The weighted loss of a batch, the codebook after it, and scalars to log."""
+    ) -> tuple[Float[Array, ''], tuple[Codebook | Grid, dict[str, Float[Array, '']]]]:
+        """The weighted loss of a batch, the codes after it, and scalars to log."""
         pose = rotations.axis_angle_to_matrix(batch.body_pose)
-        latents = self._apply(params, pose, 'encode')
-        flat = jax.lax.stop_gradient(latents).reshape(-1, latents.shape[-1])
-        options = self.config.codebook
-        seeds = quantizer.pick_seeds(flat, options.num_codes, rng, options.seeding)
-        codebook = quantizer.initialize_codebook(codebook, seeds)
-        quantized, tokens, commitment = quantizer.quantize(codebook.codes, latents)
-        settings = {'decay': options.decay, 'reset_on_reseed': options.reset_on_reseed}
-        updated = quantizer.update_codebook(codebook, flat, tokens.reshape(-1), seeds, **settings)
-        if options.freeze_step is not None:
-            learning = step < options.freeze_step
-            updated = jax.tree.map(lambda a, b: jnp.where(learning, a, b), updated, codebook)
-
-        decoded = self._decode(params, quantized)
+        latents = self._apply(params, self._with_noise(pose, rng), 'encode')
+        quantized, updated = self.quantizer.quantize(codebook, latents, rng, step)
+        decoded = self._decode(params, quantized.codes)
         body = self._body(frozen.loss_body, decoded)
         truth = self._body(frozen.loss_body, pose, frozen.hands)
         terms = losses.tokenizer_terms(
@@ -161,40 +169,77 @@ class TokenizerTask:
             vertices=body.vertices,
             vertices_gt=truth.vertices,
             weights=frozen.vertex_weights,
-            commitment=commitment,
+            commitment=quantized.commitment,
             distance=self.config.loss_distance,
         )
-        counts = quantizer.code_counts(tokens, options.num_codes)
+        counts = code_counts(quantized.tokens, self.config.codebook.num_codes)
         logs = {f'loss/{name}': term for name, term in terms.items()}
         logs |= {name: jnp.mean(v) for name, v in body_errors(body, truth).items()}
         logs |= _usage_scalars(counts)
         return losses.weighted_sum(terms, self.config.loss_weights), (updated, logs)
 
     def predict(
-        self, params: dict, codebook: quantizer.Codebook, frozen: Frozen, batch: PoseBatch
+        self, params: dict, codebook: Codebook | Grid, frozen: Frozen, batch: PoseBatch
     ) -> TokenizerOutput:
         """Encodes, quantises and decodes poses, in full float32."""
         with jax.default_matmul_precision('highest'):
-            latents = self._apply(params, rotations.axis_angle_to_matrix(batch.body_pose), 'encode')
-            quantized, tokens, _ = quantizer.quantize(codebook.codes, latents)
-            body_pose = self._decode(params, quantized)
-        return TokenizerOutput(tokens, body_pose, self._body(frozen.body, body_pose))
+            pose = rotations.axis_angle_to_matrix(batch.body_pose)
+            latents = self._apply(params, pose, 'encode')
+            tokens = nearest_codes(codebook.codes, latents)
+            body_pose = self._decode(params, codebook.codes[tokens])
+            probes = self._probe(params, codebook.codes, pose, latents, tokens)
+        return TokenizerOutput(tokens, body_pose, self._body(frozen.body, body_pose), probes)
 
     def metrics(
         self, output: TokenizerOutput, frozen: Frozen, batch: PoseBatch
     ) -> dict[str, Num[Array, 'B ...']]:
-        """Per example: errors in mm, and `code_usage`, the number of tokens on each code."""
+        """Per example: errors in mm, measures of the tokens, and `code_usage`, the number of
+        tokens on each code."""
         pose = rotations.axis_angle_to_matrix(batch.body_pose)
         truth = self._body(frozen.body, pose, frozen.hands)
-        count = jax.vmap(lambda t: quantizer.code_counts(t, self.config.codebook.num_codes))
-        return body_errors(output.body, truth) | {'code_usage': count(output.tokens)}
+        mixed, swapped = (
+            body_joints(frozen.body, each) for each in (output.probes.mixed, output.probes.swapped)
+        )
+        scalars = body_errors(output.body, truth)
+        error = metrics.mean_distance_mm(mixed, truth.joints[:, _BODY])
+        scalars['mixture_mpjpe_mm'] = error
+        for degrees, turned in zip(STABILITY_DEGREES, output.probes.turned, strict=True):
+            scalars[f'kept_{degrees:g}deg'] = kept_share(output.tokens, turned)
+        scalars |= motion_scalars(output.body.joints[:, _BODY], swapped)
+        count = jax.vmap(lambda t: code_counts(t, self.config.codebook.num_codes))
+        return scalars | {'code_usage': count(output.tokens)}
 
     def summarize(self, means: dict[str, Any]) -> dict[str, float]:
         """Scalars to report from the metrics' means over examples; baselines use no codes."""
         scalars = {name: value for name, value in means.items() if name != 'code_usage'}
         if 'code_usage' in means:
-            scalars |= _usage_scalars(jnp.asarray(means['code_usage']))
+            usage = jnp.asarray(means['code_usage'])
+            scalars |= _usage_scalars(usage)
+            # One distribution of codes for all positions: an upper bound.
+            scalars['bits'] = jnp.sum(usage) * jnp.log2(scalars['perplexity'])
+            scalars['nominal_bits'] = jnp.sum(usage) * np.log2(len(usage))
         return {name: float(value) for name, value in scalars.items()}
+
+    def _with_noise(self, pose: Float[Array, 'B 21 3 3'], rng: jax.Array):
+        """The poses that the encoder sees in training."""
+        deviation = np.deg2rad(self.config.noise_degrees)
+        if not deviation:
+            return pose
+        # Seeds of codes are drawn with `rng` itself.
+        noise = deviation * jax.random.normal(jax.random.fold_in(rng, 1), pose.shape[:-1])
+        return rotations.compose(pose, rotations.axis_angle_to_matrix(noise))
+
+    def _probe(self, params, codes, pose, latents, tokens) -> TokenProbes:
+        """The same random turns and swaps in every evaluation."""
+        turns, swaps = jax.random.split(jax.random.key(0))
+        turned = [turn_joints(pose, degrees, turns) for degrees in STABILITY_DEGREES]
+        encoded = [nearest_codes(codes, self._apply(params, p, 'encode')) for p in turned]
+        swapped = swap_one(tokens, len(codes), swaps)
+        return TokenProbes(
+            turned=jnp.stack(encoded),
+            mixed=self._decode(params, soft_codes(codes, latents)),
+            swapped=self._decode(params, codes[swapped]),
+        )
 
     def _apply(self, params, x, method):
         return self.model.apply({'params': params}, x, method=method)
@@ -210,4 +255,4 @@ class TokenizerTask:
 
 
 def _usage_scalars(counts: Float[Array, ' K']) -> dict[str, Float[Array, '']]:
-    return {'perplexity': quantizer.perplexity(counts), 'codes_used': jnp.mean(counts > 0)}
+    return {'perplexity': perplexity(counts), 'codes_used': jnp.mean(counts > 0)}

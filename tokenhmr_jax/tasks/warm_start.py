@@ -8,7 +8,7 @@ import ml_collections
 from etils import epath
 
 from tokenhmr_jax.checkpoints.store import Checkpoints
-from tokenhmr_jax.config import Decides, settings_deciding
+from tokenhmr_jax.config import Decides, config_to_json, settings_deciding
 from tokenhmr_jax.models import vit
 from tokenhmr_jax.models.regressor import FrozenWeights, load_mean
 from tokenhmr_jax.released.names import check_shapes
@@ -91,7 +91,7 @@ def _check_regressor(config: ml_collections.ConfigDict) -> str:
         raise ValueError(f'warm_start.parts={start.parts}: expected one of {_PARTS}')
     tasks = ('regressor',) if 'head' in start.parts else ('regressor', 'backbone')
     stored, where = _stored_config(start.checkpoint, start.step, tasks)
-    ours = settings_deciding(config.to_dict(), Decides.UNSEEN)
+    ours = settings_deciding(config_to_json(config), Decides.UNSEEN)
     for name, theirs in settings_deciding(stored, Decides.UNSEEN).items():
         part = 'backbone' if name.startswith('model.backbone.') else 'head'
         if part in start.parts and theirs != ours[name]:
@@ -104,7 +104,7 @@ def _check_tokenizer(tokenizer: ml_collections.ConfigDict) -> str:
     if not tokenizer.checkpoint:
         raise ValueError('tokenizer.checkpoint is empty: expected the workdir of a tokenizer')
     stored, where = _stored_config(tokenizer.checkpoint, tokenizer.step, ('tokenizer',))
-    ours = {'model': tokenizer.model.to_dict(), 'num_codes': tokenizer.num_codes}
+    ours = {'model': config_to_json(tokenizer.model), 'num_codes': tokenizer.num_codes}
     theirs = {'model': stored['model'], 'num_codes': stored['codebook']['num_codes']}
     if ours != theirs:
         raise ValueError(f'{where}: a tokenizer with {theirs}, this run has {ours}')

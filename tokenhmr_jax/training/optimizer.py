@@ -46,7 +46,7 @@ def make_optimizer(config: ConfigDict, num_steps: int) -> optax.GradientTransfor
 
 # First and last layers of the networks, by name.
 _FIRST = ('conv_in', 'patches', 'embed')
-_LAST = ('conv_out', 'logits', 'global_orient', 'hands', 'betas', 'camera', 'pose')
+_LAST = ('conv_out', 'latents', 'logits', 'global_orient', 'hands', 'betas', 'camera', 'pose')
 
 
 def _assign(params):
