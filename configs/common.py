@@ -121,7 +121,7 @@ def tokenizer_kind(
     elif quantizer != 'vq':
         raise ValueError(f"quantizer={quantizer!r}: expected 'vq' or 'fsq'")
     if network == 'transformer':
-        sizes |= {'network': network, 'depth': 2 * model.depth}
+        sizes |= {'network': network, 'heads': max(2, model.width // 64)}
     elif network != 'conv':
         raise ValueError(f"network={network!r}: expected 'conv' or 'transformer'")
     return sizes, num_codes

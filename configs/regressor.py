@@ -70,7 +70,16 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     1, 'quantizer=vq|fsq,network=conv|transformer', as in configs/tokenizer.py."""
     variant, kind = common.split_kind(arg)
     config = choose_variant(
-        variant, paper, paper_config, release, demo, bedlam, prompted, quickstart, bundled, miniature
+        variant,
+        paper,
+        paper_config,
+        release,
+        demo,
+        bedlam,
+        prompted,
+        quickstart,
+        bundled,
+        miniature,
     )
     stage1 = config.tokenizer
     sizes, stage1.num_codes = common.tokenizer_kind(stage1.model, stage1.num_codes, **kind)

@@ -67,7 +67,12 @@ def test_a_report_of_poses_in_and_out_of_distribution(run, prepared, tmp_path, r
     bodies = jax.jit(run.task.report.bodies)
     error = bodies(run.params, run.state, run.frozen, batch).mpjpe_mm.mean()
     assert float(inside[3]) == pytest.approx(float(error), rel=1e-3)
-    noise = {row[0]: list(map(float, row[1:])) for row in rows[6:9]}
+    tokens = dict(zip(rows[4], rows[6], strict=True))
+    assert tokens['tokens'] == 'amass/procedural_heldout'
+    assert float(tokens['mpjpe_mm']) == pytest.approx(float(error), rel=1e-3)
+    assert float(tokens['nominal_bits']) == 20 * 5  # of 32 codes
+    assert 0 < float(tokens['kept_2deg']) <= float(tokens['kept_0.5deg']) <= 1
+    noise = {row[0]: list(map(float, row[1:])) for row in rows[10:13]}
     assert noise['noise'][0] == pytest.approx(0, abs=0.01)
     assert noise['to noisy'][0] == noise['to clean'][0] == float(inside[3])
     assert noise['noise'] == sorted(noise['noise'])

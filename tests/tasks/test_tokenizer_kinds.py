@@ -50,8 +50,8 @@ def test_each_kind_trains_and_is_used_from_its_checkpoint(workdirs, kind, rng):
     scores = next(line for line in lines if 'eval/mpjpe_mm' in line)
     kept = [scores[f'eval/kept_{name}deg'] for name in ('0.5', '1', '2')]
     assert 1 >= kept[0] >= kept[1] >= kept[2] > 0
-    assert scores['eval/nominal_bits'] == 20 * 5  # tokens of 32 codes
-    assert 0 < scores['eval/bits'] <= 100
+    assert scores['eval/nominal_bits'] == pytest.approx(20 * 5)  # tokens of 32 codes
+    assert 0 < scores['eval/bits'] <= 100.01
 
     run = open_run(str(workdir), 'last')
     body_pose = rng.normal(0, 0.3, (3, 21, 3)).astype(np.float32)
@@ -82,7 +82,11 @@ def test_a_regressor_trains_on_the_grid_of_a_tokenizer(workdirs, prepared, tmp_p
     sizes |= {'tokenizer.model.levels': (8, 4), 'tokenizer.checkpoint': str(stage1)}
     sizes |= {'batch_size': 0, 'people.batch_size': 16, 'data.data_dir': str(prepared)}
     sizes |= {'data.validation': ('amass/procedural_heldout',), 'eval.limit': 16}
-    sizes |= {'people.poses': ('amass/procedural',), 'data.ground_truth': (), 'tokenizer.step': 'last'}
+    sizes |= {
+        'people.poses': ('amass/procedural',),
+        'data.ground_truth': (),
+        'tokenizer.step': 'last',
+    }
     config = quickstart_config('regressor', sizes)
     config.data.mixture = type(config)()
     train.train(config, str(tmp_path / 'run'))
@@ -94,7 +98,7 @@ def test_a_regressor_trains_on_the_grid_of_a_tokenizer(workdirs, prepared, tmp_p
     assert all(np.isfinite(line['loss']) for line in lines if 'loss' in line)
 
     config.tokenizer.model.levels = (4, 8)
-    with pytest.raises(ValueError, match='a tokenizer with .*this run has'):
+    with pytest.raises(ValueError, match=r'a tokenizer with .*this run has'):
         train.train(config, str(tmp_path / 'other'))
 
 

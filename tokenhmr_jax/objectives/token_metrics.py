@@ -39,9 +39,7 @@ def code_spacing(codes: Float[Array, 'K C']) -> Float[Array, '']:
     return jnp.mean(jnp.sqrt(jnp.maximum(jnp.min(distance, axis=-1), 0)))
 
 
-def soft_codes(
-    codes: Float[Array, 'K C'], latents: Float[Array, '*B C']
-) -> Float[Array, '*B C']:
+def soft_codes(codes: Float[Array, 'K C'], latents: Float[Array, '*B C']) -> Float[Array, '*B C']:
     """Expected codes of tokens that are unsure: a softmax over all codes of -|z - c|^2 / s^2.
 
     The temperature s is the spacing of the codes, so that a code at that distance from the latent

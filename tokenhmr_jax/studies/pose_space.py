@@ -1,4 +1,4 @@
-"""Pose space of a tokenizer: errors on unseen poses, t-SNE, noise.
+"""Pose space of a tokenizer: errors on unseen poses, measures of its tokens, t-SNE, noise.
 
     python -m tokenhmr_jax.studies.pose_space --checkpoint=runs/tokenizer --motion_dir=MOTION
 
@@ -7,7 +7,7 @@ After section 3.1 and figure 1 of TokenHMR's supplement. Poses of the validation
 `pose_space.md` and `pose_space.png`. Needs the extra `report`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -64,15 +64,28 @@ class Reconstructor:
             true = rotations.axis_angle_to_matrix(body_pose)
             return [tokenizer_report.body_joints(frozen.body, m) for m in (true, output.body_pose)]
 
-        self._run, self._reconstruct = run, reconstruct
+        @jax.jit
+        def measure(params, state, frozen, body_pose):
+            batch = PoseBatch(body_pose=body_pose)
+            return run.task.metrics(run.task.predict(params, state, frozen, batch), frozen, batch)
+
+        self._run, self._reconstruct, self._measure = run, reconstruct, measure
 
     def __call__(self, body_pose: BodyPoses) -> Reconstruction:
+        return Reconstruction(*self._in_chunks(self._reconstruct, body_pose))
+
+    def token_scores(self, body_pose: BodyPoses) -> dict[str, float]:
+        """The scores of `evaluate`: errors, stability, locality, bits."""
+        values = self._in_chunks(self._measure, body_pose)
+        return self._run.task.summarize({name: v.mean(axis=0) for name, v in values.items()})
+
+    def _in_chunks(self, function: Callable, body_pose: BodyPoses) -> Any:
         run = self._run
-        parts = lambda x: self._reconstruct(run.params, run.state, run.frozen, x)  # noqa: E731
+        parts = lambda x: function(run.params, run.state, run.frozen, x)  # noqa: E731
         # Chunks of one shape compile once.
         padded = np.resize(body_pose, (-(-len(body_pose) // _CHUNK) * _CHUNK, 21, 3))
-        true, found = tokenizer_report.in_chunks(parts, padded, size=_CHUNK)
-        return Reconstruction(true[: len(body_pose)], found[: len(body_pose)])
+        found = tokenizer_report.in_chunks(parts, padded, size=_CHUNK)
+        return jax.tree.map(lambda x: x[: len(body_pose)], found)
 
 
 def add_noise(body_pose: BodyPoses, degrees: float, rng: np.random.Generator) -> BodyPoses:
@@ -149,13 +162,19 @@ def report_pose_space(run: Trained, poses: Mapping[str, Poses], title: str) -> t
         lines.append([name, kind, str(len(error)), *map(format_number, values)])
         titles[name] = f'{name} ({kind} distribution): {error.mean():.1f} mm'
     header = ['poses', 'distribution', 'count', 'MPJPE, mm', 'median', '95%', 'nearest in training']
-    text = [title, markdown_table(header, lines)]
+    text = [title, markdown_table(header, lines), _token_table(reconstruct, poses)]
     for name, errors in noise.items():
         header = [f'{name}: noise, degrees', *map(str, NOISE_DEGREES)]
         rows = [[key, *map(format_number, values)] for key, values in errors.items()]
         text.append(markdown_table(header, rows))
     figure = study_plots.plot_pose_space(embed_poses(found), titles, NOISE_DEGREES, noise)
     return '\n\n'.join(text), figure
+
+
+def _token_table(reconstruct: Reconstructor, poses: Mapping[str, Poses]) -> str:
+    scores = {name: reconstruct.token_scores(each.body_pose) for name, each in poses.items()}
+    rows = [[name, *map(format_number, each.values())] for name, each in scores.items()]
+    return markdown_table(['tokens', *next(iter(scores.values()))], rows)
 
 
 def gather(
