@@ -21,6 +21,7 @@ from tokenhmr_jax.models.quantizer import (
     make_quantizer,
     nearest_codes,
     perplexity,
+    quantize,
 )
 from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
 from tokenhmr_jax.objectives import losses, metrics
@@ -185,8 +186,8 @@ class TokenizerTask:
         with jax.default_matmul_precision('highest'):
             pose = rotations.axis_angle_to_matrix(batch.body_pose)
             latents = self._apply(params, pose, 'encode')
-            tokens = nearest_codes(codebook.codes, latents)
-            body_pose = self._decode(params, codebook.codes[tokens])
+            quantized, tokens, _ = quantize(codebook.codes, latents)
+            body_pose = self._decode(params, quantized)
             probes = self._probe(params, codebook.codes, pose, latents, tokens)
         return TokenizerOutput(tokens, body_pose, self._body(frozen.body, body_pose), probes)
 
