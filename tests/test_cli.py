@@ -160,9 +160,13 @@ def test_ctrl_c_in_a_collection_of_garbage_is_not_lost():
         time.sleep(10)
 
     start = time.monotonic()
-    with pytest.raises(SystemExit) as error:
-        cli.run(cli.Flags('', []), work)
-    gc.callbacks.remove(collected)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as error:
+            cli.run(cli.Flags('', []), work)
+    finally:
+        gc.callbacks.remove(collected)
+        signal.signal(signal.SIGINT, before)
     assert error.value.code == 130 and time.monotonic() - start < 5
 
 

@@ -1,4 +1,4 @@
-"""Errors of fields of view that are estimated from people, by keypoints, distance and number.
+"""Errors of fields of view that are estimated from people.
 
     python -m tokenhmr_jax.studies.field_of_view
 

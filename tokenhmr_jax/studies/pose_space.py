@@ -1,4 +1,4 @@
-"""Pose space of a tokenizer: errors on unseen poses, measures of its tokens, t-SNE, noise.
+"""Pose space of a tokenizer: errors, measures of its tokens, t-SNE, noise.
 
     python -m tokenhmr_jax.studies.pose_space --checkpoint=runs/tokenizer --motion_dir=MOTION
 
