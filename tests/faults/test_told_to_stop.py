@@ -17,6 +17,7 @@ from training_runs import (
     steps_of,
 )
 
+from tokenhmr_jax.checkpoints.store import interrupts_held
 from tokenhmr_jax.training import preemption
 
 # Seconds from the signal to the end. In the suite, other tests take the processor away.
@@ -104,3 +105,16 @@ def test_told_to_stop_one_of_two_stops_both_at_the_same_step(
         whole = request.getfixturevalue('unbroken_pair')
         assert_identical(saved_arrays(workdir, 12), saved_arrays(whole, 12))
         losses(workdir)
+
+
+def test_ctrl_c_waits_for_what_must_end():
+    done = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupts_held():
+            signal.raise_signal(signal.SIGINT)
+            done.append('all')
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done == ['all']

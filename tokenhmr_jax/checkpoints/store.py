@@ -5,9 +5,12 @@ data) and `config` (the whole config and the body's topology), written by Orbax,
 sums of all its files. Converted weights have no `optimizer` and no `data`.
 """
 
+import contextlib
 import os
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -228,10 +231,11 @@ class Checkpoints:
                 chosen = [x if i in group else ocp.PLACEHOLDER for i, x in enumerate(leaves)]
                 item = structure.unflatten(chosen)
                 arguments = ocp.checkpoint_utils.construct_restore_args(item)
-                part = reader.restore(
-                    self._folder(step) / 'model',
-                    args=ocp.args.PyTreeRestore(item, restore_args=arguments),
-                )
+                with interrupts_held():
+                    part = reader.restore(
+                        self._folder(step) / 'model',
+                        args=ocp.args.PyTreeRestore(item, restore_args=arguments),
+                    )
                 for i, x in enumerate(jax.tree.leaves(part)):
                     if i in group:
                         restored[i] = jax.block_until_ready(x)
@@ -241,7 +245,8 @@ class Checkpoints:
         return self._manager.directory / str(step)
 
     def _restore(self, step: int, **items):
-        return self._manager.restore(step, args=ocp.args.Composite(**items))
+        with interrupts_held():
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
 
 
 def _by_size(arrays: Sequence[Any]) -> list[set[int]]:
@@ -260,3 +265,19 @@ def _by_size(arrays: Sequence[Any]) -> list[set[int]]:
 def _in_pieces(tree: Any) -> Any:
     """Save options by which arrays are compressed, and read again, in pieces."""
     return jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=_PIECE), tree)
+
+
+@contextlib.contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Lets Ctrl-C wait until the end: Orbax's threads print tracebacks where it ends in between."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
