@@ -9,7 +9,6 @@ def main(arguments=None):
 import collections
 import contextlib
 import functools
-import gc
 import os
 import pathlib
 import re
@@ -19,7 +18,6 @@ import sys
 import tempfile
 import threading
 import time
-import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -214,27 +212,26 @@ def counted(count: int, noun: str, plural: str = '') -> str:
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
     """Lets Ctrl-C raise KeyboardInterrupt, unless whoever started the process ignores it."""
-    before = signal.getsignal(signal.SIGINT)
+    before, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
     if before not in (signal.default_int_handler, signal.SIG_DFL):
         yield
         return
-    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.unraisablehook = functools.partial(_interrupt_again, hook)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         signal.signal(signal.SIGINT, before)
 
 
-def _interrupt(number: int, frame: types.FrameType | None) -> None:
-    """Raises KeyboardInterrupt; a little later, if it would be lost in a collection of garbage."""
-    callbacks = [getattr(each, '__code__', None) for each in gc.callbacks]  # JAX has one
-    while frame is not None:
-        if frame.f_code in callbacks:
-            main = threading.main_thread().ident
-            threading.Timer(0.1, signal.pthread_kill, [main, number]).start()
-            return
-        frame = frame.f_back
-    raise KeyboardInterrupt
+def _interrupt_again(hook: Callable, lost: Any) -> None:
+    """Repeats a Ctrl-C that came in a finalizer or a collection of garbage, which swallow it."""
+    if lost.exc_type is not KeyboardInterrupt:
+        hook(lost)
+        return
+    main = threading.main_thread().ident
+    threading.Timer(0.1, signal.pthread_kill, [main, signal.SIGINT]).start()
 
 
 def _quiet_logs() -> None:
