@@ -1,4 +1,4 @@
-"""What worker processes make in the tests, in a module that they can import."""
+"""Functions of worker processes in the tests, in a module that they can import."""
 
 import importlib
 import os

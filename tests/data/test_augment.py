@@ -51,7 +51,7 @@ def test_without_any_the_crop_is_plain(rng):
 
 @pytest.mark.parametrize('needs', ['body', 'part'])
 def test_extreme_crops_are_drawn_by_their_weights(rng, needs):
-    """Of a person seen in whole: the crop to the hips two times in ten, each other one once."""
+    """A person seen in whole: the crop to the hips two times in ten, each other one once."""
     names = [d.extreme_crop for d in draws(rng, 1500, extreme_crop=1.0, extreme_crop_needs=needs)]
     assert len(augment.EXTREME_CROPS) == 9
     for name in augment.EXTREME_CROPS:

@@ -57,7 +57,7 @@ def expected_labels(record, drawn):
 
 
 def test_labels_agree_with_float64_to_1e_6(rng):
-    """Of pictures up to 6,000 px wide; relative to 1, or to larger values."""
+    """Pictures up to 6,000 px wide; errors relative to 1, or to larger values."""
     pairs = list(drawn_records(rng))
     columns = [augment.augment_crop(*pair, CROP) for pair in pairs]
     columns = {name: np.stack([each[name] for each in columns]) for name in columns[0]}

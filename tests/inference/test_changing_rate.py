@@ -52,7 +52,7 @@ def tracks(small_model, tmp_path_factory):
 
 
 def check_speed(places, times):
-    """Of the whole, and of every 0.3 s of it."""
+    """The speed of the whole, and of every 0.3 s of it."""
     assert times[-1] - times[0] == pytest.approx(TIMES[-1], abs=0.04)
     path = np.linalg.norm(places[-1] - places[0]) / (times[-1] - times[0])
     assert path == pytest.approx(SPEED, rel=0.03)

@@ -53,7 +53,7 @@ def people_at(reduced, distance: float, degrees: float, aside: float = 1.0) -> P
 
 @pytest.mark.parametrize('degrees', [32.0, 60.0, 85.0])
 def test_known_bodies_tell_the_field_of_view(reduced, degrees):
-    """Of each alone, and better of all: the truth lies within three deviations."""
+    """Each alone, and all together better: the truth lies within three deviations."""
     evidence = field_of_view.evidence(reduced, people_at(reduced, 2.5, degrees), DIAGONAL)
     together = field_of_view.posterior(evidence)
     assert together.is_telling and together.people == COUNT
@@ -160,7 +160,7 @@ class _Reads:
 
 
 def test_a_video_has_one_camera(monkeypatch):
-    """Of frames that are spread over it; they are looked at once."""
+    """Its frames are spread over it, and looked at once."""
     seen = []
 
     def estimate(model, images, keypoints2d):

@@ -55,7 +55,8 @@ def walker(mannequin):
 def test_bvh_has_the_joints_of_smpl(mannequin, walker, tmp_path):
     """Read and posed by bvhio."""
     track, joints, _ = walker
-    video.write_animations(tmp_path / '0', mannequin, track, fps=30.0)
+    person = video.animated_person('person', mannequin, track)
+    video.write_animations(tmp_path / '0', mannequin, person, fps=30.0)
     file = bvhio.readAsBvh(str(tmp_path / '0.bvh'))
     assert file.FrameTime == pytest.approx(1 / 30) and file.FrameCount == 5  # one is filled in
     root = bvhio.readAsHierarchy(str(tmp_path / '0.bvh'))
@@ -69,7 +70,8 @@ def test_bvh_has_the_joints_of_smpl(mannequin, walker, tmp_path):
 def test_animated_glb_has_the_joints_and_the_skin_of_smpl(mannequin, walker, tmp_path):
     """Its nodes, its skin and its motion, evaluated as the specification says."""
     track, joints, vertices = walker
-    video.write_animations(tmp_path / '0', mannequin, track, fps=30.0)
+    person = video.animated_person('person', mannequin, track)
+    video.write_animations(tmp_path / '0', mannequin, person, fps=30.0)
     document, array = read_glb(tmp_path / '0.glb')
     times = array(document.animations[0].samplers[0].input)
     np.testing.assert_allclose(times, np.arange(5) / 30, atol=1e-6)

@@ -145,7 +145,7 @@ def test_a_network_that_knows_the_camera_is_not_turned_again(people):
 
 
 def test_impossible_answers_are_finite(people):
-    """Of a network that has learned nothing: scales near zero and below, bodies beside the crop."""
+    """A network that has learned nothing: scales near zero and below, bodies beside the crop."""
     output, view = people
     weak = np.float32(output.camera)
     weak[:50, 0], weak[50:100, 0], weak[100:, 1] = -0.5, 1e-3, 50

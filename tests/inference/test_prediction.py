@@ -166,7 +166,7 @@ def test_a_video_goes_on_where_it_stopped(film, small_model, clip, tmp_path):
 
 
 def test_short_tracks_are_in_the_arrays_alone(small_model, clip, tmp_path):
-    """Of three tracks of 9, 4 and 2 frames, with limits of 5 and 4 frames."""
+    """Three tracks of 9, 4 and 2 frames, with limits of 5 and 4 frames."""
     lines = ['image,left,top,right,bottom,track_id', *(f'{t},5,5,35,60,0' for t in range(9))]
     lines += [*(f'{t},50,5,80,60,1' for t in range(3, 7)), *(f'{t},1,1,30,30,2' for t in (0, 1))]
     (tmp_path / 'boxes.csv').write_text('\n'.join(lines))

@@ -98,7 +98,7 @@ def test_a_repeat_changes_no_file(run, pictures, tmp_path):
 
 
 def test_a_changed_picture_is_predicted_again(run, pictures, tmp_path, capsys):
-    """Of the same size and time; the others' files are not touched."""
+    """Same size and time; the others' files are not touched."""
     pixels = picture(60, 80)
     Image.fromarray(pixels).save(pictures / 'a.bmp')
     (pictures / 'a.png').unlink()
@@ -119,7 +119,7 @@ def test_a_changed_picture_is_predicted_again(run, pictures, tmp_path, capsys):
 
 
 def test_changed_boxes(run, pictures, tmp_path, capsys):
-    """Of one picture: it alone is predicted again, and what it no longer has is gone."""
+    """One picture: it alone is predicted again, and what it no longer has is gone."""
     run()
     before = states(tmp_path / 'r/frames')
     write_boxes(pictures, BOXES | {'a': 1})
@@ -175,7 +175,7 @@ def test_results_of_others(run, pictures, tmp_path):
 
 
 def test_half_a_run(run, pictures, tmp_path):
-    """What a killed run leaves: the next one ends as an unbroken one, to the byte."""
+    """After a killed run the next one ends as an unbroken one, to the byte."""
     run(out='unbroken')
     unbroken, out = contents(tmp_path / 'unbroken'), tmp_path / 'r'
     out.mkdir()

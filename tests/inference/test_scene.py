@@ -61,7 +61,8 @@ def crowd(mannequin, tmp_path_factory):
         track['camera_joints'] = np.asarray(bodies[number].joints)
     (folder / 'frames').mkdir()
     results.write_arrays(folder / 'frames/000000.npz', {'image_size': np.array(LENS.image_size)})
-    video._write_scene(folder, mannequin, tracks, FPS)
+    people = {i: video.animated_person(f'person {i}', mannequin, t) for i, t in tracks.items()}
+    video._write_scene(folder, mannequin, tracks, people, FPS)
     return folder / 'scene.glb', tracks, bodies
 
 

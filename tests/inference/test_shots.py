@@ -27,7 +27,7 @@ def view(scene, left=0, top=0):
 
 
 def film(views, gains=(), noise=3.0):
-    """What a camera makes of them: its sensor has noise, and a range."""
+    """Frames as a camera takes them: its sensor has noise, and a range."""
     rng = np.random.default_rng(0)
     pairs = zip(views, gains or itertools.repeat(1.0), strict=False)
     return [np.clip(v * g + rng.normal(0, noise, v.shape), 0, 255).astype(np.uint8)
@@ -43,7 +43,7 @@ def cuts(images):
 
 @pytest.mark.parametrize('seed', range(4))
 def test_cuts(seed):
-    """Of still and moving cameras, in light and darkness, and with black in between."""
+    """Still and moving cameras, in light and darkness, and with black in between."""
     one, other = world(seed), world(seed + 10)
     still = [view(one)] * 6
     assert cuts(film(still + [view(other)] * 6)) == [5]

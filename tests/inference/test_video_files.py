@@ -206,7 +206,7 @@ def noisy(count):
 
 @pytest.mark.parametrize('name, codec, options', CONTAINERS)
 def test_a_video_that_breaks_off(name, codec, options, tmp_path):
-    """What comes before the break is read, and it is said that more is missing."""
+    """All before the break is read, and it is said that more is missing."""
     path = write_video(tmp_path / name, noisy(30), np.arange(30) / 30, codec, options,
                        'yuvj420p' if codec == 'mjpeg' else 'yuv420p')  # fmt: skip
     _, whole, error = read(path)
@@ -268,7 +268,7 @@ def test_a_clock_that_begins_anew(tmp_path):
 
 @pytest.mark.parametrize('size', [(96, 64), (97, 65)])
 def test_a_written_video_keeps_its_times(size, tmp_path):
-    """Of pictures and times as they come, also of equal ones."""
+    """Pictures and times as they come, also equal ones."""
     images = [scene(*size, shift=i) for i in range(8)]
     times = [*UNEVEN[:-1], UNEVEN[-2] + 1e-5]
     webm.write_webm(tmp_path / 'a.webm', zip(times, images, strict=True), 30.0)

@@ -51,16 +51,16 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def threaded(make: Callable[[int], Any], numbers: Iterable[int], count: int) -> Iterator[Any]:
-    """`make` of each number, in their order, made ahead by threads of this process."""
-    numbers, waiting = iter(numbers), collections.deque()
+def threaded(make: Callable[[Any], Any], items: Iterable[Any], count: int) -> Iterator[Any]:
+    """`make` of each item, in their order, made ahead by threads of this process."""
+    items, waiting = iter(items), collections.deque()
     pool = futures.ThreadPoolExecutor(count)
     try:
-        ahead = itertools.islice(numbers, _AHEAD * count)
-        waiting.extend(pool.submit(make, number) for number in ahead)
+        ahead = itertools.islice(items, _AHEAD * count)
+        waiting.extend(pool.submit(make, item) for item in ahead)
         while waiting:
             value = waiting.popleft().result()
-            waiting.extend(pool.submit(make, number) for number in itertools.islice(numbers, 1))
+            waiting.extend(pool.submit(make, item) for item in itertools.islice(items, 1))
             yield value
     finally:
         for future in waiting:  # `cancel_futures` fails as Python ends

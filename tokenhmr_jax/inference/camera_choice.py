@@ -68,7 +68,7 @@ class CameraChoice:
         return [] if self._file is None else [self._file.describe(len(self._source))]
 
     def digest(self, frame: str) -> str:
-        """What a file says of a frame's camera."""
+        """The field of view that a file gives for a frame, in words; empty without one."""
         return '' if self._file is None else str(self._file.get(frame))
 
     def __call__(self, frame: Frame, found: Persons) -> Camera:

@@ -98,7 +98,7 @@ def _by_id(path: pathlib.Path, content: dict, key: str, value: str) -> dict:
 
 
 def _other(row: dict[str, Any], categories: dict) -> str | None:
-    """What an entry is, if not a person."""
+    """The category of an entry that is no person; None for persons."""
     number = _plain(row.get('category_id'))
     if number is not None and not _is_person(categories.get(number)):
         name = categories.get(number)

@@ -90,7 +90,7 @@ class FieldOfView(NamedTuple):
 
     @property
     def degrees(self) -> float:
-        """Across the diagonal."""
+        """The field of view across the diagonal."""
         return math.degrees(2 * math.atan(math.exp(self.place)))
 
     @property
@@ -99,7 +99,7 @@ class FieldOfView(NamedTuple):
         return math.degrees(math.sin(2 * math.atan(math.exp(self.place)))) * self.deviation
 
     def focal_length(self, diagonal: float) -> float:
-        """In the unit of the picture's diagonal."""
+        """The focal length, in the unit of the picture's diagonal."""
         return diagonal / 2 / math.exp(self.place)
 
 
@@ -135,12 +135,12 @@ def people_evidence(
 
 
 def _extent(points: Float[np.ndarray, '44 3']) -> float:
-    """Of the known points, pixels."""
+    """The larger side of the box of the known points, pixels."""
     return float(np.ptp(points[points[:, 2] > 0, :2], axis=0).max())
 
 
 def _answers(model: Model, images: Sequence[np.ndarray], keypoints2d: np.ndarray) -> People:
-    """The network's, with the guessed focal length."""
+    """The network's bodies, with the guessed focal length."""
     found = model.predict(images, keypoints2d=keypoints2d)
     middle = np.append(found.principal_point[0], 0).astype(np.float32)
     return People(found.params, found.translation, keypoints2d - middle, found.crop_side)
@@ -214,7 +214,7 @@ def posterior(evidence: Float[np.ndarray, 'N grid']) -> FieldOfView:
 
 
 def probability_below(evidence: Float[np.ndarray, 'N grid'], place: float) -> float:
-    """Of fields of view narrower than `place`, given N persons and the prior."""
+    """Probability of a field of view narrower than `place`, given N persons and the prior."""
     return float(np.interp(place, _FINE, np.cumsum(density(evidence))))
 
 

@@ -1,10 +1,7 @@
 """The video of a result: bodies drawn over its frames, each shown when the source shows it."""
 
-import collections
 import itertools
 import os
-from collections.abc import Callable, Iterator
-from concurrent import futures
 
 import jax
 import numpy as np
@@ -12,6 +9,7 @@ from jaxtyping import Float, UInt8
 
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.cli import Progress
+from tokenhmr_jax.data.workers import threaded
 from tokenhmr_jax.inference import overlays, sources, webm
 from tokenhmr_jax.inference.model import Model
 from tokenhmr_jax.types import SmplParams
@@ -38,7 +36,7 @@ def write_overlay_video(
     frames = sources.ahead(source.frames(lambda name: False))
     readable = (frame for frame in frames if frame.image is not None)
     with Progress('overlay', 'frame', len(source)) as progress:
-        sheets = progress.over(_in_threads(draw, readable))
+        sheets = progress.over(threaded(draw, readable, _DRAWING_THREADS))
         first = next(sheets, None)
         if first is not None:
             webm.write_webm(path, itertools.chain([first], sheets), source.fps)
@@ -49,23 +47,9 @@ def _room(tracks: dict[int, dict]) -> Float[np.ndarray, 'M 3']:
     joints = [track['camera_joints'].reshape(-1, 3) for track in tracks.values()]
     if not joints:
         return np.zeros((0, 3))
-    low, high = (
-        np.min([x.min(axis=0) for x in joints], 0),
-        np.max([x.max(axis=0) for x in joints], 0),
-    )
+    low = np.min([each.min(axis=0) for each in joints], axis=0)
+    high = np.max([each.max(axis=0) for each in joints], axis=0)
     return np.where(list(itertools.product((False, True), repeat=3)), low, high)
-
-
-def _in_threads(function: Callable, items: Iterator) -> Iterator:
-    """The function of each item, in order; few are computed ahead."""
-    waiting = collections.deque()
-    with futures.ThreadPoolExecutor(_DRAWING_THREADS) as pool:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 2 * _DRAWING_THREADS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 @jax.jit

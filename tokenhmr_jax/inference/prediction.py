@@ -168,7 +168,7 @@ class Clock:
 
 @dataclasses.dataclass
 class _Run:
-    """What a prediction works with, and what it has counted so far."""
+    """Parts of a running prediction, and its counts so far."""
 
     model: Model
     source: sources.Images | sources.Video

@@ -96,7 +96,7 @@ class OpenResult:
         return self.folder / 'frames' / f'{name}.npz'
 
     def origin(self, name: str) -> Origin:
-        """What makes a frame, as it was when `holds` was asked."""
+        """The origin of a frame at the time when `holds` was asked."""
         return self._origins[name]
 
     def holds(self, name: str) -> bool:

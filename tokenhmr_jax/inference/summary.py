@@ -131,7 +131,7 @@ def _track_in_words(track: dict) -> str:
 
 
 def _advice(summary: dict) -> str:
-    """What to try where nobody was found."""
+    """Advice where nobody was found."""
     request = summary['request']
     given = request['keypoints'] or request['boxes']
     if summary['boxes_of_no_frame']:

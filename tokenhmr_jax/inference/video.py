@@ -43,16 +43,17 @@ def finish_tracks(
         del tracks[track_id]
     tracks = {i: _finished(track, model.body, smooth, source.fps) for i, track in tracks.items()}
     written = {i: track for i, track in tracks.items() if len(track['time']) >= shortest_track}
+    people = {i: animated_person(f'person {i}', model.body, t) for i, t in written.items()}
     resampled = {}
     for track_id, track in written.items():
         results.write_arrays(folder / 'tracks' / f'{track_id}.npz', track)
         stem = folder / 'tracks' / str(track_id)
-        resampled[track_id] = write_animations(stem, model.body, track, source.fps)
-        motion = animated_person('person', model.body, track).motion
-        arrays = amass_files.amass_arrays(motion, track['betas'][0], source.fps)
+        person = people[track_id]._replace(name='person')
+        resampled[track_id] = write_animations(stem, model.body, person, source.fps)
+        arrays = amass_files.amass_arrays(person.motion, track['betas'][0], source.fps)
         results.write_arrays(folder / 'amass' / f'{track_id}_poses.npz', arrays)
     if written:
-        _write_scene(folder, model.body, written, source.fps)
+        _write_scene(folder, model.body, written, people, source.fps)
     return tracks, {
         'tracks': {str(i): _track_report(track, resampled[i]) for i, track in written.items()},
         'short_tracks': len(tracks) - len(written),
@@ -85,15 +86,14 @@ def _track_report(track: dict, resampled: bool) -> dict:
     }
 
 
-def _write_scene(folder: pathlib.Path, body: smpl.BodyModel, tracks: dict, fps: float) -> None:
+def _write_scene(folder: pathlib.Path, body, tracks: dict, people: dict, fps: float) -> None:
     """Writes scene.glb: each person is there from its first frame to its last."""
     end = max(track['time'][-1] for track in tracks.values())
-    people = []
+    placed = []
     for track_id, track in tracks.items():
         first, last = track['time'][[0, -1]].tolist()
-        person = animated_person(f'person {track_id}', body, track)
-        person = person._replace(color=scene.color_of(track_id))
-        people.append(scene.on_one_clock(person, first, last + 1 / fps if last < end else math.inf))
+        person = people[track_id]._replace(color=scene.color_of(track_id))
+        placed.append(scene.on_one_clock(person, first, last + 1 / fps if last < end else math.inf))
     joints = np.concatenate([track['camera_joints'] for track in tracks.values()])
     focal = np.median(np.concatenate([track['focal_length'] for track in tracks.values()]))
     frame = results.read_arrays(results.frame_paths(folder)[0])
@@ -101,7 +101,7 @@ def _write_scene(folder: pathlib.Path, body: smpl.BodyModel, tracks: dict, fps: 
     lens = gltf.Lens(float(focal), middle, tuple(frame['image_size'].tolist()))
     faces, weights = np.asarray(body.faces), np.asarray(body.weights)
     path, joints = folder / 'scene.glb', joints @ gltf.TO_Y_UP
-    scene.write_scene(path, people, joints, faces, weights, lens)
+    scene.write_scene(path, placed, joints, faces, weights, lens)
 
 
 # Several programs: a long track's vertices would fill the memory.
@@ -133,13 +133,12 @@ def keypoint_motion(body: smpl.BodyModel, track: dict) -> Float[np.ndarray, 'T 4
 
 
 def write_animations(
-    stem: str | os.PathLike, body: smpl.BodyModel, track: dict, fps: float
+    stem: str | os.PathLike, body: smpl.BodyModel, person: gltf.Person, fps: float
 ) -> bool:
-    """Writes STEM.glb and STEM.bvh of a track, one of `results.read_tracks`.
+    """Writes STEM.glb and STEM.bvh of a person, as `animated_person` returns it.
 
-    BVH has one rate: a track whose frames do not is resampled to `fps`; returns whether it was.
+    BVH has one rate: a motion whose frames do not is resampled to `fps`; returns whether it was.
     """
-    person = animated_person('person', body, track)
     faces, weights = np.asarray(body.faces), np.asarray(body.weights)
     with cli.whole_file(f'{stem}.glb') as partial:
         partial.write_bytes(gltf.people_glb([person], faces, weights))

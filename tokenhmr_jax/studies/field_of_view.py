@@ -54,7 +54,7 @@ CONDITIONS = {
 
 
 class Estimates(NamedTuple):
-    """Of groups of people.
+    """Estimates of groups of people.
 
     errors: of the field of view, relative.
     deviations: that the estimates tell, likewise.
