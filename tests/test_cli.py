@@ -115,7 +115,7 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     assert places.value == [home, 'gs://a/~/b'] and flags.operands == [f'{home}/operand']
     assert config.value.data.data_dir == f'{home}/data'
     for name, arguments in {
-        'predict': ['--input=~/none.png', '--out=~/r'],
+        'predict': ['--input=~/none.png', '--boxes=image', '--out=~/r'],
         'view': ['~/none.png'],
         'export': ['--checkpoint=~/none.png', '--out=~/r'],
     }.items():
