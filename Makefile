@@ -1,7 +1,7 @@
 # make demo         environment, and bodies on photographs in a minute; PHOTOS=FOLDER: also on yours
 # make quickstart   environment, data, training and evaluation of both stages
 # make test         the tests, but for the slow ones; make test-all: all of them
-# make lint         ruff, and the layers of the package
+# make lint         ruff, the layers of the package, and its declared dependencies
 # make plan         memory and operations of the published training on a slice of TPUs, without one
 # make faults       all faults that a run must survive, in full, and a table of the outcomes
 # make bundled      the network of the package, trained anew: under an hour
@@ -99,14 +99,15 @@ lint: $(VENV)/$(EXTRAS)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/deptry tokenhmr_jax configs launch datasets benchmarks tests
 
-# One stamp per set of extras; a changed setup.py installs again.
-$(VENV)/quickstart: setup.py
+# One stamp per set of extras; changed dependencies install again.
+$(VENV)/quickstart: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -q -e .
 	touch $@
 
-$(VENV)/%: setup.py
+$(VENV)/%: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -q -e '.[$*]'
 	touch $@

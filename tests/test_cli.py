@@ -47,6 +47,11 @@ def test_the_package_lists_its_commands():
     ('arguments', 'message'),
     [
         (['--config=nowhere.py', '--workdir=x'], "No such file or directory: 'nowhere.py'"),
+        (
+            ['--config=tokeniser', '--workdir=x'],
+            'expected a path, FILE.py, or one of',
+        ),
+        (['--config=tokenizer:large', '--workdir=x'], "variant='large': expected one of"),
         ([f'{TOKENIZER}:variant=large', '--workdir=x'], "variant='large': expected one of"),
         ([f'{TOKENIZER}:variants=release', '--workdir=x'], 'expected name=value with'),
         ([TOKENIZER, '--workdir=x', '--config.num_stps=3'], "no such setting: 'num_stps'"),
@@ -122,6 +127,23 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
         with pytest.raises(SystemExit, match=f'^error: {home}/none.png'):
             main_of(name)(arguments)
     assert [path.name for path in tmp_path.iterdir()] == ['home']
+
+
+@pytest.mark.parametrize(
+    'given',
+    [
+        ['--config=regressor:quickstart'],
+        ['--config', 'regressor:variant=quickstart'],
+        [f'--config={ROOT}/configs/regressor.py:quickstart,quantizer=vq'],
+    ],
+)
+def test_a_config_by_its_name_or_path(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = cli.Flags('', [*given, '--config.num_steps=3'])
+    config = flags.config()
+    cli.run(flags, lambda: None)
+    assert config.value.data.mixture.to_dict() == {'mannequin/suit': 1.0}
+    assert config.value.num_steps == 3
 
 
 def test_notes_of_libraries_are_hidden_but_before_an_error(capfd):

@@ -59,7 +59,7 @@ def test_wrong_photos_are_named(tmp_path):
 
 def test_without_a_detector_one_line_of_advice(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install -e '\.\[photos\]'") as raised:
+    with pytest.raises(ImportError, match=r'pip install "tokenhmr_jax\[photos\]"') as raised:
         demo.run_demo('bundled', tmp_path / 'out')
     assert '\n' not in str(raised.value)
     assert not (tmp_path / 'out').exists()

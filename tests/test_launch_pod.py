@@ -5,13 +5,14 @@ import shlex
 import signal
 import subprocess
 import tarfile
+import tomllib
 
 import pytest
 from cluster_stand_ins import OPTION, Cluster
 from conftest import ROOT
 from packaging.specifiers import SpecifierSet
 
-SETUP = (ROOT / 'setup.py').read_text()
+PROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
 
 POD = ('--name=hmr', '--zone=z1', '--type=v5litepod-32')
 # Texts that tell the calls of gcloud apart.
@@ -146,7 +147,7 @@ def test_a_slice_that_is_not_made_ready_is_tried_three_times(pod):
     assert 'billed' not in printed
     installing = next(part for call in calls for part in call if '--command=mkdir' in part)
     python = re.search(r'--python (3\.\d+) ', installing)[1]
-    assert python in SpecifierSet(re.search("python_requires='(.+)'", SETUP)[1])
+    assert python in SpecifierSet(PROJECT['requires-python'])
 
 
 @pytest.mark.parametrize('step', ['create', 'setup', 'train'])

@@ -214,7 +214,9 @@ def test_what_is_not_there_is_named(sweep, tmp_path):
 
 def test_a_report_without_its_packages_says_what_to_install(sweep, monkeypatch):
     monkeypatch.setattr(extras.importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(SystemExit, match=r'pandas, .*not installed; pip install -e .\[report\]'):
+    with pytest.raises(
+        SystemExit, match=r'pandas, .*not installed; pip install "tokenhmr_jax\[report\]"'
+    ):
         report.main([str(sweep)])
     assert not (sweep / 'report').exists()
 

@@ -29,7 +29,7 @@ from etils import epath
 from ml_collections import config_flags
 from tqdm import tqdm
 
-from tokenhmr_jax.config import missing_settings_named
+from tokenhmr_jax.config import config_path, missing_settings_named
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 # JAX's own variable comes first.
@@ -54,8 +54,7 @@ class Flags:
     def __init__(self, doc: str, arguments: Sequence[str] | None = None, operands: str = ''):
         self.doc, self._expected = doc, operands
         given = sys.argv[1:] if arguments is None else arguments
-        # absl's own flag of a config's path expands no '~'.
-        self.arguments = [re.sub('^(--?config=)(~.*)', _expand_home, str(each)) for each in given]
+        self.arguments = [str(each) for each in given]
         self.values = absl_flags.FlagValues()
         self.operands: list[str] = []
         self.rest: list[str] = []
@@ -77,7 +76,8 @@ class Flags:
         """`--config`, a config file whose settings are flags `--config.SETTING`."""
         holder = config_flags.DEFINE_config_file(
             'config',
-            help_string='FILE.py, or FILE.py:variant=NAME; --config.SETTING=VALUE changes it.',
+            help_string='tokenizer, regressor or a FILE.py; with a variant regressor:NAME. '
+            '--config.SETTING=VALUE changes it.',
             flag_values=self.values,
             lock_config=True,
             sys_argv=['', *self.arguments],
@@ -92,7 +92,7 @@ class Flags:
         Raises ValueError for an unknown flag or argument, or a value that does not fit.
         """
         try:
-            rest = self.values(['', *self.arguments], known_only)[1:]
+            rest = self.values(['', *_with_config_paths(self.arguments)], known_only)[1:]
             if 'config' in self.values and self.values['config'].value is not None:
                 self.values['config'].value.to_dict()  # raises for a file that could not be read
                 _expand_settings(self.values['config'].value)
@@ -138,8 +138,15 @@ def _define_paths(name, default, help, **options):
     )
 
 
-def _expand_home(match: re.Match) -> str:
-    return match[1] + os.path.expanduser(match[2])
+def _with_config_paths(arguments: Sequence[str]) -> Iterator[str]:
+    """The arguments, with the path of the config file after `--config`."""
+    for before, each in zip(['', *arguments], arguments, strict=False):
+        flag = re.match('--?config=', each)
+        name = each[flag.end() :] if flag else each
+        if flag or before in ('--config', '-config'):
+            yield (flag[0] if flag else '') + config_path(os.path.expanduser(name))
+        else:
+            yield each
 
 
 def _expand_settings(config: ml_collections.ConfigDict) -> None:

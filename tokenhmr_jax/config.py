@@ -5,6 +5,7 @@ import enum
 import importlib.util
 import json
 import pathlib
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import ModuleType
 from typing import Any
@@ -95,11 +96,14 @@ _ADDED_TO_TASK = {
 def parse_arg(arg: str | None, **defaults: str) -> dict[str, str]:
     """Parses the argument 'name=value,name=value' of a config file, given all names' defaults.
 
-    Raises ValueError for another name, or no `name=value`.
+    A value alone, in the first place, is that of the first name: 'quickstart,quantizer=fsq'.
+    Raises ValueError for another name, or no `name=value` elsewhere.
     """
     parsed = dict(defaults)
-    for part in filter(None, (arg or '').split(',')):
+    for i, part in enumerate(filter(None, (arg or '').split(','))):
         name, equals, value = part.partition('=')
+        if i == 0 and not equals:
+            name, equals, value = next(iter(defaults)), '=', part
         if not equals or name not in defaults:
             raise ValueError(f'config argument {part!r}: expected name=value with {list(defaults)}')
         parsed[name] = value
@@ -118,6 +122,23 @@ def choose_variant(
     if variant not in functions:
         raise ValueError(f'variant={variant!r}: expected one of {list(functions)}')
     return functions[variant]()
+
+
+def config_path(text: str) -> str:
+    """The file of a config by its name, 'regressor' or 'regressor:paper'; a path as it is.
+
+    Raises ValueError for a name that is no config's.
+    """
+    name, colon, arg = text.partition(':')
+    if not re.fullmatch(r'\w+', name):
+        return text
+    here = pathlib.Path(__file__).parent
+    # In a checkout they stand beside the package.
+    folder = next(each for each in (here / 'configs', here.parent / 'configs') if each.is_dir())
+    files = {path.stem: path for path in folder.glob('*.py') if 'get_config(' in path.read_text()}
+    if name not in files:
+        raise ValueError(f'config {name!r}: expected a path, FILE.py, or one of {sorted(files)}')
+    return f'{files[name]}{colon}{arg}'
 
 
 def import_beside(file: str, name: str) -> ModuleType:

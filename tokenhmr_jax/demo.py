@@ -65,8 +65,8 @@ def _check_detector(settings: PredictSettings) -> None:
         if settings.boxes != 'detect':
             raise
         raise ImportError(
-            'no detector of persons is installed: expected one, for example by `pip install -e '
-            "'.[photos]'`, or by `make demo`"
+            'no detector of persons is installed: expected one, for example by '
+            '`pip install "tokenhmr_jax[photos]"`, or by `make demo`'
         ) from error
 
 

@@ -7,7 +7,7 @@ deviation and difference to the baseline's mean. If a row has finished runs, onl
 otherwise all count, at the newest step that they share. Scores are those of
 `python -m tokenhmr_jax.evaluate` if all counted runs are finished and have them of the same splits,
 else those of the evaluations in training. Writes `report.md`, `report.csv`, `curves.png` and
-`errors.png`. Needs `pip install -e .[report]`.
+`errors.png`. Needs `pip install "tokenhmr_jax[report]"`.
 """
 
 from collections.abc import Sequence

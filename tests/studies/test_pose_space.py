@@ -89,6 +89,6 @@ def test_a_regressor_has_no_pose_space(run):
 
 def test_what_is_not_installed_is_named():
     with pytest.raises(
-        ImportError, match=r'nothing_at_all: not installed; pip install -e \.\[report\]'
+        ImportError, match=r'nothing_at_all: not installed; pip install "tokenhmr_jax\[report\]"'
     ):
         extras.need_packages('numpy', 'nothing_at_all')

@@ -325,7 +325,9 @@ def test_without_the_report_extra_a_sweep_prints_its_summary(
     runs = planned((trained.name, {}), arguments=arguments, workdir=trained.parent)
     launch._report(runs, runs, {trained.name: launch.DONE}, str(trained.parent))
     no_report, summary = capsys.readouterr().out.splitlines()
-    assert no_report.startswith('no report: pandas, matplotlib: not installed; pip install -e .[')
+    assert no_report.startswith(
+        'no report: pandas, matplotlib: not installed; pip install "tokenhmr_jax['
+    )
     assert summary == '1 of 1 runs are done'
 
 

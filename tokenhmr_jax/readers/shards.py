@@ -268,7 +268,7 @@ def _write_on_beam(
     try:
         import apache_beam as beam
     except ImportError:
-        raise ValueError('beam: needs the extra, pip install tokenhmr_jax[beam]') from None
+        raise ValueError('beam: needs the extra, pip install "tokenhmr_jax[beam]"') from None
     options = beam.options.pipeline_options.PipelineOptions(shlex.split(settings.beam))
     with beam.Pipeline(options=options) as pipeline:
         _ = pipeline | beam.Create(jobs) | beam.Reshuffle() | beam.Map(write_shard)

@@ -1,6 +1,6 @@
 """Reading and writing of PyTorch checkpoints. No code in a file is ever executed.
 
-Only this module needs PyTorch (`pip install -e .[convert]`). Files are read with
+Only this module needs PyTorch (`pip install "tokenhmr_jax[convert]"`). Files are read with
 `weights_only=True`. Stand-ins that do nothing replace the classes that stand beside the weights: of
 configs, of Lightning's callbacks and loops, of NumPy.
 """

@@ -11,7 +11,9 @@ def need_packages(*names: str) -> None:
     """Raises ImportError for packages that are not installed, saying how to install them."""
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
-        raise ImportError(f'{", ".join(missing)}: not installed; pip install -e .[report]')
+        raise ImportError(
+            f'{", ".join(missing)}: not installed; pip install "tokenhmr_jax[report]"'
+        )
 
 
 def write_figure(path: str | os.PathLike, figure: Any) -> None:

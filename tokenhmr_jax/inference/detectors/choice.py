@@ -24,12 +24,12 @@ DETECTORS = {
     ),
     'torchvision': Detector(
         'torchvision',
-        "pip install -e '.[predict]'",
+        'pip install "tokenhmr_jax[predict]"',
         "torchvision's Keypoint R-CNN, 17 keypoints",
     ),
     'blazepose': Detector(
         'ai_edge_litert',
-        "pip install -e '.[photos]'",
+        'pip install "tokenhmr_jax[photos]"',
         'BlazePose of MediaPipe, 33 keypoints',
     ),
 }
