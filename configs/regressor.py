@@ -136,6 +136,11 @@ def paper() -> ml_collections.ConfigDict:
     # Factor of all thresholds.
     config.tals.scale = 1.0
 
+    # Camera that keypoints of pictures are projected with: 'crop', the crop's made-up one, as
+    # published; 'full', the picture's own in full perspective, for networks that read the camera.
+    config.camera = ml_collections.ConfigDict()
+    config.camera.projection = 'crop'
+
     config.optimizer.learning_rate = PAPER_TEXT['optimizer.learning_rate']
     _set_data(config.data)
     _set_prompts(config)
@@ -161,7 +166,7 @@ def _network() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     # 'direct' regresses the pose in 6D, as HMR2.0 does.
     config.head = 'tokens'
-    # 'image', 'prompts' (camera and 2D keypoints), or both; see models/prompts.py.
+    # Of 'image', and 'camera' or 'prompts', camera and 2D keypoints; see models/prompts.py.
     config.inputs = ('image',)
     # The body that the network's output is added to: 'rest', upright and at rest; 'none', the same,
     # but the tokens' decoder, if there is one, gives the body's pose itself, as in stage 1; or the

@@ -87,6 +87,7 @@ _ADDED_TO_TASK = {
         },
         'tokenizer': {'model': _PUBLISHED_TOKENIZER},
         'people': {'batch_size': 0},
+        'camera': {'projection': 'crop'},
         'data': {'augment': {'extreme_crop_needs': 'part'}},
         'eval': {'inputs': ['image', 'prompts'], 'truth': 'published'},
     },

@@ -93,6 +93,7 @@ def _alone(
 ) -> dict[str, list]:
     """Means of a network of several inputs that is given one of them alone."""
     inputs, rows = run.config.get('model', {}).get('inputs', ()), {}
+    inputs = [name for name in inputs if name != 'camera']  # alone it tells nothing of a person
     for name in inputs if len(inputs) > 1 else ():
         config = run.config.copy_and_resolve_references()
         config.eval.inputs = (name,)

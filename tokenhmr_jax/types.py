@@ -109,8 +109,12 @@ class CropBatch:
     keypoints3d: metres, axes of the full image's camera, any origin; confidence.
     global_orient: axis-angle, in the full image's camera.
     body_pose: axis-angle.
-    gender, has_pose, has_betas, source, seed: as in `ImageBatch`.
-    focal_length, principal_point: full-image px.
+    gender, has_pose, has_betas, transl, source, seed: as in `ImageBatch`.
+    principal_point: full-image px, of the labels' camera.
+    image_size: width and height of the full image, px.
+    picture_focal_length, picture_principal_point: full-image px, of the picture's camera; 0 if
+      unknown.
+    camera_source: as in `ImageBatch`.
     """
 
     image: UInt8[Array, 'B S S 3']
@@ -128,8 +132,12 @@ class CropBatch:
     gender: Float[Array, ' B']
     has_pose: Float[Array, ' B']
     has_betas: Float[Array, ' B']
-    focal_length: Float[Array, ' B']
+    transl: Float[Array, 'B 3']
     principal_point: Float[Array, 'B 2']
+    image_size: Float[Array, 'B 2']
+    picture_focal_length: Float[Array, ' B']
+    picture_principal_point: Float[Array, 'B 2']
+    camera_source: Float[Array, ' B']
     source: Int32[Array, ' B']
     seed: Int32[Array, ' B']
 
@@ -147,7 +155,11 @@ class ImageBatch:
     gender: SMPL model of the labels: 0 neutral, 1 male, 2 female.
     has_pose, has_betas: 1 for trusted labels, else 0.
     source: position of the record's source among the config's.
-    camera: as in `Prompts`; None if no camera is known.
+    camera: as in `Prompts`; None if there is no picture.
+    camera_source: where the picture's camera comes from, a position in `records.CAMERA_SOURCES`;
+      None if there is no picture.
+    transl: metres, in the picture's camera, before mirroring and turning; zeros if unknown, None if
+      there is no picture.
     seed: of the record's own random numbers; None for none.
     prompts: given ones; None: they are made of the labels.
     """
@@ -164,6 +176,8 @@ class ImageBatch:
     has_betas: Float[Array, ' B']
     source: Int32[Array, ' B']
     camera: Float[Array, 'B 3'] | None = None
+    camera_source: Float[Array, ' B'] | None = None
+    transl: Float[Array, 'B 3'] | None = None
     seed: Int32[Array, ' B'] | None = None
     prompts: Prompts | None = None
 

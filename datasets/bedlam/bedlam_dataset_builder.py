@@ -50,8 +50,8 @@ class Builder(shards.Builder, skip_registration=True):
 
     name = 'bedlam'
     pkg_dir_path = epath.Path(__file__).parent
-    VERSION = tfds.core.Version('1.0.0')
-    RELEASE_NOTES: ClassVar = {'1.0.0': 'First version.'}
+    VERSION = tfds.core.Version('1.1.0')
+    RELEASE_NOTES: ClassVar = {'1.0.0': 'First version.', '1.1.0': "The pictures' cameras."}
 
     def units(self):
         settings = self._settings

@@ -61,8 +61,9 @@ class Builder(shards.Builder, skip_registration=True):
 
     name = 'hmr_eval'
     pkg_dir_path = epath.Path(__file__).parent
-    VERSION = tfds.core.Version('2.0.0')
+    VERSION = tfds.core.Version('2.1.0')
     RELEASE_NOTES: ClassVar = {
+        '2.1.0': "The pictures' cameras.",
         '2.0.0': "Pictures are the files themselves, so that crops are the original evaluation's.",
         '1.0.0': 'First version.',
     }

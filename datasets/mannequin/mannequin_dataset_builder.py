@@ -85,8 +85,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     name = 'mannequin'
     pkg_dir_path = epath.Path(__file__).parent
-    VERSION = tfds.core.Version('1.0.0')
-    RELEASE_NOTES: ClassVar = {'1.0.0': 'First version.'}
+    VERSION = tfds.core.Version('1.1.0')
+    RELEASE_NOTES: ClassVar = {'1.0.0': 'First version.', '1.1.0': "The pictures' cameras."}
 
     def __init__(self, *, settings: Settings = Settings(), **kwargs):
         self._settings = settings

@@ -154,3 +154,72 @@ def test_gradients_are_finite_where_the_scale_is_zero():
         return jnp.sum(jnp.abs(camera.project_crop(points, camera.crop_translation(three))))
 
     assert np.isfinite(jax.grad(loss)(jnp.zeros(3))).all()
+
+
+def test_projection_in_the_picture_by_hand():
+    """s = 0.5 in a crop of 0.4 focal lengths: 10 m away; its middle is at (0.2, 0)."""
+    points = jnp.zeros((1, 44, 3)).at[0, 0].set(jnp.array([0.2, -0.4, 0.0]))
+    weak, place = jnp.array([[0.5, 0.0, 0.0]]), jnp.array([[0.2, 0.0, 0.4]])
+    np.testing.assert_allclose(camera.place_in_picture(weak, place), [[2, 0, 10]], rtol=1e-6)
+    found = camera.project_in_picture(points, weak, place)
+    np.testing.assert_allclose(found[0, 0], [0.02 / 0.4, -0.04 / 0.4], atol=1e-5)
+    np.testing.assert_allclose(found[0, 1], 0, atol=1e-5)
+
+
+def test_the_picture_s_projection_is_its_camera_s_wherever_the_crop_lies(bodies):
+    """Also a metre and a half away, where the crop's own projection is far off."""
+    weak = jnp.array([[0.9, 0.1, -0.2], [0.8, -0.05, 0.3]])
+    focal = np.float32([500, 200])
+    place = np.c_[BOX_CENTER - PRINCIPAL_POINT, BOX_SIZE] / focal[:, None]
+    transl = camera.full_translation(weak, BOX_CENTER, BOX_SIZE, focal, PRINCIPAL_POINT)
+    np.testing.assert_allclose(camera.place_in_picture(weak, place), transl, rtol=1e-5)
+    pixels = project_full(bodies + transl[:, None], focal, PRINCIPAL_POINT)
+    found = camera.project_in_picture(bodies, weak, place)
+    expected = camera.to_crop_units(pixels, BOX_CENTER, BOX_SIZE)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def seen_by_numpy(points, weak, place):
+    """The picture's projection in float64, by its definition."""
+    s = weak[0] if weak[0] > 0.1 else 0.1 * np.exp(weak[0] / 0.1 - 1)
+    depth = 2 / (place[2] * s)
+    x, y, z = points.T + np.array([*weak[1:], 0])[:, None]
+    z = np.maximum(z + depth, depth / 4)
+    across = depth * place[:2]  # of the crop's middle, metres
+    return np.stack([(x + across[0]) / z - place[0], (y + across[1]) / z - place[1]], 1) / place[2]
+
+
+# Scale, and depth of a body (metres): at arm's length, around the camera, behind it; and scales of
+# networks that have just begun.
+@pytest.mark.parametrize(
+    'scale, depth', [(4.0, 0.0), (4.0, -0.4), (1.0, -3.0), (0.11, 0.0), (0.03, 1.0), (-2.0, -50.0)]
+)
+def test_gradients_of_the_picture_s_projection_are_right_anywhere(scale, depth):
+    """Finite, and those of finite differences in float64."""
+    rng = np.random.default_rng(3)
+    weak, place = np.array([scale, 0.4, -0.3]), np.array([0.5, -0.2, 1.5])
+    points = rng.uniform(-0.7, 0.7, (12, 3)) + np.array([0, 0, depth])
+    wanted = rng.normal(0, 0.3, (12, 2))
+
+    def loss(points, weak, seen, library):
+        return library.mean(library.square(seen(points, weak, np.float32(place)) - wanted))
+
+    at = points, weak
+    found = jax.grad(loss, (0, 1))(*map(jnp.float32, at), camera.project_in_picture, jnp)
+    for i, gradient in enumerate(found):
+        assert np.isfinite(gradient).all() and np.abs(gradient).max() < 100
+        shift = 1e-5 * rng.normal(0, 1, gradient.shape)
+        ahead, behind = (
+            loss(*(x + sign * shift if i == k else x for k, x in enumerate(at)), seen_by_numpy, np)
+            for sign in (1, -1)
+        )
+        slope = (ahead - behind) / 2
+        np.testing.assert_allclose(np.sum(gradient * shift), slope, rtol=2e-3, atol=1e-11)
+
+
+def test_a_scale_below_its_least_can_come_back():
+    """The gradient of what is seen too small stays above zero for scales below zero."""
+    points, place = jnp.array([[1.0, 0, 0]]), jnp.array([0.0, 0.0, 1.0])
+    size = lambda scale: camera.project_in_picture(points, jnp.array([scale, 0, 0]), place)[0, 0]  # noqa: E731
+    for scale in (0.2, 0.09, 0.0, -0.3):
+        assert jax.grad(size)(scale) > 0

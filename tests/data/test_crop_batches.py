@@ -12,7 +12,7 @@ from conftest import quickstart_config
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import skeleton
-from tokenhmr_jax.data import augment, crop_batches, crops
+from tokenhmr_jax.data import augment, crop_batches, crops, records
 from tokenhmr_jax.tasks import make_task
 
 CROP = 64
@@ -25,7 +25,7 @@ def drawn_records(rng, count=60):
     one = image_records.make(rng, resolution=CROP)
     for i in range(count):
         record, far = dict(one), rng.uniform(0, 6000, 2).astype(np.float32)
-        for name in ('box_center', 'principal_point', 'stored_origin'):
+        for name in ('box_center', 'picture_principal_point', 'stored_origin'):
             record[name] = record[name] + far
         record['keypoints2d'] = record['keypoints2d'] + np.float32([*far, 0])
         # Within a hundredth of half a turn, near it, anywhere.
@@ -38,7 +38,7 @@ def drawn_records(rng, count=60):
 
 def expected_labels(record, drawn):
     """By the crop's matrix and SciPy, in float64."""
-    names = ('keypoints2d', 'keypoints3d', 'global_orient', 'body_pose', 'principal_point')
+    names = ('keypoints2d', 'keypoints3d', 'global_orient', 'body_pose', 'picture_principal_point')
     points, points3d, orient, pose, principal = (record[n].astype(float) for n in names)
     if drawn.flip:
         points = points[skeleton.KEYPOINT_TWINS]
@@ -46,7 +46,9 @@ def expected_labels(record, drawn):
         orient, pose = orient * (1, -1, -1), pose[skeleton.JOINT_TWINS[1:] - 1] * (1, -1, -1)
     turn = Rotation.from_rotvec([0, 0, -drawn.rotation])
     matrix = augment.augmentation_matrix(record, drawn, CROP)
-    focal, principal = crops.camera_in_crop(matrix, float(record['focal_length']), principal)
+    focal, principal = crops.camera_in_crop(
+        matrix, float(record['picture_focal_length']), principal
+    )
     return {
         'keypoints2d': np.c_[crops.transform(matrix, points[:, :2]) / CROP - 0.5, points[:, 2]],
         'keypoints3d': np.c_[turn.apply(points3d[:, :3]), points3d[:, 3]],
@@ -72,6 +74,71 @@ def test_labels_agree_with_float64_to_1e_6(rng):
     assert np.abs(found['keypoints2d'][..., :2]).max() > 2  # crops to a part, and beyond
     np.testing.assert_array_equal(found['seed'], seeds)
     assert not found['source'].any()
+
+
+def test_placed_labels_are_seen_where_the_keypoints_are(rng):
+    """Mirrored, turned, moved, zoomed: full perspective holds in the crop's camera."""
+    record = image_records.make(rng)
+    points = rng.normal(0, 0.5, (44, 3)) + record['transl']
+    focal, middle = record['picture_focal_length'], record['picture_principal_point']
+    record['keypoints3d'] = np.float32(np.c_[points, np.ones(44)])
+    record['keypoints2d'][:, :2] = focal * points[:, :2] / points[:, 2:] + middle
+    crop = augment.AugmentSettings(rotation=1.0, extreme_crop=0.5, extreme_crop_needs='part')
+    for _ in range(12):
+        person = record['keypoints2d'], record['box_size']
+        drawn = augment.draw_augmentation(rng, crop, *person)
+        found = crop_batches.labels_of(augment.augment_crop(record, drawn, CROP))
+        seen, place = found['keypoints3d'][:, :3], found['camera']
+        pixels = (seen[:, :2] / seen[:, 2:] - place[:2]) / place[2]
+        np.testing.assert_allclose(pixels, found['keypoints2d'][:, :2], atol=1e-4)
+
+
+def batch_of(record):
+    row = augment.augment_crop(record, augment.Augmentation(), CROP).items()
+    columns = {name: np.asarray(value)[None] for name, value in row}
+    return crop_batches.crop_batch(columns, np.zeros(1, np.int32))
+
+
+def test_fits_of_another_camera_are_turned_to_the_ray_that_it_looked_along(rng):
+    record = image_records.make(rng)
+    record['principal_point'] = record['box_center'] = np.float32([550, 100])
+    batch = batch_of(record)
+    found = crop_batches.turn_fitted(batch, np.array([True]))
+    ray = np.array([*(record['box_center'] - record['picture_principal_point']) / 700, 1])
+    ray /= np.linalg.norm(ray)
+    axis = np.cross([0, 0, 1], ray)
+    turn = Rotation.from_rotvec(np.arcsin(np.linalg.norm(axis)) * axis / np.linalg.norm(axis))
+    np.testing.assert_allclose(turn.apply([0, 0, 1]), ray, atol=1e-7)
+    expected = turn.apply(record['keypoints3d'][:, :3])
+    np.testing.assert_allclose(found.keypoints3d[0, :, :3], expected, atol=1e-5)
+    orient = turn * Rotation.from_rotvec(record['global_orient'])
+    found_orient = Rotation.from_rotvec(np.asarray(found.global_orient[0]))
+    assert (found_orient * orient.inv()).magnitude() < 1e-5
+    # True labels, and fits under the picture's own camera, are as they should be.
+    kept = crop_batches.turn_fitted(batch, np.array([False]))
+    np.testing.assert_array_equal(kept.global_orient, batch.global_orient)
+    own = batch_of(record | {'principal_point': record['picture_principal_point']})
+    kept = crop_batches.turn_fitted(own, np.array([True]))
+    np.testing.assert_array_equal(kept.keypoints3d, own.keypoints3d)
+    np.testing.assert_array_equal(kept.global_orient, own.global_orient)
+
+
+def test_older_records_have_the_camera_of_their_labels_or_a_guess(rng):
+    record = image_records.make(rng)
+    for name in records.PICTURE_CAMERA:
+        del record[name]
+    found = records.picture_camera(record)
+    assert (found['picture_focal_length'], found['camera_source']) == (700, 1)
+    np.testing.assert_array_equal(found['picture_principal_point'], record['principal_point'])
+    # Fits in the square of the box.
+    record['principal_point'], record['focal_length'] = record['box_center'], np.float32(6000)
+    found = records.picture_camera(record)
+    assert (found['picture_focal_length'], found['camera_source']) == (0, 0)
+    labels = crop_batches.labels_of(augment.augment_crop(record, augment.Augmentation(), CROP))
+    guess = 400 / np.tan(np.radians(55 / 2))  # half of 640 x 480's diagonal
+    side = record['box_size'].max()
+    expected = np.array([*(record['box_center'] - [319.5, 239.5]), side]) / guess
+    np.testing.assert_allclose(labels['camera'], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize('flip', [False, True])

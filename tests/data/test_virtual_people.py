@@ -1,7 +1,6 @@
 """People before cameras, without pictures."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -90,22 +89,6 @@ def test_crops_hold_their_keypoints_and_one_point_has_a_crop():
     centre, side = virtual_people.draw_crops(keys, points, (192, 256))
     assert np.allclose(centre[0], [0.2, 0.5], atol=0.1) and 0.5 < side[0] < 1.1
     assert np.allclose(centre[1], [0.4, -0.1], atol=1e-3) and 0 < side[1] < 0.02
-
-
-def test_projection_in_a_crop_by_hand():
-    """s = 0.5 in a crop of 0.4 focal lengths: 10 m away; its middle is at (0.2, 0)."""
-    points = jnp.zeros((1, 44, 3)).at[0, 0].set(jnp.array([0.2, -0.4, 0.0]))
-    weak, place = jnp.array([[0.5, 0.0, 0.0]]), jnp.array([[0.2, 0.0, 0.4]])
-    found = virtual_people.project_in_crop(points, weak, place)
-    np.testing.assert_allclose(found[0, 0], [0.02 / 0.4, -0.04 / 0.4], atol=1e-5)
-    np.testing.assert_allclose(found[0, 1], 0, atol=1e-5)
-
-
-def test_projection_stays_finite_for_bodies_behind_the_camera():
-    points = jnp.zeros((1, 44, 3)).at[0, :, 2].set(-1000.0)
-    weak, place = jnp.array([[-1.0, 0.0, 0.0]]), jnp.array([[0.2, 0.0, 0.4]])
-    total = lambda weak: virtual_people.project_in_crop(points, weak, place).sum()  # noqa: E731
-    assert np.isfinite(jax.value_and_grad(total)(weak)[1]).all() and np.isfinite(total(weak))
 
 
 @pytest.mark.parametrize(

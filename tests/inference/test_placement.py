@@ -57,7 +57,7 @@ def people(mannequin):
 @pytest.fixture(scope='module')
 def placed(people):
     output, view = people
-    return jax.device_get(place_bodies(output, **view, knows_camera=False))
+    return jax.device_get(place_bodies(output, **view, knows_camera=False, places_bodies=False))
 
 
 def test_mesh_camera_and_keypoints_agree(people, placed):
@@ -123,7 +123,7 @@ def test_a_person_at_the_edge_is_found_as_they_stand(mannequin, tangent):
         'principal_point': np.float32([[500, 500]]),
     }
     output = answer(mannequin, shown, np.float32([[0.9, 0, 0]]))
-    found = place_bodies(output, **view, knows_camera=False)
+    found = place_bodies(output, **view, knows_camera=False, places_bodies=False)
     turn = Rotation.from_matrix(np.asarray(found.global_orient[0])) * upright.inv()
     assert np.degrees(turn.magnitude()) < 1.5
     # Along their ray, where the crop's parallel camera measures: 2 m / 81 px, less the slant.
@@ -136,12 +136,28 @@ def test_a_person_at_the_edge_is_found_as_they_stand(mannequin, tangent):
 def test_a_network_that_knows_the_camera_is_not_turned_again(people):
     """Its body stays, and its keypoints are those of the body."""
     output, view = people
-    found = jax.device_get(place_bodies(output, **view, knows_camera=True))
+    found = jax.device_get(place_bodies(output, **view, knows_camera=True, places_bodies=False))
     np.testing.assert_array_equal(found.global_orient, output.params.global_orient)
     np.testing.assert_array_equal(found.body.vertices, output.body.vertices)
     lens = view['focal_length'], view['principal_point']
     pixels = project(found.keypoints3d, found.translation, *lens)
     np.testing.assert_allclose(found.keypoints2d, pixels, atol=1e-2)
+
+
+def test_a_network_that_places_bodies_is_taken_at_its_word(people):
+    """Off the axis too, its body is projected to where it says, as in its training."""
+    output, view = people
+    place = np.c_[view['center'] - view['principal_point'], view['side']]
+    place /= view['focal_length'][:, None]
+    seen = camera.project_in_picture(output.keypoints3d, output.camera, place)
+    output = output.replace(keypoints2d=np.asarray(seen))
+    found = jax.device_get(place_bodies(output, **view, knows_camera=True, places_bodies=True))
+    np.testing.assert_array_equal(found.global_orient, output.params.global_orient)
+    lens = view['focal_length'], view['principal_point']
+    expected = camera.full_translation(output.camera, view['center'], view['side'], *lens)
+    np.testing.assert_allclose(found.translation, expected, rtol=1e-4, atol=1e-5)
+    pixels = camera.to_full_pixels(output.keypoints2d, view['center'], view['side'])
+    np.testing.assert_allclose(found.keypoints2d, pixels, atol=0.02)
 
 
 def test_impossible_answers_are_finite(people):
@@ -150,9 +166,11 @@ def test_impossible_answers_are_finite(people):
     weak = np.float32(output.camera)
     weak[:50, 0], weak[50:100, 0], weak[100:, 1] = -0.5, 1e-3, 50
     seen = camera.project_crop(output.keypoints3d, camera.crop_translation(weak))
-    found = place_bodies(output.replace(camera=weak, keypoints2d=seen), **view, knows_camera=False)
-    for value in jax.tree.leaves(found):
-        assert np.isfinite(value).all()
+    output = output.replace(camera=weak, keypoints2d=seen)
+    for knows, places in ((False, False), (True, False), (True, True)):
+        found = place_bodies(output, **view, knows_camera=knows, places_bodies=places)
+        for value in jax.tree.leaves(found.replace(keypoints2d=None)):
+            assert np.isfinite(value).all()
 
 
 def test_keypoints_do_not_move_with_the_focal_length(small_model):

@@ -253,7 +253,7 @@ def build(tmp_path):
         )
         builder = module.Builder(settings=settings, data_dir=tmp_path / 'out')
         prepare.prepare_dataset(builder, settings)
-        metadata = tfds.builder_from_directory(tmp_path / 'out/bedlam/1.0.0').info.metadata
+        metadata = tfds.builder_from_directory(tmp_path / 'out/bedlam/1.1.0').info.metadata
         return metadata['counts']['train']['sources'], metadata['skipped']
 
     return build

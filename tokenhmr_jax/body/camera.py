@@ -6,6 +6,10 @@ Frames. Both cameras are OpenCV's (x right, y down, z forward), in metres, and h
   for a crop of 256 px: nearly a parallel projection;
 - the *full-image camera* has a focal length and a principal point in pixels of the full image.
 
+Two projections take a network's (s, tx, ty) to keypoints. `project_crop` uses the crop camera, as
+published; `project_in_picture` places the body in the full-image camera and projects it there, in
+full perspective.
+
 A person off the image's axis is seen from the side, by atan(offset / focal length). The crop camera
 does not know of it: a network that sees the crop alone takes the person for one straight ahead, who
 is turned by this angle. `turn_to` leads to the axes of a camera that looks at a person; its inverse
@@ -30,6 +34,7 @@ CROP_SIZE = 256.0
 GUESSED_FOV = math.radians(55)  # across the diagonal
 _TINY = 1e-9
 _NEAREST = 0.05  # metres before the camera
+_LEAST_SCALE, _LEAST_DEPTH = 0.1, 0.25  # of a projection: s, and share of the body's depth
 # Gauss-Newton: of the lengths of a step, the first that does not lose more than rounding may.
 _STEPS, _LENGTHS, _ROUNDING = 8, (1.0, 0.5, 0.1, 0.0), 1e-5
 
@@ -103,6 +108,45 @@ def full_translation(
     shift = 2 * (box_center - principal_point) / scale[..., None]
     depth = 2 * focal_length / scale
     return jnp.concatenate([camera[..., 1:] + shift, depth[..., None]], axis=-1)
+
+
+def place_in_picture(
+    weak: Float[Array, '*B 3'], place: Float[Array, '*B 3']
+) -> Float[Array, '*B 3']:
+    """The body's origin in the picture's camera, metres, from the crop's (s, tx, ty).
+
+    `full_translation`, with s held above 0: a network that has just begun may put bodies behind the
+    camera.
+
+    place: of the crop in the picture's camera, as `Prompts.camera`.
+    """
+    centre, side = place[..., :2], place[..., 2]
+    scale = _held_above_zero(weak[..., :1], _LEAST_SCALE)
+    weak = jnp.concatenate([scale, weak[..., 1:]], axis=-1)
+    return full_translation(weak, centre, side, jnp.ones_like(side), jnp.zeros_like(centre))
+
+
+def project_in_picture(
+    points: Float[Array, '*B N 3'], weak: Float[Array, '*B 3'], place: Float[Array, '*B 3']
+) -> Float[Array, '*B N 2']:
+    """Projects points with the picture's own camera, in full perspective, to crop units.
+
+    Points nearer than a share of the body's depth, or behind the camera, are taken for ones at this
+    share: in full perspective they would be seen anywhere, and their gradients would have no bound.
+
+    points: metres, the camera's axes, from the body's origin.
+    weak: the crop's (s, tx, ty).
+    place: of the crop in the picture's camera, as `Prompts.camera`.
+    """
+    transl = place_in_picture(weak, place)[..., None, :]
+    seen = points + transl
+    depth = jnp.maximum(seen[..., 2:], _LEAST_DEPTH * transl[..., 2:])
+    return to_crop_units(seen[..., :2] / depth, place[..., :2], place[..., 2])
+
+
+def _held_above_zero(x: Float[Array, '*B'], least: float) -> Float[Array, '*B']:
+    """The value down to `least`, and below it what falls to 0, with gradients that stay alive."""
+    return jnp.where(x > least, x, least * jnp.exp(jnp.minimum(x / least - 1, 0)))
 
 
 def turn_to(point: Float[Array, '*B 2']) -> Float[Array, '*B 3 3']:

@@ -79,7 +79,7 @@ _PLAIN = Augmentation()
 # Fields of a record that go to the devices as they are.
 LABELS = (
     'keypoints2d', 'keypoints3d', 'global_orient', 'body_pose', 'betas', 'gender', 'has_pose',
-    'has_betas', 'focal_length', 'principal_point',
+    'has_betas', 'transl', 'principal_point', 'image_size',
 )  # fmt: skip
 
 
@@ -280,6 +280,7 @@ def augment_crop(
         'rotation': np.float32(turn),
         'flip': np.float32(flip),
         **{name: record[name] for name in LABELS},
+        **records.picture_camera(record),
         'key': record['key'],
     }
 

@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int32, UInt8
+from jaxtyping import Bool, Float, Int32, UInt8
 
-from tokenhmr_jax.body import rotations, skeleton
+from tokenhmr_jax.body import camera, rotations, skeleton
 from tokenhmr_jax.data import augment, records
 from tokenhmr_jax.types import Array, CropBatch, ImageBatch
 
@@ -47,7 +47,7 @@ def batch_shapes(count: int, side: int) -> CropBatch:
         side=of(),
         rotation=of(),
         flip=of(),
-        **{name: of(*records.SHAPES[name]) for name in augment.LABELS},
+        **{name: of(*records.SHAPES[name]) for name in (*augment.LABELS, *records.PICTURE_CAMERA)},
         source=of(dtype=np.int32),
         seed=of(dtype=np.int32),
     )
@@ -76,6 +76,8 @@ def image_batch(batch: CropBatch | ImageBatch) -> ImageBatch:
         has_betas=batch.has_betas,
         source=batch.source,
         camera=_place(batch),
+        camera_source=batch.camera_source,
+        transl=batch.transl,
         seed=batch.seed,
     )
 
@@ -125,7 +127,43 @@ def _orient(batch: CropBatch) -> Float[jax.Array, 'B 3']:
 
 
 def _place(batch: CropBatch) -> Float[jax.Array, 'B 3']:
-    """The crop's place in its picture's camera, as `Prompts.camera`."""
-    point = _crop_units(batch, batch.principal_point[:, None])[:, 0]
+    """The crop's place in its picture's camera, as `Prompts.camera`.
+
+    The mirrored picture has a mirrored principal point, and one turned about any point is of a
+    camera turned about its axis.
+    """
+    focal_length, principal_point = _picture_camera(batch)
+    point = _crop_units(batch, principal_point[:, None])[:, 0]
     ones = jnp.ones_like(batch.side)[:, None]
-    return jnp.concatenate([-point, ones], axis=-1) * (batch.side / batch.focal_length)[:, None]
+    return jnp.concatenate([-point, ones], axis=-1) * (batch.side / focal_length)[:, None]
+
+
+def _picture_camera(batch: CropBatch) -> tuple[Float[jax.Array, ' B'], Float[jax.Array, 'B 2']]:
+    """Focal length and principal point of the pictures, px; guesses for unknown ones."""
+    known = batch.picture_focal_length > 0
+    guess = camera.guessed_focal_length(batch.image_size)
+    focal_length = jnp.where(known, batch.picture_focal_length, guess)
+    middle = (batch.image_size - 1) / 2
+    return focal_length, jnp.where(known[:, None], batch.picture_principal_point, middle)
+
+
+def turn_fitted(batch: CropBatch, fitted: Bool[Array, ' B']) -> CropBatch:
+    """Labels that were fitted under another camera than the picture's, in the picture's axes.
+
+    That camera looked along the picture's ray through its principal point: at the crop.
+
+    fitted: examples whose labels are fits.
+    """
+    focal_length, principal_point = _picture_camera(batch)
+    ray = (batch.principal_point - principal_point) / focal_length[:, None]
+    back = jnp.swapaxes(camera.turn_to(ray), -1, -2)
+    orient = rotations.compose(back, rotations.axis_angle_to_matrix(batch.global_orient))
+    points, middle = batch.keypoints3d[..., :3], jnp.zeros((len(ray), 1, 3))
+    points = camera.turn_points(points, back, middle)
+    points = jnp.concatenate([points, batch.keypoints3d[..., 3:]], axis=-1)
+    fitted = (fitted & jnp.any(ray != 0, axis=-1))[:, None]  # other labels stay to the bit
+    orient = rotations.matrix_to_axis_angle(orient)
+    return batch.replace(
+        global_orient=jnp.where(fitted, orient, batch.global_orient),
+        keypoints3d=jnp.where(fitted[..., None], points, batch.keypoints3d),
+    )

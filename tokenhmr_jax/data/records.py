@@ -13,8 +13,12 @@ lies at (f - stored_origin) * stored_scale in it.
     stored_origin   (2,) full-image px at the centre of the picture's first pixel
     stored_scale    () px of the picture per full-image px, at most 1
     image_size      (2,) width and height of the full image, px
-    focal_length    () full-image px
-    principal_point (2,) full-image px
+    focal_length    () full-image px, of the labels' camera: the picture's, or the one that fits
+                    assumed, then with the box's centre as principal point
+    principal_point (2,) full-image px, of the same
+    picture_focal_length    () full-image px, of the picture's camera; 0 if unknown
+    picture_principal_point (2,) full-image px, of the same
+    camera_source   () where these come from, a position in `CAMERA_SOURCES`
     box_center      (2,) centre of the person's box, full-image px
     box_size        (2,) width and height, full-image px
     keypoints2d     (44, 3) full-image px, confidence
@@ -27,7 +31,8 @@ lies at (f - stored_origin) * stored_scale in it.
     has_pose        () 1 if global_orient and body_pose are reliable, else 0
     has_betas       () the same for betas
 
-Missing labels are zeros, with confidence or `has_...` zero.
+Missing labels are zeros, with confidence or `has_...` zero. Datasets that were prepared before the
+picture's camera had fields are read as `picture_camera` says.
 """
 
 import math
@@ -48,6 +53,9 @@ SHAPES = {  # of the numeric fields, all float32
     'image_size': (2,),
     'focal_length': (),
     'principal_point': (2,),
+    'picture_focal_length': (),
+    'picture_principal_point': (2,),
+    'camera_source': (),
     'box_center': (2,),
     'box_size': (2,),
     'keypoints2d': (44, 3),
@@ -60,6 +68,9 @@ SHAPES = {  # of the numeric fields, all float32
     'has_pose': (),
     'has_betas': (),
 }
+# Sources of a picture's camera: a guess of its size alone, labels, the file's EXIF, an estimator.
+CAMERA_SOURCES = ('default', 'true', 'exif', 'estimated')
+PICTURE_CAMERA = ('picture_focal_length', 'picture_principal_point', 'camera_source')
 _POSITIVE = ('stored_scale', 'image_size', 'focal_length', 'box_size')
 
 # Side of the square that the published augmentation can reach, in sides of the box: 1.3 x larger,
@@ -151,8 +162,8 @@ def assemble(
 ) -> dict[str, Any]:
     """A whole record: the fields of `store_picture`, to which `options` go, and labels.
 
-    `labels` must hold `focal_length`; other missing labels are zeros. Raises as `store_picture` and
-    `check_record`.
+    `labels` must hold `focal_length`; other missing labels are zeros, and a missing camera of the
+    picture is as `picture_camera` says. Raises as `store_picture` and `check_record`.
     """
     return _completed(key, store_picture(image, box_center, box_size, **options), labels)
 
@@ -167,8 +178,26 @@ def assemble_file(
 def _completed(key, picture, labels) -> dict[str, Any]:
     record = {'key': key} | {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
     record |= picture | {name: np.asarray(value, np.float32) for name, value in labels.items()}
+    if 'camera_source' not in labels:
+        del record['camera_source']
+        record |= picture_camera(record)
     check_record(record)
     return record
+
+
+def picture_camera(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Focal length, principal point and source of the picture's camera, as fields of a record.
+
+    A record without these fields has the labels' camera, which is the picture's; or none, where
+    labels were fitted in the box's square, with its centre as principal point.
+    """
+    if 'camera_source' in record:
+        return {name: record[name] for name in PICTURE_CAMERA}
+    fitted = np.array_equal(record['principal_point'], record['box_center'])
+    source = CAMERA_SOURCES.index('default' if fitted else 'true')
+    camera = np.zeros(2) if fitted else record['principal_point']
+    values = 0 if fitted else record['focal_length'], camera, source
+    return {n: np.asarray(v, np.float32) for n, v in zip(PICTURE_CAMERA, values, strict=True)}
 
 
 def _square_around(
@@ -223,9 +252,14 @@ def check_record(record: Mapping[str, Any]) -> None:
         confidence = record[name][:, -1]
         if confidence.min() < 0 or confidence.max() > 1:
             raise ValueError(f'{key}: confidences of {name} outside 0 to 1')
-    for name, allowed in (('has_pose', (0, 1)), ('has_betas', (0, 1)), ('gender', (0, 1, 2))):
+    sources = tuple(range(len(CAMERA_SOURCES)))
+    numbered = {'has_pose': (0, 1), 'has_betas': (0, 1), 'gender': (0, 1, 2)}
+    for name, allowed in (numbered | {'camera_source': sources}).items():
         if record[name] not in allowed:
             raise ValueError(f'{key}: {name}={record[name]}, expected one of {allowed}')
+    if record['camera_source'] > 0 and record['picture_focal_length'] <= 0:
+        focal = record['picture_focal_length']
+        raise ValueError(f'{key}: picture_focal_length={focal} of a known camera, expected above 0')
 
 
 def check_stored(record: Mapping[str, Any], keypoints: Sequence[int]) -> None:

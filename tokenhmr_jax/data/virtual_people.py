@@ -12,7 +12,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Bool, Float
 
-from tokenhmr_jax.body import camera, keypoint_body, rotations, skeleton
+from tokenhmr_jax.body import keypoint_body, rotations, skeleton
 from tokenhmr_jax.data.draws import Draws
 from tokenhmr_jax.types import Array, SmplParams
 
@@ -30,7 +30,6 @@ _MOST_BETA = 3.0
 # Degrees by which cameras look down: mostly level ones, and any.
 _PITCH, _ANY_PITCH, _ANY_PITCH_SHARE = (5.0, 12.0), (-50.0, 70.0), 0.25
 _ROLL, _LARGE_ROLL, _LARGE_ROLL_SHARE = 4.0, 20.0, 0.15
-_LEAST_SCALE, _LEAST_DEPTH = 0.1, 0.25  # of a projection: s, and share of the body's depth
 _BOX_MARGIN = 1.2  # of a detected person's box, as in `inference.persons`
 _BOX_SCALE, _BOX_SHIFT = 0.1, 0.04  # deviations of a detector's box, in its sides
 
@@ -191,24 +190,3 @@ def _box(points, counts) -> tuple[Float[Array, 'B 2'], Float[Array, 'B 2']]:
     high = jnp.max(jnp.where(counts, points, -jnp.inf), axis=-2)
     least = 1e-3
     return low - least, high + least
-
-
-def project_in_crop(
-    keypoints3d: Float[Array, 'B 44 3'],
-    weak: Float[Array, 'B 3'],
-    place: Float[Array, 'B 3'],
-) -> Float[Array, 'B 44 2']:
-    """Projects with the picture's own camera, to crop units.
-
-    Args:
-      keypoints3d: metres, the camera's axes, from the body's origin.
-      weak: the crop's (s, tx, ty).
-      place: of the crop, as `Prompts.camera`.
-    """
-    centre, side, one = place[:, :2], place[:, 2], jnp.ones(len(place))
-    # A network that has just begun may put bodies beside or behind the camera.
-    weak = weak.at[:, 0].set(jnp.maximum(weak[:, 0], _LEAST_SCALE))
-    transl = camera.full_translation(weak, centre, side, one, jnp.zeros_like(centre))
-    seen = keypoints3d + transl[:, None]
-    depth = jnp.maximum(seen[..., 2:], _LEAST_DEPTH * transl[:, None, 2:])
-    return camera.to_crop_units(seen[..., :2] / depth, centre, side)

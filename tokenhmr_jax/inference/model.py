@@ -57,7 +57,10 @@ class Model:
         self.name, self.config, self.body = name, config, body
         self.params, self.state = params, state
         self.reads_image = task.model.backbone is not None
-        self.reads_prompts = task.model.prompts is not None
+        self.knows_camera = task.model.prompts is not None
+        self.reads_prompts = prompting.reads_keypoints(config)
+        # People without pictures are placed in the picture's camera in any training.
+        self.places_bodies = config.camera.projection == 'full' or not self.reads_image
         self._bodies = jax.jit(task.bodies)
 
     @functools.cached_property
@@ -70,7 +73,8 @@ class Model:
         """The digest of the weights, the body and those settings that change a prediction."""
         config, arrays = self.config, jax.tree.leaves((self.params, self.state, self.body))
         crop = config.data.crop_size, config.data.eval_box_aspect
-        return digests.array_digest(arrays, f'{config.model}{config.tokenizer.model}{crop}')
+        full = 'full' if config.camera.projection == 'full' else ''
+        return digests.array_digest(arrays, f'{config.model}{config.tokenizer.model}{crop}{full}')
 
     @property
     def faces(self) -> Int[np.ndarray, 'F 3']:
@@ -108,12 +112,13 @@ class Model:
         focal_length = _focal_lengths(focal_length, image_size)
         middle = image_size / 2
         prompts = None
-        if self.reads_prompts:
+        if self.knows_camera:
             place = np.concatenate([center - middle, side[:, None]], axis=1) / focal_length[:, None]
             prompts = self._prompts(keypoints2d, center, side, place)
         output = self.predict_crops(self._cut(images, center, side), prompts)
         bodies, view = output.replace(token_probs=None), (center, side, focal_length, middle)
-        placed = jax.device_get(place_bodies(bodies, *view, knows_camera=self.reads_prompts))
+        knows = {'knows_camera': self.knows_camera, 'places_bodies': self.places_bodies}
+        placed = jax.device_get(place_bodies(bodies, *view, **knows))
         return ImagePrediction(
             params=output.params.replace(global_orient=placed.global_orient),
             vertices=placed.body.vertices,

@@ -1,4 +1,14 @@
-"""Bodies as the crop shows them, placed in the camera of their image."""
+"""Bodies as the crop shows them, placed in the camera of their image.
+
+Networks differ by what they know of this camera, and by the camera of their projection:
+
+- they see the crop alone: a person off the axis is taken for one straight ahead, so the body is
+  turned by the angle that the person is seen at, and fitted to its keypoints;
+- they read the crop's place, and have turned the body already, but their keypoints of pictures are
+  the crop camera's (`camera.projection = 'crop'`): the body is fitted to them;
+- they read it, and place bodies in the image's camera in training too ('full'): their own numbers
+  are the translation.
+"""
 
 import functools
 
@@ -22,7 +32,7 @@ class PlacedBodies:
     translation: Float[Array, 'N 3']
 
 
-@functools.partial(jax.jit, static_argnames='knows_camera')
+@functools.partial(jax.jit, static_argnames=('knows_camera', 'places_bodies'))
 def place_bodies(
     output: RegressorOutput,
     center: Float[Array, 'N 2'],
@@ -30,20 +40,18 @@ def place_bodies(
     focal_length: Float[Array, ' N'],
     principal_point: Float[Array, 'N 2'],
     knows_camera: bool,
+    places_bodies: bool,
 ) -> PlacedBodies:
-    """Puts bodies where the network sees their keypoints.
+    """Puts bodies where the network sees their keypoints; see the module's text.
 
-    A network that sees the crop alone takes a person off the axis for one straight ahead: the body
-    is turned by the angle that the person is seen at. One that knows the camera has turned it
-    already. Then the translation is fitted to the keypoints, and the network's keypoints are kept;
-    those of a network that knows the camera are projected anew, since its own ones may be those of
-    the crop's camera.
+    Keypoints of a network that sees the crop alone are kept. Those of others are projected anew.
 
     Args:
       output: of crops, or of prompts.
       center, side: of the crops, pixels of the image.
       focal_length, principal_point: pixels, the image's camera.
       knows_camera: whether the network read the crop's place in the image's camera.
+      places_bodies: whether its (s, tx, ty) place the body in the image's camera.
     """
     focal, middle = focal_length[:, None, None], principal_point[:, None]
     keypoints2d = camera.to_full_pixels(output.keypoints2d, center, side)
@@ -54,10 +62,12 @@ def place_bodies(
     if not knows_camera:
         back = jnp.swapaxes(camera.turn_to(jnp.mean(seen, axis=1)), -1, -2)
         placed = _turn(placed, back)
-    crop = output.camera, center, side, focal_length, principal_point
-    fitted = camera.fit_translation(placed.keypoints3d, seen)
-    possible = jnp.isfinite(fitted).all(axis=-1, keepdims=True)
-    translation = jnp.where(possible, fitted, camera.full_translation(*crop))
+    place = jnp.concatenate([center - principal_point, side[:, None]], axis=-1)
+    translation = camera.place_in_picture(output.camera, place / focal_length[:, None])
+    if not places_bodies:
+        fitted = camera.fit_translation(placed.keypoints3d, seen)
+        possible = jnp.isfinite(fitted).all(axis=-1, keepdims=True)
+        translation = jnp.where(possible, fitted, translation)
     if knows_camera:
         points = placed.keypoints3d + translation[:, None]
         keypoints2d = focal * points[..., :2] / points[..., 2:] + middle

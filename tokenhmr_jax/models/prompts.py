@@ -105,6 +105,7 @@ class PromptEncoder(nn.Module):
     lifter_width, lifter_blocks: of the whole pose's MLP.
     capacity: keypoints that have tokens, those of the largest confidence. No detector of 2D
       keypoints has more than 26 of the 44.
+    reads_keypoints: False for a network that reads the camera alone, whose only token is its.
     """
 
     width: int
@@ -115,10 +116,16 @@ class PromptEncoder(nn.Module):
     lifter_blocks: int
     capacity: int
     features: int
+    reads_keypoints: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, prompts: Prompts) -> tuple[Float[Array, 'B T C'], Bool[Array, 'B T']]:
+        # The camera's token and the pose's are always there: attention has something to read.
+        always = jnp.ones_like(prompts.has_camera)[:, None]
+        place = self._camera_token(prompts)[:, None]
+        if not self.reads_keypoints:
+            return self._outputs(place, always > 0), always > 0
         prompts = facing(prompts)
         pose = PoseLifter(self.lifter_width, self.lifter_blocks, name='lifter')(prompts)
         pose = nn.Dense(self.features, dtype=self.dtype, name='pose_token')(pose)
@@ -129,21 +136,27 @@ class PromptEncoder(nn.Module):
         points = jnp.concatenate([points, _fourier(points), confidence[..., None]], axis=-1)
         points = nn.Dense(self.width, name='point_in')(points) + label[index]
 
-        has_camera = prompts.has_camera[:, None]
+        x = jnp.concatenate([place, points], axis=1)
+        seen = jnp.concatenate([always, confidence], axis=1) > 0
+        tokens = jnp.concatenate([pose[:, None], self._outputs(x, seen)], axis=1)
+        return tokens, jnp.concatenate([always > 0, seen], axis=1)
+
+    def _camera_token(self, prompts: Prompts) -> Float[Array, 'B C']:
+        """Where the crop lies; a learned token where that is not known."""
         place = jnp.concatenate([_fourier(prompts.camera), prompts.camera], axis=-1)
         known = nn.Dense(self.width, name='camera_in')(place)
-        place = jnp.where(has_camera > 0, known, self._embedding('no_camera', 1))
+        has_camera = prompts.has_camera[:, None] > 0
+        return jnp.where(has_camera, known, self._embedding('no_camera', 1))
 
-        x = jnp.concatenate([place[:, None], points], axis=1).astype(self.dtype)
-        # The camera's token and the pose's are always there: attention has something to read.
-        always = jnp.ones_like(has_camera)
-        seen = jnp.concatenate([always, confidence], axis=1) > 0
+    def _outputs(
+        self, x: Float[Array, 'B T C'], seen: Bool[Array, 'B T']
+    ) -> Float[Array, 'B T features']:
+        """Tokens after they have attended to one another."""
+        x = x.astype(self.dtype)
         for i in range(self.depth):
             x = PromptLayer(self.heads, self.mlp_dim, self.dtype, name=f'layer{i}')(x, seen)
         x = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name='norm')(x)
-        x = nn.Dense(self.features, dtype=self.dtype, name='out')(x)
-        tokens = jnp.concatenate([pose[:, None], x], axis=1)
-        return tokens, jnp.concatenate([always > 0, seen], axis=1)
+        return nn.Dense(self.features, dtype=self.dtype, name='out')(x)
 
     def _embedding(self, name: str, count: int) -> Float[Array, 'K C']:
         # As large as what is added to it: a point without its name says nothing.

@@ -7,15 +7,18 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from flax import struct
-from jaxtyping import Float, Int32
+from jaxtyping import Bool, Float, Int32
 
 from tokenhmr_jax.body import camera, keypoint_body, rotations
+from tokenhmr_jax.config import check_choice
 from tokenhmr_jax.data import detections, pipeline, virtual_people
 from tokenhmr_jax.types import Array, ImageBatch, Prompts
 
 # Sides of the crop up to which keypoints count; those beyond are another person's, or beside the
 # camera.
 FARTHEST = 1.5
+# Cameras that pictures' keypoints are projected with: the crop's, made up, or the picture's own.
+PROJECTIONS = ('crop', 'full')
 Config = ml_collections.ConfigDict | ml_collections.FrozenConfigDict
 
 
@@ -58,15 +61,40 @@ def seed_keys(seeds: Int32[Array, ' B']) -> jax.Array:
 
 
 def prompts_of_labels(keys: jax.Array, batch: ImageBatch, config: Config) -> Prompts:
-    """Prompts that a detector would give for the pictures of a batch, one key each."""
+    """Prompts that a detector would give for the pictures of a batch, one key each.
+
+    The camera alone for a network that reads no keypoints.
+    """
     keypoints2d = batch.keypoints2d
     size = virtual_people.person_size(keypoints2d[..., :2], keypoints2d[..., 2])
     return Prompts(
-        keypoints2d=_disturb(keys, keypoints2d, size, config),
+        keypoints2d=(
+            _disturb(keys, keypoints2d, size, config)
+            if reads_keypoints(config)
+            else jnp.zeros_like(keypoints2d)
+        ),
         camera=jnp.zeros((len(size), 3)) if batch.camera is None else batch.camera,
         has_camera=jnp.zeros(len(size)) if batch.camera is None else jnp.ones(len(size)),
         has_image=jnp.ones(len(size)),
     )
+
+
+def reads_keypoints(config: Config) -> bool:
+    """Whether the network of a config reads 2D keypoints beside the camera."""
+    return 'prompts' in config.model.inputs
+
+
+def training_prompts(
+    key: jax.Array, batch: ImageBatch, is_true: Bool[Array, ' B'], config: Config
+) -> Prompts:
+    """Prompts of pictures with parts dropped. `is_true`: examples whose poses are true."""
+    draw, drop = jax.random.split(key)
+    prompts = prompts_of_labels(jax.random.split(draw, len(is_true)), batch, config)
+    if config.camera.projection == 'crop':
+        # Fits, and the network that learns from them, are as the crop's camera sees them.
+        known = is_true.astype(jnp.float32)
+        prompts = prompts.replace(has_camera=prompts.has_camera * known)
+    return drop_parts(drop, prompts, config)
 
 
 def drop_parts(key: jax.Array, prompts: Prompts, config: Config) -> Prompts:
@@ -77,7 +105,7 @@ def drop_parts(key: jax.Array, prompts: Prompts, config: Config) -> Prompts:
     image, points, place = jax.random.split(key, 3)
     count, rates = (len(prompts.camera),), config.prompts
     kept = lambda key, rate: 1.0 - jax.random.bernoulli(key, rate, count)  # noqa: E731
-    with_points = kept(points, rates.drop_keypoints2d)
+    with_points = kept(points, rates.drop_keypoints2d) * reads_keypoints(config)
     has_image = prompts.has_image
     # Something is left: only those with keypoints lose their image.
     has_image = has_image * jnp.maximum(kept(image, rates.drop_image), 1 - with_points)
@@ -173,4 +201,22 @@ def check_people(config: Config) -> None:
         raise ValueError(
             f'data.mixture with model.inputs={tuple(config.model.inputs)}: pictures need '
             "'image', expected an empty mixture otherwise"
+        )
+
+
+def check_camera(config: Config) -> None:
+    """Raises ValueError for a `camera.projection` that is unknown, or that the network lacks the
+    knowledge for."""
+    check_choice(config, 'camera.projection', PROJECTIONS)
+    if config.camera.projection == 'crop':
+        return
+    if not {'camera', 'prompts'} & set(config.model.inputs):
+        raise ValueError(
+            f"camera.projection='full' with model.inputs={tuple(config.model.inputs)}: the network "
+            "must know where its crop lies, expected also 'camera' or 'prompts'"
+        )
+    if config.prompts.drop_camera:
+        raise ValueError(
+            f"camera.projection='full' with prompts.drop_camera={config.prompts.drop_camera}: a "
+            'body cannot be placed in an unknown camera, expected 0'
         )

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Num
 
 from tokenhmr_jax.body import camera, keypoint_body, skeleton, smpl
 from tokenhmr_jax.config import check_choice
-from tokenhmr_jax.data import augment, crop_batches, virtual_people
+from tokenhmr_jax.data import augment, crop_batches
 from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, upright_mean
 from tokenhmr_jax.objectives import losses, metrics, tals
 from tokenhmr_jax.tasks import body_models, prompting
@@ -59,6 +59,7 @@ class RegressorTask:
                 f'{tuple(config.model.inputs)}'
             )
         prompting.check_people(config)
+        prompting.check_camera(config)
         unknown = set(config.data.ground_truth) - set(config.data.mixture)
         if unknown:
             raise ValueError(
@@ -206,6 +207,9 @@ class RegressorTask:
         """The weighted loss of a batch, the frozen weights as they were, and scalars to log."""
         config, parts, logs = self.config, [], {}
         if config.data.mixture:
+            if self._is_full and isinstance(batch, CropBatch):
+                fitted = ~frozen.is_ground_truth[batch.source]
+                batch = crop_batches.turn_fitted(batch, fitted)
             batch = crop_batches.image_batch(batch)
             terms, logs = self._image_terms(params, state, frozen, batch, rng)
             parts.append((len(batch.image), terms))
@@ -225,13 +229,8 @@ class RegressorTask:
         image = crop_batches.jitter(batch.image, batch.color)
         prompts = None
         if self.model.prompts is not None:
-            draw, drop = jax.random.split(jax.random.fold_in(rng, 2))
-            keys = jax.random.split(draw, len(image))
-            prompts = prompting.prompts_of_labels(keys, batch, config)
-            # Cameras of fitted labels are made up.
-            known = frozen.is_ground_truth[batch.source].astype(jnp.float32)
-            prompts = prompts.replace(has_camera=prompts.has_camera * known)
-            prompts = prompting.drop_parts(drop, prompts, config)
+            key, is_true = jax.random.fold_in(rng, 2), frozen.is_ground_truth[batch.source]
+            prompts = prompting.training_prompts(key, batch, is_true, config)
         prediction = self.model.apply(params, state, image, rng, prompts)
         keypoints3d = keypoint_body.keypoints(frozen.keypoint_body, prediction.params)
         truth = true_params(batch.global_orient, batch.body_pose, batch.betas)
@@ -239,7 +238,7 @@ class RegressorTask:
         if config.betas_reg:
             betas, has_betas = losses.regularized_betas(betas, has_betas)
         compared = {
-            'keypoints2d': _project(keypoints3d, prediction.camera),
+            'keypoints2d': self._project(keypoints3d, prediction.camera, batch.camera),
             'keypoints2d_gt': batch.keypoints2d,
             'rotation': all_rotations(prediction.params),
             'rotation_gt': all_rotations(truth),
@@ -282,9 +281,7 @@ class RegressorTask:
         keypoints3d = keypoint_body.keypoints(frozen.keypoint_body, prediction.params)
         truth = true_params(batch.global_orient, batch.body_pose, batch.betas)
         errors = losses.regressor_errors(
-            keypoints2d=virtual_people.project_in_crop(
-                keypoints3d, prediction.camera, batch.camera
-            ),
+            keypoints2d=camera.project_in_picture(keypoints3d, prediction.camera, batch.camera),
             keypoints2d_gt=batch.keypoints2d,
             keypoints3d=keypoints3d,
             keypoints3d_gt=batch.keypoints3d,
@@ -323,7 +320,9 @@ class RegressorTask:
             keys = prompting.seed_keys(batch.seed)
             prompts = prompting.prompts_of_labels(keys, batch, self.config)
         image = batch.image if 'image' in inputs else None
-        prompts = prompts if 'prompts' in inputs else None
+        if 'prompts' not in inputs and prompts is not None:
+            knows = self._is_full or 'camera' in inputs
+            prompts = prompts.replace(keypoints2d=0 * prompts.keypoints2d) if knows else None
         return self.bodies(params, state, frozen.body, image, prompts)
 
     def bodies(
@@ -334,14 +333,18 @@ class RegressorTask:
         image: Num[Array, 'B S S 3'] | None,
         prompts: Prompts | None = None,
     ) -> RegressorOutput:
-        """The bodies in RGB crops, or of prompts, by a body model."""
+        """The bodies in RGB crops, or of prompts, by a body model.
+
+        Raises ValueError for no prompts with the projection 'full', which needs the crop's place.
+        """
         prediction = self.model.apply(params, state, image, prompts=prompts)
         posed = smpl.forward(body, prediction.params)
         keypoints3d = smpl.keypoints(body, posed)
-        keypoints2d = _project(keypoints3d, prediction.camera)
-        if image is None:
-            place, known = prompts.camera, prompts.has_camera[:, None, None] > 0
-            seen = virtual_people.project_in_crop(keypoints3d, prediction.camera, place)
+        place = None if prompts is None else prompts.camera
+        keypoints2d = self._project(keypoints3d, prediction.camera, place)
+        if image is None and not self._is_full:
+            known = prompts.has_camera[:, None, None] > 0
+            seen = camera.project_in_picture(keypoints3d, prediction.camera, place)
             keypoints2d = jnp.where(known, seen, keypoints2d)
         return RegressorOutput(
             params=prediction.params,
@@ -351,6 +354,18 @@ class RegressorTask:
             keypoints2d=keypoints2d,
             token_probs=prediction.token_probs,
         )
+
+    @property
+    def _is_full(self) -> bool:
+        return self.config.camera.projection == 'full'
+
+    def _project(self, keypoints3d, weak, place) -> Float[Array, 'B 44 2']:
+        """Pictures' keypoints in crop units, by the camera of the config."""
+        if self._is_full and place is None:
+            raise ValueError("camera.projection='full': expected prompts with the crop's place")
+        if self._is_full:
+            return camera.project_in_picture(keypoints3d, weak, place)
+        return camera.project_crop(keypoints3d, camera.crop_translation(weak))
 
     def metrics(
         self, output: RegressorOutput, frozen: Frozen, batch: CropBatch | ImageBatch
@@ -371,7 +386,3 @@ class RegressorTask:
         no_scalar = ('joint_mm', 'stored_truth')
         scalars = {name: float(value) for name, value in means.items() if name not in no_scalar}
         return scalars | {f'joint_mm/{joint}': float(value) for joint, value in per_joint}
-
-
-def _project(keypoints3d, weak) -> Float[Array, 'B 44 2']:
-    return camera.project_crop(keypoints3d, camera.crop_translation(weak))

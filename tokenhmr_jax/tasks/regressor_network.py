@@ -17,13 +17,16 @@ def make_network(
     Raises ValueError for unknown inputs or an unknown head.
     """
     decoder, backbone, prompts = QueryDecoder(**model.decoder), None, None
-    if set(model.inputs) - {'image', 'prompts'}:
-        raise ValueError(f"model.inputs={tuple(model.inputs)}: expected of 'image', 'prompts'")
+    if set(model.inputs) - {'image', 'camera', 'prompts'}:
+        raise ValueError(
+            f"model.inputs={tuple(model.inputs)}: expected of 'image', 'camera', 'prompts'"
+        )
     if 'image' in model.inputs:
         backbone = ViT(**model.backbone)
-    if 'prompts' in model.inputs:
+    if {'camera', 'prompts'} & set(model.inputs):
         channels = model.backbone.width if backbone else model.prompts.width
-        prompts = PromptEncoder(features=channels, **model.prompts)
+        reads_keypoints = 'prompts' in model.inputs
+        prompts = PromptEncoder(features=channels, reads_keypoints=reads_keypoints, **model.prompts)
     if model.head == 'direct':
         return Regressor(backbone, DirectHead(decoder), None, model.rotation_6d, prompts)
     if model.head != 'tokens':

@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jaxtyping import Float, Int, UInt8
@@ -29,12 +30,14 @@ class Bodies:
     """The drawn bodies of a batch.
 
     predicted, true: metres, axes of the crop's camera, around the body's origin.
-    translation: of the predicted body, metres, in the crop's camera.
+    translation: of the predicted body, metres, in the camera of the task's projection.
+    lens: of this camera, sides of the crop: focal length, and principal point from its centre.
     """
 
     predicted: BodyOutput
     true: BodyOutput
     translation: Float[Array, 'B 3']
+    lens: Float[Array, 'B 3']
     mpjpe_mm: Float[Array, ' B']
 
 
@@ -92,10 +95,16 @@ class RegressorReport:
         """The predicted and the true bodies of a batch."""
         batch = crop_batches.image_batch(batch)
         output = self._task.predict(params, state, frozen, batch)
+        translation, lens = _crop_view(output.camera)
+        if self._task.config.camera.projection == 'full':
+            translation = camera.place_in_picture(output.camera, batch.camera)
+            side = batch.camera[:, 2:]
+            lens = jnp.concatenate([1 / side, -batch.camera[:, :2] / side], axis=-1)
         return Bodies(
             predicted=output.body,
             true=true_body(frozen, batch),
-            translation=camera.crop_translation(output.camera),
+            translation=translation,
+            lens=lens,
             mpjpe_mm=self._task.metrics(output, frozen, batch)['mpjpe_mm'],
         )
 
@@ -104,6 +113,12 @@ class RegressorReport:
     ) -> UInt8[np.ndarray, 'H W 3']:
         """A contact sheet; see `draw_examples`."""
         return draw_examples(np.asarray(frozen.body.faces), batch, bodies)
+
+
+def _crop_view(weak: Float[Array, 'B 3']) -> tuple[Float[Array, 'B 3'], Float[Array, 'B 3']]:
+    """Translation and lens of the crop's camera, as in `Bodies`."""
+    lens = jnp.array([camera.CROP_FOCAL_LENGTH / camera.CROP_SIZE, 0, 0])
+    return camera.crop_translation(weak), jnp.broadcast_to(lens, weak.shape)
 
 
 def _mean(function: Callable, splits: Splits, num_threads: int, limit: int | None = None) -> Any:
@@ -156,8 +171,8 @@ def _keypoint_pictures(batch: ImageBatch) -> UInt8[np.ndarray, 'B S S 3']:
 
 def _tile(faces, image: UInt8[np.ndarray, 'S S 3'], body: Bodies) -> UInt8[np.ndarray, 'H W 3']:
     image = cv2.resize(image, (_TILE, _TILE), interpolation=cv2.INTER_CUBIC)
-    focal = camera.CROP_FOCAL_LENGTH * _TILE / camera.CROP_SIZE
-    intrinsics = (focal, focal, (_TILE - 1) / 2, (_TILE - 1) / 2)
+    focal, x, y = (_TILE * body.lens).tolist()
+    intrinsics = (focal, focal, x + (_TILE - 1) / 2, y + (_TILE - 1) / 2)
     over = draw.draw_mesh(image, body.predicted.vertices + body.translation, faces, intrinsics)
     # Beside the camera's axes (y down): SMPL's views want y up.
     upright = np.array([1, -1, -1], np.float32)
