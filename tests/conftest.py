@@ -27,7 +27,7 @@ jaxtyping.install_import_hook('tokenhmr_jax', 'shapes_checked.checked')
 
 jax.config.update('jax_num_cpu_devices', 8)
 
-pytest_plugins = ['small_model']
+pytest_plugins = ['small_model', 'page_results']
 
 # Settings of training runs that take seconds.
 TINY = {

@@ -20,6 +20,13 @@ COLORS = (
 )  # fmt: skip
 
 
+def drawn_size(image_size: Sequence[int] | Int[np.ndarray, '2']) -> tuple[int, int]:
+    """Width and height of a picture in its sheet, pixels; the other views stand right of it."""
+    scale = min(_LONGEST / max(image_size), 1.0)
+    width, height = (max(round(scale * side), _SHORTEST) for side in image_size)
+    return width, height
+
+
 def overlay_sheet(
     image: UInt8[np.ndarray, 'H W 3'],
     vertices: Float[np.ndarray, 'N V 3'],
@@ -39,7 +46,7 @@ def overlay_sheet(
       around: points that the other views frame, metres, in the image's camera; else the bodies.
     """
     scale = min(_LONGEST / max(image.shape[:2]), 1.0)
-    height, width = (max(round(scale * side), _SHORTEST) for side in image.shape[:2])
+    width, height = drawn_size(image.shape[1::-1])
     image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     views = np.full((2, height // 2, height // 2, 3), 255, np.uint8)
     if len(vertices):

@@ -23,11 +23,12 @@ def write_webm(
     path: str | os.PathLike,
     pictures: Iterable[tuple[float, UInt8[np.ndarray, 'h w 3']]],
     fps: float,
+    ceiling: int = _CEILING,
 ) -> None:
     """Writes a video in VP9, which all browsers play.
 
     `pictures` are RGB, each with the time, seconds, from which it is shown; all are scaled to the
-    first one's size. `fps` is the nominal rate. Raises OSError if the file cannot be written.
+    first one's size. `fps` is the nominal rate, `ceiling` the most bits per second. Raises OSError if the file cannot be written.
     """
     pictures = iter(pictures)
     first = next(pictures)
@@ -38,7 +39,7 @@ def write_webm(
         ):
             stream = file.add_stream('libvpx-vp9', rate=max(round(fps), 1), options=_ENCODER)
             stream.height, stream.width = first[1].shape[:2]
-            stream.bit_rate, stream.codec_context.time_base = _CEILING, _TICK
+            stream.bit_rate, stream.codec_context.time_base = ceiling, _TICK
             last = -1
             for time, picture in itertools.chain([first], pictures):
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format='rgb24')
