@@ -31,8 +31,8 @@ def _params(count: int) -> list[SmplParams]:
         turn = Rotation.from_matrix([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
         orient = (turn * Rotation.from_rotvec(clip.global_orient)).as_matrix()
         pose = np.tile(np.eye(3), (count, 23, 1, 1))
-        pose[:, :21] = Rotation.from_rotvec(clip.body_pose.reshape(-1, 3)).as_matrix().reshape(
-            count, 21, 3, 3
+        pose[:, :21] = (
+            Rotation.from_rotvec(clip.body_pose.reshape(-1, 3)).as_matrix().reshape(count, 21, 3, 3)
         )
         place = np.tile(np.array([across, 0, away]) + _SHIFTS, (count, 1))
         arrays = (orient, pose, np.full((count, 10), 0.2 * seed), place)
@@ -99,9 +99,7 @@ def make_film(folder: pathlib.Path, body: smpl.BodyModel) -> None:
     """A video of the cast."""
     for name in ('frames', 'tracks', 'amass'):
         (folder / name).mkdir(parents=True)
-    webm.write_webm(
-        folder / 'source.webm', ((i / FPS, _background(0)) for i in range(FRAMES)), FPS
-    )
+    webm.write_webm(folder / 'source.webm', ((i / FPS, _background(0)) for i in range(FRAMES)), FPS)
     people = _params(FRAMES)
     for row in range(FRAMES):
         here = [i for i, (*_, first, last) in enumerate(CAST) if first <= row < last]

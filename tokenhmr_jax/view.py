@@ -3,8 +3,8 @@
     python -m tokenhmr_jax.view RESULT
 
 writes and opens RESULT/view.html. The page shows the pictures with the bodies over them, the bodies
-in 3D to turn around, a timeline, and a switch for each person. It needs no network and no other
-file.
+in 3D to turn around, a timeline, and a list of people, and gives them as GLB, BVH and npz. It needs
+no network and no other file.
 """
 
 import webbrowser

@@ -251,8 +251,9 @@ def _small_frames(path, width: int, height: int) -> Iterator[tuple[float, np.nda
     scale = min(_LONGEST / max(width, height), 1.0)
     for frame in VideoFile(path).decode():
         picture = frame.rgb()[:height, :width]
-        yield frame.time, cv2.resize(
-            picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
+        yield (
+            frame.time,
+            cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA),
         )
 
 
