@@ -1,15 +1,16 @@
 """The page in a headless Chromium: what a user sees, and what each control does."""
 
+import itertools
+
 import cv2
 import numpy as np
-import pytest
 import pygltflib
+import pytest
 from browser import Browser
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.inference import page, results
 
-BLUE, ORANGE = 0, 1  # persons of the film
 FRAME = 'Number(document.documentElement.dataset.frame)'
 
 
@@ -158,7 +159,7 @@ def test_ways_to_draw_and_to_look(browser, film_page):
     for key in ('2', '3', '1', 'g', 't', 'c'):
         browser.key(key)
         seen.append(space_of(browser))
-    for one, other in zip(seen, seen[1:], strict=False):
+    for one, other in itertools.pairwise(seen):
         assert (abs(one - other).sum(axis=2) > 30).sum() > 100
     np.testing.assert_allclose(seen[3], seen[0], atol=8)  # mesh again
     assert seen[5].mean() < 100 < seen[0].mean()  # dark

@@ -28,7 +28,8 @@ def write_webm(
     """Writes a video in VP9, which all browsers play.
 
     `pictures` are RGB, each with the time, seconds, from which it is shown; all are scaled to the
-    first one's size. `fps` is the nominal rate, `ceiling` the most bits per second. Raises OSError if the file cannot be written.
+    first one's size. `fps` is the nominal rate, `ceiling` the most bits per second. Raises
+    OSError if the file cannot be written.
     """
     pictures = iter(pictures)
     first = next(pictures)

@@ -11,8 +11,8 @@ const dialog = document.getElementById('downloads');
 export function openDownloads(bodies, frame) {
   const people = isVideo ? bodies : bodies.filter(body => isHere(body, frame));
   const stem = isVideo ? content.title : content.frames[frame].name, rows = people.map(body => rowOf(body, stem));
-  const all = button('GLB', 'all people', `${stem}.glb`, () => glbOf(people));
-  const table = make('table', {}, ...(people.length > 1 ? [line([make('span', {textContent: 'all people'})], [all])] : []), ...rows);
+  const all = line(['all people'], [button('GLB', 'all people', `${stem}.glb`, () => glbOf(people))]);
+  const table = make('table', {}, ...(people.length > 1 ? [all] : []), ...rows);
   const nobody = make('p', {textContent: 'Nobody is here.'});
   dialog.querySelector('div').replaceChildren(people.length ? table : nobody);
   dialog.showModal();

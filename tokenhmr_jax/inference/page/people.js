@@ -51,7 +51,8 @@ export class PeopleList {
     this.panel.replaceChildren(...this.section('People', long));
     if (short.length) {
       const list = make('ul', {}, ...short.map(person => this.rows.get(person)));
-      this.panel.append(make('details', {}, make('summary', {textContent: `${short.length} short track${short.length > 1 ? 's' : ''}`}), list));
+      const title = make('summary', {textContent: `${short.length} short track${short.length > 1 ? 's' : ''}`});
+      this.panel.append(make('details', {}, title, list));
     }
     if (content.short_tracks) {
       this.panel.append(make('p', {className: 'note',
