@@ -93,7 +93,7 @@ def test_the_plots_show_the_runs(sweep, tmp_path):
     )
     names, curves = [row.name for row in rows], comparison.training_curves(rows)
     axis = report_plots.plot_curves(names, curves).axes[0]
-    assert axis.get_ylabel() == 'mpjpe_mm'
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ('training step', 'MPJPE, mm')
     assert len(axis.lines) == 3 + 1 + 3 + 1
     np.testing.assert_allclose(axis.lines[3].get_xydata(), [[10, 120], [20, 101]])
     values = comparison.collect(rows, comparison.newest_scores)

@@ -6,11 +6,12 @@ also have the column step.
 
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from tokenhmr_jax.drawing import plot_theme
 
 _ERRORS = ['keypoints2d_px', 'mpjpe_mm']
 _COLUMNS = 3
@@ -35,11 +36,12 @@ def plot_curves(rows: Sequence[str], curves: pd.DataFrame) -> Figure:
     figure = Figure((_WIDTH * columns, _HEIGHT * lines), layout='constrained')
     axes = list(figure.subplots(lines, columns, squeeze=False).flat)
     for axis, metric in zip(axes, metrics, strict=False):
-        for row, color in zip(rows, _colors(len(rows)), strict=True):
+        for row, color in zip(rows, plot_theme.row_colors(len(rows)), strict=True):
             runs = _curves_of(curves, row, metric)
             axis.plot(runs, color=color, alpha=0.3, linewidth=0.8)
             axis.plot(runs.dropna().mean(axis=1), color=color, label=row)
-        axis.set(xlabel='step', ylabel=metric)
+        axis.set(xlabel='training step', ylabel=plot_theme.metric_label(metric))
+        plot_theme.calm_axes(axis)
     for axis in axes[len(metrics) :]:
         axis.set_axis_off()
     _add_legend(figure, len(rows))
@@ -53,7 +55,7 @@ def plot_errors(rows: Sequence[str], values: pd.DataFrame, curves: pd.DataFrame)
     """
     figure = Figure((1.7 * _WIDTH, 1.7 * _HEIGHT), layout='constrained')
     axis, ends = figure.subplots(), []
-    for row, color in zip(rows, _colors(len(rows)), strict=True):
+    for row, color in zip(rows, plot_theme.row_colors(len(rows)), strict=True):
         found = values[values['row'] == row].pivot(index='run', columns='metric', values='value')
         points = found.reindex(columns=_ERRORS).to_numpy()
         points = points[np.isfinite(points).all(axis=1)]
@@ -71,7 +73,8 @@ def plot_errors(rows: Sequence[str], values: pd.DataFrame, curves: pd.DataFrame)
         )  # fmt: skip
     if ends:
         _frame_ends(axis, np.concatenate(ends))
-    axis.set(xlabel=f'2D error, {_ERRORS[0]}', ylabel=f'3D error, {_ERRORS[1]}')
+    axis.set(**dict(zip(('xlabel', 'ylabel'), map(plot_theme.metric_label, _ERRORS), strict=True)))
+    plot_theme.calm_axes(axis)
     _add_legend(figure, len(rows))
     return figure
 
@@ -93,10 +96,3 @@ def _frame_ends(axis: Axes, points: np.ndarray) -> None:
 def _add_legend(figure: Figure, count: int) -> None:
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside lower center', ncols=min(count, 4), fontsize=8)
-
-
-def _colors(count: int) -> list[tuple]:
-    """One color for each row: ten that are easy to tell apart, or a scale."""
-    if count <= 10:
-        return [matplotlib.colormaps['tab10'](i) for i in range(count)]
-    return [matplotlib.colormaps['viridis'](i / (count - 1)) for i in range(count)]

@@ -7,7 +7,9 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-_SAND, _BLUE, _GREY, _RED = '#d08a1e', '#2f6fb7', '#dddddd', '#c83c3c'
+from tokenhmr_jax.drawing import plot_theme
+from tokenhmr_jax.drawing.plot_theme import BLUE, GREY, ORANGE, VERMILION
+
 _COLUMNS = 3
 
 Points = Float[np.ndarray, 'N 2']
@@ -21,16 +23,16 @@ def plot_camera_curve(
     axis = figure.subplots()
     low, high = np.percentile(values, (10, 90), axis=1)
     mean = values.mean(axis=1)
-    axis.fill_between(distances, low, high, color=_BLUE, alpha=0.2, label='10% to 90% of bodies')
-    axis.plot(distances, mean, 'o-', color=_BLUE, label='mean')
+    axis.fill_between(distances, low, high, color=BLUE, alpha=0.2, label='10% to 90% of bodies')
+    axis.plot(distances, mean, 'o-', color=BLUE, label='mean')
     for x, y in zip(distances, mean, strict=True):
         axis.annotate(f'{y:.3f}', (x, y), (4, 6), textcoords='offset points', fontsize=9)
     label = f'mean threshold of TALS, {threshold:.4f}'
-    axis.axhline(threshold, color=_RED, label=label)
+    axis.axhline(threshold, color=VERMILION, label=label)
     axis.set_title('2D error of true bodies under the best f = 5000 px camera')
     axis.set(xlabel='true distance, m', ylabel='mean |dx|, |dy| of 44 keypoints, crop sides')
     axis.set(xlim=(0, 1.07 * max(distances)), ylim=(0, None))
-    axis.grid(color=_GREY)
+    plot_theme.calm_axes(axis)
     axis.legend()
     return figure
 
@@ -60,17 +62,19 @@ def plot_pose_space(
 
 
 def _scatter_poses(axis: Axes, every: np.ndarray, true: Points, found: Points) -> None:
-    axis.scatter(*every.T, s=3, color=_GREY, linewidths=0)
-    axis.plot(*np.stack([true, found]).transpose(2, 0, 1), color=_GREY, linewidth=0.5, zorder=1)
-    axis.scatter(*true.T, s=16, facecolors='none', edgecolors=_SAND, label='true', zorder=2)
-    axis.scatter(*found.T, s=3, color=_BLUE, label='reconstructed', zorder=3)
+    axis.scatter(*every.T, s=3, color=GREY, linewidths=0)
+    axis.plot(*np.stack([true, found]).transpose(2, 0, 1), color=GREY, linewidth=0.5, zorder=1)
+    axis.scatter(*true.T, s=16, facecolors='none', edgecolors=ORANGE, label='true', zorder=2)
+    axis.scatter(*found.T, s=3, color=BLUE, label='reconstructed', zorder=3)
     axis.legend(loc='lower right', fontsize=8)
     axis.set(xticks=(), yticks=())
 
 
 def _plot_noise(axis: Axes, degrees: Sequence[float], noise: Mapping[str, Mapping]) -> None:
-    for i, (name, errors) in enumerate(noise.items()):
+    colors = plot_theme.row_colors(len(noise))
+    for color, (name, errors) in zip(colors, noise.items(), strict=True):
         for (kind, values), style in zip(errors.items(), (':', '-', '--'), strict=True):
-            axis.plot(degrees, values, style, color=f'C{i}', label=f'{name}, {kind}')
+            axis.plot(degrees, values, style, color=color, label=f'{name}, {kind}')
     axis.set(xlabel='noise on each joint, degrees', ylabel='MPJPE, mm', title='poses with noise')
+    plot_theme.calm_axes(axis)
     axis.legend(fontsize=7)
