@@ -69,7 +69,10 @@ def measure_stages(data_dir: str, turns: int) -> None:
     records = split.read(range(count))
     rngs = functools.partial(map, lambda i: np.random.default_rng((0, i)), range(count))
     crop = functools.partial(
-        augment.random_crop, settings=image_pipeline.SETTINGS, crop_size=image_pipeline.SIZE
+        augment.random_crop,
+        settings=image_pipeline.SETTINGS,
+        crop_size=image_pipeline.SIZE,
+        width=image_pipeline.WIDTH,
     )
     draw = lambda record, rng: augment.draw_augmentation(  # noqa: E731
         rng, image_pipeline.SETTINGS, record['keypoints2d'], record['box_size']

@@ -32,7 +32,7 @@ from tokenhmr_jax.data import augment, crops, pictures, pipeline
 from tokenhmr_jax.data import workers as data_workers
 from tokenhmr_jax.readers import humans4d, labels, tars
 
-SIZE = 256
+SIZE, WIDTH = 256, 192  # of a crop, px, and the middle columns that the network sees
 MEAN = 255 * np.array([0.485, 0.456, 0.406], np.float32)
 STD = 255 * np.array([0.229, 0.224, 0.225], np.float32)
 ROOT = pathlib.Path(__file__).parent.parent
@@ -101,7 +101,9 @@ def check(folder: pathlib.Path) -> None:
 
 
 def ours(folder: pathlib.Path, batch_size: int, count: int) -> Iterator[dict]:
-    transform = functools.partial(augment.random_crop, settings=SETTINGS, crop_size=SIZE)
+    transform = functools.partial(
+        augment.random_crop, settings=SETTINGS, crop_size=SIZE, width=WIDTH
+    )
     with data_workers.Workers(count) as started:
         yield from pipeline.train_batches(
             str(folder / 'data'),

@@ -1,7 +1,8 @@
 """The data that flows through the project, as typed pytrees.
 
-Axes: B examples, N persons, J joints, V vertices, T tokens, K codes, S the side of a crop. The
-crop's and the image's camera have parallel axes: x right, y down, z forward.
+Axes: B examples, N persons, J joints, V vertices, T tokens, K codes, S the side of a crop, W its
+columns: all, or the middle three quarters, which the network sees. The crop's and the image's
+camera have parallel axes: x right, y down, z forward.
 """
 
 from typing import Any
@@ -117,7 +118,7 @@ class CropBatch:
     camera_source: as in `ImageBatch`.
     """
 
-    image: UInt8[Array, 'B S S 3']
+    image: UInt8[Array, 'B S W 3']
     color: Float[Array, 'B 3']
     center: Float[Array, 'B 2']
     center_rest: Float[Array, 'B 2']
@@ -164,7 +165,7 @@ class ImageBatch:
     prompts: given ones; None: they are made of the labels.
     """
 
-    image: UInt8[Array, 'B S S 3'] | None
+    image: UInt8[Array, 'B S W 3'] | None
     color: Float[Array, 'B 3']
     keypoints2d: Float[Array, 'B 44 3']
     keypoints3d: Float[Array, 'B 44 4']

@@ -123,12 +123,31 @@ def test_any_augmentation_stays_within_what_is_stored(rng):
 def test_decoding_reduces_by_powers_of_two(rng):
     _, encoded = cv2.imencode('.jpg', rng.integers(0, 255, (101, 64, 3), dtype=np.uint8))
     for shrink, expected in ((0.5, 1), (1.9, 1), (2.0, 2), (3.9, 2), (4, 4), (8, 8), (100, 8)):
-        picture, reduction = crops.decode_part(encoded, shrink)
+        reduction = crops.reduction_of(shrink)
+        picture = crops.decode_part(encoded, reduction)
         whole = cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]
         assert reduction > 1 or np.array_equal(picture, whole)
         assert np.abs(picture.mean((0, 1)) - whole.mean((0, 1))).max() < 3
         assert reduction == expected
         assert picture.shape[:2] == (-(-101 // reduction), -(-64 // reduction))
+
+
+@pytest.mark.parametrize('resolution', [256, 48])
+def test_the_middle_columns_are_those_of_the_whole_crop(rng, resolution):
+    """Whatever the augmentation; OpenCV counts places from the first column, in 1/32 px."""
+    record = image_records.make(rng, resolution=resolution)
+    settings = augment.AugmentSettings(rotation=0.7, extreme_crop=0.3)
+    differences = []
+    for _ in range(12):
+        drawn = augment.draw_augmentation(rng, settings, record['keypoints2d'], record['box_size'])
+        whole = augment.augment_crop(record, drawn, 128)
+        middle = augment.augment_crop(record, drawn, 128, width=96)
+        assert middle['image'].shape == (128, 96, 3)
+        seen = whole['image'][:, 16:112].astype(int)
+        differences.append(np.abs(middle['image'] - seen))
+        for name in whole.keys() - {'image'}:
+            np.testing.assert_array_equal(middle[name], whole[name])
+    assert np.max(differences) <= 4 and np.mean(np.array(differences) > 0) < 0.01
 
 
 def test_shrinking_by_much_blurs_first():

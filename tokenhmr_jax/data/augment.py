@@ -261,18 +261,20 @@ def augment_crop(
     augmentation: Augmentation,
     crop_size: int,
     box_aspect: Sequence[float] | None = None,
+    width: int | None = None,
 ) -> dict[str, Any]:
     """A record's augmented crop: fields of `CropBatch` except `source` and `seed`, and `key`.
 
-    The crop's side is in px. The box first grows to the proportion width : height of `box_aspect`.
-    Labels are the record's own. Raises ValueError, naming the record, if the picture is corrupt.
+    The crop's side is in px; its picture has the middle `width` columns alone, or all. The box
+    first grows to the proportion width : height of `box_aspect`. Labels are the record's own.
+    Raises ValueError, naming the record, if the picture is corrupt.
     """
     center, side = crop_square(record, augmentation, box_aspect)
     turn, flip = augmentation.rotation, augmentation.flip
-    to_crop = crops.crop_matrix(center, side, crop_size, rotation=turn, flip=flip)
+    to_crop = crops.crop_matrix(center, side, crop_size, width=width, rotation=turn, flip=flip)
     near = np.array(center, np.float32)
     return {
-        'image': crops.crop_record(record, to_crop, crop_size),
+        'image': crops.crop_record(record, to_crop, crop_size, width),
         'color': np.array(augmentation.color, np.float32),
         'center': near,
         'center_rest': (center - near.astype(np.float64)).astype(np.float32),
@@ -311,7 +313,8 @@ def random_crop(
     settings: AugmentSettings,
     crop_size: int,
     box_aspect: Sequence[float] | None = None,
+    width: int | None = None,
 ) -> dict[str, Any]:
     """A randomly augmented crop of a record, as `augment_crop` returns it, for training."""
     augmentation = draw_augmentation(rng, settings, record['keypoints2d'], record['box_size'])
-    return augment_crop(record, augmentation, crop_size, box_aspect)
+    return augment_crop(record, augmentation, crop_size, box_aspect, width)

@@ -33,14 +33,14 @@ def crop_batch(columns: Mapping[str, np.ndarray], seed: Int32[np.ndarray, ' B'])
     return CropBatch(**source | {name: columns[name] for name in names}, seed=seed)
 
 
-def batch_shapes(count: int, side: int) -> CropBatch:
-    """A batch of crops of `side` px, as `jax.ShapeDtypeStruct`s."""
+def batch_shapes(count: int, size: tuple[int, int]) -> CropBatch:
+    """A batch of crops of a size (height, width), px, as `jax.ShapeDtypeStruct`s."""
 
     def of(*shape, dtype=np.float32):
         return jax.ShapeDtypeStruct((count, *shape), dtype)
 
     return CropBatch(
-        image=of(side, side, 3, dtype=np.uint8),
+        image=of(*size, 3, dtype=np.uint8),
         color=of(3),
         center=of(2),
         center_rest=of(2),

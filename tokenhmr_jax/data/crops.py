@@ -44,18 +44,24 @@ def grow_box(size: Pair, aspect: Sequence[float] | None) -> tuple[float, float]:
 
 
 def crop_matrix(
-    center: Pair, side: Number, crop_size: int, *, rotation: float = 0.0, flip: bool = False
+    center: Pair,
+    side: Number,
+    crop_size: int,
+    *,
+    width: int | None = None,
+    rotation: float = 0.0,
+    flip: bool = False,
 ) -> Float[np.ndarray, '2 3']:
     """The map from full-image pixels to those of a crop of `crop_size` px, in float64.
 
-    The crop shows the square of a centre and a side, full-image px. Its content is mirrored by
-    `flip`, then turned counter-clockwise by `rotation`, radians.
+    The crop shows the square of a centre and a side, full-image px, or its middle `width` columns
+    alone. Its content is mirrored by `flip`, then turned counter-clockwise by `rotation`, radians.
     """
     (x, y), zoom = map(float, center), crop_size / float(side)
     (a, b), (c, d) = in_plane(rotation, flip)
     a, b, c, d = zoom * a, zoom * b, zoom * c, zoom * d
-    middle = crop_size / 2
-    return np.array([[a, b, middle - a * x - b * y], [c, d, middle - c * x - d * y]])
+    u, v = (width or crop_size) / 2, crop_size / 2
+    return np.array([[a, b, u - a * x - b * y], [c, d, v - c * x - d * y]])
 
 
 def in_plane(rotation: float, flip: bool) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -83,9 +89,14 @@ def camera_in_crop(
 
 
 def crop_record(
-    record: Mapping[str, Any], matrix: Float[np.ndarray, '2 3'], crop_size: int
-) -> UInt8[np.ndarray, 'S S 3']:
+    record: Mapping[str, Any],
+    matrix: Float[np.ndarray, '2 3'],
+    crop_size: int,
+    width: int | None = None,
+) -> UInt8[np.ndarray, 'S W 3']:
     """Cuts a crop, RGB, out of a record's picture; black outside the picture.
+
+    It is square, or of another width; `matrix` maps to its pixels.
 
     Of a whole image file, as records of the benchmarks have it, the crop is the original's:
     bilinear interpolation of the decoded file, without low-pass. Stored squares are shrunk already,
@@ -93,11 +104,12 @@ def crop_record(
 
     Raises ValueError, naming the record, if the picture is corrupt.
     """
+    size = (width or crop_size, crop_size)
     try:
         if _is_file(record):
             image = pictures.decode_picture(record['image'], 'image')
-            return cv2.warpAffine(image, matrix, (crop_size, crop_size), flags=cv2.INTER_LINEAR)
-        return _crop_stored(record, matrix, crop_size)
+            return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR)
+        return _crop_stored(record, matrix, size)
     except ValueError as error:
         key = record['key']
         raise ValueError(f'{key.decode() if isinstance(key, bytes) else key}: {error}') from error
@@ -110,16 +122,18 @@ def _is_file(record: Mapping) -> bool:
     return pictures.picture_size(record['image'], 'image') == tuple(record['image_size'])
 
 
-def _crop_stored(record, matrix, crop_size) -> UInt8[np.ndarray, 'S S 3']:
+def _crop_stored(record, matrix, size) -> UInt8[np.ndarray, 'S W 3']:
     from_stored = _through(matrix, 1 / float(record['stored_scale']), record['stored_origin'])
     shrink = 1 / _scale(from_stored)
-    low, high = _reach(from_stored, crop_size)
+    reduction = reduction_of(shrink)
+    # Interpolation, colours of half the resolution, and blur draw on pixels beside the crop.
+    low, high = _reach(from_stored, size, max(3 * reduction, 2 * shrink))
     part, (left, top) = jpeg.cut_jpeg(record['image'], low, high)
-    picture, reduction = decode_part(part, shrink)
+    picture = decode_part(part, reduction)
     # A pixel of the reduced picture stands for `reduction` of the stored one's, in each direction.
     half = (reduction - 1) / 2
     from_picture = _through(from_stored, reduction, (left + half, top + half))
-    return warp(picture, from_picture, crop_size)
+    return _warp(picture, from_picture, size)
 
 
 def _through(
@@ -136,19 +150,19 @@ def _through(
     )
 
 
-def _reach(matrix: np.ndarray, crop_size: int) -> tuple[tuple[float, float], tuple[float, float]]:
+def _reach(
+    matrix: np.ndarray, size: tuple[int, int], margin: float
+) -> tuple[tuple[float, float], tuple[float, float]]:
     """Lowest and highest pixels (x, y) that a crop shows, by the map to it, with a margin."""
     (a, b, x), (c, d, y) = matrix.tolist()
     area = a * d - b * c
     u, v = (b * y - d * x) / area, (c * x - a * y) / area  # the crop's first corner
-    step = crop_size / area
+    right, down = size[0] / area, size[1] / area
     corners = [
         (u + d * i - b * j, v - c * i + a * j)
-        for i, j in ((0, 0), (step, 0), (0, step), (step, step))
+        for i, j in ((0, 0), (right, 0), (0, down), (right, down))
     ]
     us, vs = zip(*corners, strict=True)
-    # Reduction, blur and subsampled colours draw on pixels beside the crop.
-    margin = 2 * (1 / math.sqrt(abs(area)) + 2)
     return (min(us) - margin, min(vs) - margin), (max(us) + margin, max(vs) + margin)
 
 
@@ -161,22 +175,26 @@ def warp(
     shrinks by more than 16 is made smaller before, with the same result: a wide blur of a large
     picture takes minutes.
     """
+    return _warp(image, matrix, (crop_size, crop_size))
+
+
+def _warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     shrink = 1 / _scale(matrix)
     if shrink > BLUR_FROM:
         variance = ((shrink / 2 - 1) / 2) ** 2
         if shrink > 2 * _LEFT_TO_BLUR:
-            image, matrix, reduction = _reduced(image, matrix, crop_size, shrink / _LEFT_TO_BLUR)
+            image, matrix, reduction = _reduced(image, matrix, size, shrink / _LEFT_TO_BLUR)
             # Averages over squares are a blur, too.
             variance = (variance - (reduction**2 - 1) / 12) / reduction**2
-        image = _blur(image, *_reach(matrix, crop_size), math.sqrt(variance))
-    return cv2.warpAffine(image, matrix, (crop_size, crop_size), flags=cv2.INTER_LINEAR)
+        image = _blur(image, *_reach(matrix, size, _margin(matrix)), math.sqrt(variance))
+    return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR)
 
 
 def _reduced(
-    image: np.ndarray, matrix: np.ndarray, crop_size: int, reduction: float
+    image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], reduction: float
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """The part of an image that a crop shows, smaller; its map to the crop; the true reduction."""
-    low, high = np.maximum(_reach(matrix, crop_size), 0)
+    low, high = np.maximum(_reach(matrix, size, _margin(matrix)), 0)
     left, top = np.minimum(low, np.array(image.shape[1::-1]) - 1).astype(int)
     part = image[top : math.ceil(high[1]) + 1, left : math.ceil(high[0]) + 1]
     width, height = (math.ceil(side / reduction) for side in part.shape[1::-1])
@@ -198,19 +216,28 @@ def _blur(image: np.ndarray, low: Pair, high: Pair, sigma: float) -> np.ndarray:
     return blurred
 
 
-def decode_part(
-    data: UInt8[np.ndarray, ' N'], shrink: Number = 1.0
-) -> tuple[UInt8[np.ndarray, 'H W 3'], int]:
-    """Decodes a JPEG to RGB, at a half, quarter or eighth of its size if it shrinks by as much.
+def reduction_of(shrink: Number) -> int:
+    """The part of its size, 1, 2, 4 or 8, at which a picture that shrinks by as much is decoded.
 
-    `shrink` is in pixels of the JPEG per pixel of the crop. Also returns the reduction: 1, 2, 4 or
-    8. Raises ValueError if the bytes cannot be decoded.
+    `shrink` is in pixels of the picture per pixel of the crop.
     """
-    reduction = max(r for r in _REDUCED if r <= max(_SLACK * shrink, 1.0))
+    return max(r for r in _REDUCED if r <= max(_SLACK * shrink, 1.0))
+
+
+def decode_part(data: UInt8[np.ndarray, ' N'], reduction: int) -> UInt8[np.ndarray, 'H W 3']:
+    """Decodes a JPEG to RGB, at its size divided by `reduction`: 1, 2, 4 or 8.
+
+    Raises ValueError if the bytes cannot be decoded.
+    """
     picture = cv2.imdecode(data, _REDUCED[reduction])
     if picture is None:
         raise ValueError(f'the JPEG cannot be decoded ({len(data)} bytes)')
-    return picture, reduction
+    return picture
+
+
+def _margin(matrix: np.ndarray) -> float:
+    """Pixels beside a crop that its blur draws on, by the map to it."""
+    return 2 * (1 / _scale(matrix) + 2)
 
 
 def _scale(matrix: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from jaxtyping import Int, Real, UInt8
 
 _START, _END = b'\xff\xd8', b'\xff\xd9'
 _FRAME, _SCAN, _RESTARTS = 0xC0, 0xDA, 0xDD
-_RESTART_MARKERS = np.arange(0xD0, 0xD8, dtype=np.uint8)  # by turns
+_FIRST_RESTART, _TURNS = 0xD0, 8  # eight markers by turns
 _Pair = tuple[float, float] | Real[np.ndarray, ' 2']
 
 
@@ -53,13 +53,15 @@ def cut_jpeg(
     starts = np.concatenate([[scan], ends[:-1]])
     starts, ends = (x.reshape(rows, columns)[top:bottom, left:right] for x in (starts, ends))
     runs = zip(starts[:, 0].tolist(), ends[:, -1].tolist(), strict=True)
-    part = np.concatenate([data[:scan], *(data[start:end] for start, end in runs)])
+    view = memoryview(jpeg)
+    joined = bytearray().join([view[:scan], *(view[start:end] for start, end in runs)])
+    part = np.frombuffer(joined, np.uint8)
     markers = scan - 1 + np.cumsum(ends - starts)
-    part[markers] = np.tile(_RESTART_MARKERS, -(-len(markers) // 8))[: len(markers)]
+    part[markers] = _FIRST_RESTART + np.arange(len(markers)) % _TURNS
     part[-1] = _END[1]
     size = (min(bottom * block[1], height) - top * block[1],
             min(right * block[0], width) - left * block[0])  # fmt: skip
-    part[frame + 5 : frame + 9] = np.frombuffer(struct.pack('>HH', *size), np.uint8)
+    struct.pack_into('>HH', joined, frame + 5, *size)
     return part, (left * block[0], top * block[1])
 
 

@@ -109,7 +109,7 @@ class Regressor:
         self,
         params: dict,
         frozen: FrozenWeights,
-        image: Num[Array, 'B S S 3'] | None,
+        image: Num[Array, 'B S W 3'] | None,
         train_rng: jax.Array | None = None,
         prompts: Prompts | None = None,
     ) -> Prediction:
@@ -183,15 +183,26 @@ def no_prompts(count: int) -> Prompts:
     return Prompts(points, jnp.zeros((count, 3)), jnp.zeros(count), jnp.ones(count))
 
 
+def seen_width(crop_size: int) -> int:
+    """Number of columns of a square crop that the backbone sees, around its middle."""
+    return crop_size - 2 * (crop_size // 8)
+
+
 def pixels(image: Num[Array, 'B H W C']) -> Float[Array, 'B H 3*H//4 3']:
     """The backbone's input: the middle three quarters of the columns, normalised.
 
-    Raises ValueError unless the images (RGB, 0 to 255) are square, with a side that 8 divides.
+    Raises ValueError unless the images (RGB, 0 to 255) are square, with a side that 8 divides, or
+    hold these columns alone.
     """
     _, height, width, channels = image.shape
-    if height != width or width % 8 or channels != 3:
-        raise ValueError(f'images of shape {image.shape}: expected (B, S, S, 3), S divisible by 8')
-    return normalize(image[:, :, width // 8 : width - width // 8])
+    seen = seen_width(height)
+    if height % 8 or width not in (height, seen) or channels != 3:
+        raise ValueError(
+            f'images of shape {image.shape}: expected (B, S, S, 3) or (B, S, 3 S / 4, 3), S '
+            'divisible by 8'
+        )
+    beside = (width - seen) // 2
+    return normalize(image[:, :, beside : beside + seen])
 
 
 def normalize(image: Num[Array, '*B 3']) -> Float[Array, '*B 3']:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Num
 from tokenhmr_jax.body import camera, keypoint_body, skeleton, smpl
 from tokenhmr_jax.config import check_choice
 from tokenhmr_jax.data import augment, crop_batches
-from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, upright_mean
+from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, seen_width, upright_mean
 from tokenhmr_jax.objectives import losses, metrics, tals
 from tokenhmr_jax.tasks import body_models, prompting
 from tokenhmr_jax.tasks.regressor_network import make_network
@@ -119,7 +119,7 @@ class RegressorTask:
 
     @property
     def train_transform(self) -> Callable[[dict, np.random.Generator], dict]:
-        """Turns a record into an augmented crop."""
+        """Turns a record into the columns of an augmented crop that the network sees."""
         data = self.config.data
         settings = augment.AugmentSettings(**data.augment)
         return functools.partial(
@@ -127,6 +127,7 @@ class RegressorTask:
             settings=settings,
             crop_size=data.crop_size,
             box_aspect=data.box_aspect,
+            width=seen_width(data.crop_size),
         )
 
     @property
@@ -174,7 +175,8 @@ class RegressorTask:
         """A training batch as `jax.ShapeDtypeStruct`s."""
         if not self.config.data.mixture:
             return None
-        return crop_batches.batch_shapes(self.config.batch_size, self.config.data.crop_size)
+        size = self.config.data.crop_size
+        return crop_batches.batch_shapes(self.config.batch_size, (size, seen_width(size)))
 
     def init(self, rng: jax.Array) -> tuple[dict, FrozenWeights]:
         """Fresh parameters, and frozen weights for `warm_start` to fill."""
@@ -330,7 +332,7 @@ class RegressorTask:
         params: dict,
         state: FrozenWeights,
         body: smpl.BodyModel,
-        image: Num[Array, 'B S S 3'] | None,
+        image: Num[Array, 'B S W 3'] | None,
         prompts: Prompts | None = None,
     ) -> RegressorOutput:
         """The bodies in RGB crops, or of prompts, by a body model.
