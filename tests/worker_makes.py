@@ -80,4 +80,6 @@ def use_workers(count, make='slowly'):
 
 
 if __name__ == '__main__':
+    # Shells let what they start in the background ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     use_workers(*sys.argv[1:])
