@@ -2,6 +2,8 @@
 # make quickstart   environment, data, training and evaluation of both stages
 # make test         the tests, but for the slow ones; make test-all: all of them
 # make lint         ruff, the layers of the package, and its declared dependencies
+# make wheel        every command of the wheel, in an empty environment
+# make oldest       the same and some tests, with the oldest versions that pyproject.toml allows
 # make plan         memory and operations of the published training on a slice of TPUs, without one
 # make faults       all faults that a run must survive, in full, and a table of the outcomes
 # make bundled      the network of the package, trained anew: under an hour
@@ -23,7 +25,11 @@ MINIATURE_CONFIG = --config=configs/regressor.py:variant=miniature \
 
 PYTEST := $(PY) -m pytest -q -n auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: demo quickstart bundled miniature test test-all faults plan lint clean
+# What changed most between versions: arrays, records, checkpoints, programs.
+OLDEST_TESTS := tests/body/test_rotations.py tests/data/test_pipeline.py tests/test_plan.py \
+	tests/training/test_sharding.py -m 'not slow'
+
+.PHONY: demo quickstart bundled miniature test test-all wheel oldest faults plan lint clean
 
 demo: $(VENV)/photos
 	$(PY) -m tokenhmr_jax.demo --out=$(DEMO) $(if $(PHOTOS),'--photos=$(PHOTOS)')
@@ -83,6 +89,22 @@ test: $(VENV)/$(EXTRAS)
 test-all: $(VENV)/$(EXTRAS)
 	$(PYTEST)
 
+wheel:
+	rm -rf build $(VENV)-wheel
+	$(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/python -m pip wheel -q --no-deps --wheel-dir=$(VENV)-wheel .
+	$(VENV)-wheel/bin/python -m pip install -q $(VENV)-wheel/*.whl
+	$(VENV)-wheel/bin/python tests/smoke.py
+
+oldest:
+	rm -rf build $(VENV)-oldest
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install -q uv
+	$(VENV)-oldest/bin/uv pip install -q --python=$(VENV)-oldest/bin/python \
+		--resolution=lowest-direct '.[test]'
+	$(VENV)-oldest/bin/python tests/smoke.py
+	$(VENV)-oldest/bin/python -m pytest -q $(OLDEST_TESTS)
+
 faults: $(VENV)/$(EXTRAS)
 	$(PY) tests/faults
 
@@ -100,6 +122,7 @@ lint: $(VENV)/$(EXTRAS)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/deptry tokenhmr_jax configs launch datasets benchmarks tests
+	$(VENV)/bin/mypy
 
 # One stamp per set of extras; changed dependencies install again.
 $(VENV)/quickstart: pyproject.toml setup.py
@@ -113,4 +136,4 @@ $(VENV)/%: pyproject.toml setup.py
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-wheel $(VENV)-oldest build *.egg-info .cache .pytest_cache

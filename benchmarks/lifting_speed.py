@@ -57,7 +57,7 @@ def main() -> None:
 def first_body(checkpoint: str) -> None:
     """Loads a network and predicts one person with it."""
     image, points = people(1)
-    load(checkpoint).predict(image, keypoints2d=points)
+    load(checkpoint).predict(image, keypoints=points)
 
 
 def rates(model: Model, batch_size: int, turns: int) -> None:
@@ -65,7 +65,7 @@ def rates(model: Model, batch_size: int, turns: int) -> None:
     image, points = people(batch_size)
 
     def network():
-        return model.predict(image, keypoints2d=points)
+        return model.predict(image, keypoints=points)
 
     def refined():
         return refine_prediction(model.keypoint_body, model.body, network(), points)

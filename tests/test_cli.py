@@ -35,6 +35,7 @@ def test_every_command_explains_itself(name, capsys):
     printed = capsys.readouterr().out
     first = importlib.import_module(f'tokenhmr_jax.{name}').__doc__.splitlines()[0]
     assert printed.startswith(first) and 'flags:' in printed
+    assert f'    python -m tokenhmr_jax.{name} ' in f'{printed} '.replace('\n', ' \n')
     [line] = [line for line in list_commands().splitlines() if line.split()[:1] == [name]]
     assert first in line and len(line) <= 100
 

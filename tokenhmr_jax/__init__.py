@@ -1,8 +1,26 @@
-"""TokenHMR in JAX: 3D human bodies from one image, through pose tokens."""
+"""TokenHMR in JAX: 3D human bodies from one image, through pose tokens.
 
+model = tokenhmr_jax.load('bundled')
+bodies = model.predict('photo.jpg')
+bodies.save('result')
+"""
+
+import importlib
 import signal
 import sys
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from tokenhmr_jax.inference.bodies import Bodies
+    from tokenhmr_jax.inference.model import Model, load, load_tokenizer
+    from tokenhmr_jax.inference.persons import Persons
+    from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
+    from tokenhmr_jax.types import PoseTokens
+
+__all__ = [
+    'Bodies', 'Model', 'Persons', 'PoseTokenizer', 'PoseTokens', '__version__', 'load',
+    'load_tokenizer',
+]  # fmt: skip
 __version__ = '0.1.0'
 
 # A command imports its modules: until `cli.run` Ctrl-C ends the process without a traceback.
@@ -11,10 +29,23 @@ if _command and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def __getattr__(name: str):
-    # On first use: importing JAX takes a while, and not every module needs it.
-    if name in ('load', 'load_tokenizer'):
-        from tokenhmr_jax.inference import model
+_HOMES = {
+    'Bodies': 'inference.bodies',
+    'Model': 'inference.model',
+    'Persons': 'inference.persons',
+    'PoseTokenizer': 'inference.pose_tokenizer',
+    'PoseTokens': 'types',
+    'load': 'inference.model',
+    'load_tokenizer': 'inference.model',
+}
 
-        return getattr(model, name)
+
+def __getattr__(name: str) -> object:
+    # On first use: importing JAX takes a while, and not every module needs it.
+    if name in _HOMES:
+        return getattr(importlib.import_module(f'{__name__}.{_HOMES[name]}'), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -9,6 +9,15 @@ COMMANDS = (
 )  # fmt: skip
 
 
+_EXIT_CODES = (
+    'exit codes:',
+    '  0    done',
+    '  1    failed for the reason printed, such as an unknown flag: it would fail again',
+    '  75   a training or a sweep was stopped: the same command goes on',
+    '  130  Ctrl-C',
+)
+
+
 def list_commands() -> str:
     """One line for each command and each study."""
     folder = pathlib.Path(__file__).parent
@@ -18,7 +27,7 @@ def list_commands() -> str:
     for path in sorted((folder / 'studies').glob('*.py')):
         if "__name__ == '__main__'" in path.read_text():
             lines.append(_line(path, f'studies.{path.stem}'))
-    return '\n'.join(lines)
+    return '\n'.join([*lines, '', *_EXIT_CODES])
 
 
 def _line(path: pathlib.Path, name: str) -> str:

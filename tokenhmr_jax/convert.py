@@ -108,10 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         unused = convert_weights(
             source.value, workdir.value, config.value, tokenizer.value, backbone.value
         )
-        print(f'wrote {workdir.value}; left aside on purpose: {", ".join(unused) or "nothing"}')
+        print(f'left aside on purpose: {", ".join(unused) or "nothing"}')
         if config.value and config.value.task == 'regressor' and not backbone.value:
             heads = config.value.model.backbone.heads
             print(f'number of attention heads in the backbone, from the config: {heads}')
+        print(f'wrote {workdir.value}, which loads as a run does')
 
     cli.run(flags, command)
 

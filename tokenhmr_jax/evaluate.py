@@ -8,6 +8,7 @@ are means over all splits together, the others over each split.
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 
 from etils import epath
@@ -80,6 +81,8 @@ def evaluate(
     for name, image in pictures.items():
         draw.write_image(folder / name, image)
         print(f'\npicture: {folder / name}')
+    report = f'python -m tokenhmr_jax.report {shlex.quote(str(workdir))}'
+    print(f'\nwrote {folder}; next: {report}')
     return rows
 
 

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def command():
         size = pack(checkpoint.value, out.value, step.value)
-        print(f'wrote {out.value}: {size / 1e6:.1f} MB of arrays')
+        print(f'wrote {out.value}: {size / 1e6:.1f} MB of arrays; it loads as a run does')
 
     cli.run(flags, command)
 

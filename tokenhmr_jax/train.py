@@ -11,6 +11,7 @@ such as that of a signal: run it again, it goes on from the last checkpoint.
 
 import collections
 import contextlib
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -225,6 +226,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise
             print(f'another process was lost: {error}', file=sys.stderr)
             return preemption.EXIT_CODE
+        if jax.process_index() == 0:
+            again = f'python -m tokenhmr_jax.evaluate --checkpoint={shlex.quote(folder.value)}'
+            print(f'wrote {folder.value}; next: {again}')
         return 0
 
     cli.run(flags, command, on_interrupt='interrupted; run the same command again to go on')

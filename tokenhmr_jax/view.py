@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def command():
         path = write_page(flags.operands[0])
+        print(f'wrote {path}')
         if browser.value:
             webbrowser.open(path.as_uri())
 

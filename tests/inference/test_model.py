@@ -245,7 +245,8 @@ def test_a_number_of_boxes_is_compiled_once(model):
     image = np.zeros((64, 64, 3), np.uint8)
     model.predict(image, [[0, 0, 64, 64], [1, 2, 30, 50]])
     before = model._bodies._cache_size()
-    again = model.predict([image] * 2, [[5, 0, 60, 40], [9, 9, 20, 60]], focal_length=800.0)
+    boxes = [[5, 0, 60, 40], [9, 9, 20, 60]]
+    again = model.predict_boxes([image] * 2, boxes, focal_length=800.0)
     assert model._bodies._cache_size() == before
     assert again.focal_length.tolist() == [800.0, 800.0]
 
@@ -263,7 +264,7 @@ def test_a_number_of_boxes_is_compiled_once(model):
 )
 def test_wrong_images_and_boxes_are_refused(model, image, boxes, message):
     with pytest.raises(ValueError, match=message):
-        model.predict(image, boxes)
+        model.predict_boxes(image, boxes)
 
 
 def test_swapping_a_token_moves_the_pose(tokenizer, poses):

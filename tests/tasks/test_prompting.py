@@ -95,9 +95,9 @@ def test_one_device_and_eight_draw_the_same_people(task):
 def test_a_packed_checkpoint_predicts_as_the_run(run, tmp_path):
     size = pack.pack(run[0], tmp_path / 'packed')
     model, whole = (tokenhmr_jax.load(str(p)) for p in (tmp_path / 'packed', run[0]))
-    ours = model.predict(PICTURE, keypoints2d=people())
+    ours = model.predict(PICTURE, keypoints=people())
     np.testing.assert_allclose(
-        ours.vertices, whole.predict(PICTURE, keypoints2d=people()).vertices, atol=5e-3
+        ours.vertices, whole.predict(PICTURE, keypoints=people()).vertices, atol=5e-3
     )
     with Checkpoints(run[0], create=False) as saved:
         arrays = jax.tree.leaves(saved.read_model(saved.find('best')))
@@ -109,7 +109,7 @@ def test_a_packed_checkpoint_predicts_as_the_run(run, tmp_path):
 @pytest.mark.slow
 def test_predictions_of_keypoints(run):
     model = tokenhmr_jax.load(run[0])
-    found = model.predict(PICTURE, keypoints2d=people())
+    found = model.predict(PICTURE, keypoints=people())
     assert found.vertices.shape == (3, 6890, 3) and np.isfinite(found.vertices).all()
     # Projected by the picture's own camera.
     seen = found.keypoints3d + found.translation[:, None]
@@ -117,16 +117,16 @@ def test_predictions_of_keypoints(run):
     pixels += found.principal_point[:, None]
     np.testing.assert_allclose(found.keypoints2d, pixels, atol=0.5)
     one = people(1) * (np.arange(44) == 0)[:, None]
-    assert np.isfinite(model.predict(PICTURE, keypoints2d=one).vertices).all()
+    assert np.isfinite(model.predict(PICTURE, keypoints=one).vertices).all()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     'given, words',
     [({'boxes': [[0, 0, 9, 9]]}, 'reads 2D keypoints, no pictures'),
-     ({'keypoints2d': np.zeros((2, 44, 3))}, r'persons \[0, 1\]: no keypoint is known'),
-     ({'keypoints2d': np.full((1, 44, 3), np.nan)}, r'persons \[0\]: no keypoint is known'),
-     ({'keypoints2d': np.zeros((2, 17, 3))}, r'shape \(2, 17, 3\): expected \(N, 44, 3\)')],
+     ({'keypoints': np.zeros((2, 44, 3))}, r'persons \[0, 1\]: no keypoint is known'),
+     ({'keypoints': np.full((1, 44, 3), np.nan)}, r'persons \[0\]: no keypoint is known'),
+     ({'keypoints': np.zeros((2, 17, 3))}, r'shape \(2, 17, 3\): expected \(N, 44, 3\)')],
 )  # fmt: skip
 def test_people_of_whom_nothing_can_be_read(run, given, words):
     with pytest.raises(ValueError, match=words):
@@ -165,9 +165,9 @@ def test_a_network_of_pictures_and_keypoints(prepared, tmp_path):
     found = lambda **given: model.predict(PICTURE, boxes, **given).vertices  # noqa: E731
     without, far = found(), people()
     far[..., :2] += 1e5
-    assert np.abs(found(keypoints2d=people()) - without).max() > 1e-6
+    assert np.abs(found(keypoints=people()) - without).max() > 1e-6
     for nothing in (np.full((3, 44, 3), np.nan), far):
-        np.testing.assert_array_equal(found(keypoints2d=nothing), without)
+        np.testing.assert_array_equal(found(keypoints=nothing), without)
 
 
 @pytest.mark.slow

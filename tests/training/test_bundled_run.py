@@ -14,7 +14,7 @@ def test_a_standing_person_stands():
     """Its files are whole, and its body lies on the keypoints, head up, feet down."""
     points = keypoint_conventions.to_44(np.stack([X, Y, np.ones(17)], -1)[None], 'coco')
     image = np.zeros((480, 640, 3), np.uint8)
-    found = tokenhmr_jax.load('bundled').predict(image, keypoints2d=points)
+    found = tokenhmr_jax.load('bundled').predict(image, keypoints=points)
     seen = points[0, :, 2] > 0
     off = np.linalg.norm(found.keypoints2d[0] - points[0, :, :2], axis=-1)[seen]
     assert off.mean() < 0.05 * (max(Y) - min(Y))

@@ -141,7 +141,7 @@ def _extent(points: Float[np.ndarray, '44 3']) -> float:
 
 def _answers(model: Model, images: Sequence[np.ndarray], keypoints2d: np.ndarray) -> People:
     """The network's bodies, with the guessed focal length."""
-    found = model.predict(images, keypoints2d=keypoints2d)
+    found = model.predict_boxes(images, keypoints2d=keypoints2d)
     middle = np.append(found.principal_point[0], 0).astype(np.float32)
     return People(found.params, found.translation, keypoints2d - middle, found.crop_side)
 

@@ -1,26 +1,45 @@
 """Models of checkpoints, ready to predict: `tokenhmr_jax.load` and `load_tokenizer`."""
 
+import dataclasses
 import functools
+import os
 from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 import jax
 import ml_collections
 import numpy as np
 from jaxtyping import Float, Int, Num
 from numpy.typing import ArrayLike
+from PIL import Image
 
 from tokenhmr_jax.body import camera, smpl
 from tokenhmr_jax.body.keypoint_body import KeypointBody, reduce_body
 from tokenhmr_jax.data import crops
-from tokenhmr_jax.inference import cameras, digests
-from tokenhmr_jax.inference.persons import box_of_points, known_points
+from tokenhmr_jax.inference import cameras, digests, picture_files
+from tokenhmr_jax.inference.bodies import Bodies, Shown
+from tokenhmr_jax.inference.detectors.choice import make_detector
+from tokenhmr_jax.inference.persons import Finder, Persons, box_of_points, known_points
 from tokenhmr_jax.inference.placement import place_bodies
 from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
+from tokenhmr_jax.inference.sources import Frame
 from tokenhmr_jax.models.regressor import FrozenWeights
 from tokenhmr_jax.tasks import prompting
 from tokenhmr_jax.tasks.regressor import RegressorTask
+from tokenhmr_jax.tasks.tokenizer import TokenizerTask
 from tokenhmr_jax.training.trained_run import open_run
-from tokenhmr_jax.types import ImagePrediction, Prompts, RegressorOutput
+from tokenhmr_jax.types import Array, ImagePrediction, Prompts, RegressorOutput
+
+_NAMES = ('boxes', 'focal_length', 'keypoints')
+Picturelike = str | os.PathLike | Image.Image | np.ndarray
+
+
+class Weights(NamedTuple):
+    """The arrays of a network: parameters, what is frozen in it, and its body."""
+
+    params: dict
+    state: FrozenWeights
+    body: smpl.BodyModel
 
 
 def load(path: str, step: str = 'best') -> 'Model':
@@ -33,13 +52,15 @@ def load(path: str, step: str = 'best') -> 'Model':
     training.
     """
     run = open_run(path, step, kind='regressor')
-    return Model(run.name, run.config, run.task, run.params, run.state, run.body)
+    task = cast(RegressorTask, run.task)
+    return Model(run.name, run.config, task, run.params, run.state, run.body)
 
 
 def load_tokenizer(path: str, step: str = 'best') -> PoseTokenizer:
     """The pose tokenizer of a run, or 'bundled'. Arguments and errors as in `load`."""
     run = open_run(path, step, kind='tokenizer')
-    return PoseTokenizer(run.task.model, run.params, run.state.codes, run.body)
+    task = cast(TokenizerTask, run.task)
+    return PoseTokenizer(task.model, run.params, run.state.codes, run.body)
 
 
 class Model:
@@ -61,7 +82,7 @@ class Model:
         self.reads_prompts = prompting.reads_keypoints(config)
         # People without pictures are placed in the picture's camera in any training.
         self.places_bodies = config.camera.projection == 'full' or not self.reads_image
-        self._bodies = jax.jit(task.bodies)
+        self._task, self._bodies = task, jax.jit(task.bodies)
 
     @functools.cached_property
     def keypoint_body(self) -> KeypointBody:
@@ -81,14 +102,94 @@ class Model:
         """Vertex indices of the body's triangles."""
         return np.asarray(self.body.faces)
 
+    @property
+    def weights(self) -> 'Weights':
+        """All arrays of the network: the first argument of `apply`."""
+        return Weights(self.params, self.state, self.body)
+
+    def apply(
+        self, weights: 'Weights', images: Array | None, prompts: Prompts | None = None
+    ) -> RegressorOutput:
+        """The bodies in crops, as a pure function of arrays: to be jitted and differentiated.
+
+        Args:
+          weights: as `weights`, or others of the same shapes.
+          images: (B, S, S, 3) square RGB crops, 0 to 255; S is `config.data.crop_size`. None for a
+            network that reads none.
+          prompts: None for a network that reads none.
+        """
+        return self._task.bodies(*weights, images, prompts)
+
+    def detect(self, image: Picturelike) -> Persons:
+        """The people of a picture, with their 2D keypoints, by the best detector installed.
+
+        Raises ImportError without one, and as `predict` for a picture that cannot be read.
+        """
+        picture = picture_files.as_picture(image)
+        return self._find(Frame('picture', 0, picture.image))
+
+    @functools.cached_property
+    def _find(self) -> Finder:
+        return make_detector('detect')[0]
+
     def predict(
+        self,
+        image: Picturelike | Sequence[Picturelike],
+        boxes: ArrayLike | Sequence[ArrayLike] | None = None,
+        focal_length: float | str | Sequence[float] | None = None,
+        keypoints: ArrayLike | Sequence[ArrayLike] | None = None,
+    ) -> Bodies | list[Bodies]:
+        """The bodies of the people in a picture, or in each of several.
+
+        Raises ValueError as `predict_boxes`, or for a picture that is none, FileNotFoundError for a
+        missing file, ImportError without a detector where one is needed.
+
+        Args:
+          image: a file's path, a picture of Pillow, or an array, grey or RGB; or a list of them,
+            for which the result and all arguments below are lists, too.
+          boxes: (N, 4) pixels: left, top, right, bottom; N may be 0. By default those of the
+            keypoints; without these, the people that `detect` finds.
+          focal_length: of the picture's camera in pixels, or a guess of `predict_boxes`. By default
+            that of the file's EXIF data, else 'diagonal'.
+          keypoints: (N, 44, 3) pixels and confidence; `keypoint_conventions.to_44` makes them.
+        """
+        if isinstance(image, Sequence) and not isinstance(image, str):
+            given = (boxes, focal_length, keypoints)
+            lists = [
+                _one_each(name, each, len(image)) for name, each in zip(_NAMES, given, strict=True)
+            ]
+            return [self._predict(*each) for each in zip(image, *lists, strict=True)]
+        return self._predict(image, boxes, focal_length, keypoints)
+
+    def _predict(self, image, boxes, focal_length, keypoints) -> Bodies:
+        """The bodies of one picture; arguments as of `predict`."""
+        picture = picture_files.as_picture(image)
+        if focal_length is None:
+            focal_length = picture.focal_length
+        size = np.array([picture.image.shape[1::-1]], np.float32)
+        [focal] = _focal_lengths(focal_length, size)
+        if boxes is None and keypoints is None:
+            people = self.detect(picture.image)
+            readable = self.reads_image | (people.keypoints2d[..., 2] > 0).any(axis=1)
+            boxes, keypoints = people.boxes[readable], people.keypoints2d[readable]
+        count = len(boxes if keypoints is None else keypoints)
+        if not count:  # the body of nobody has the shapes
+            boxes, keypoints = [[0, 0, *size[0]]], np.ones((1, 44, 3), np.float32)
+        found = self.predict_boxes(picture.image, boxes, float(focal), keypoints)
+        found = jax.tree.map(lambda x: x[:count], found)
+        shown = Shown(picture.image, float(focal), self.faces)
+        return Bodies(**vars(found), shown=shown)
+
+    def predict_boxes(
         self,
         images: np.ndarray | Sequence[np.ndarray],
         boxes: ArrayLike | None = None,
         focal_length: float | Sequence[float] | str | None = None,
         keypoints2d: ArrayLike | None = None,
     ) -> ImagePrediction:
-        """The bodies of persons in boxes, with keypoints, or both. Each number is compiled once.
+        """The bodies of persons in boxes, with keypoints, or both; arrays alone.
+
+        Their number is padded to a power of two, so that few numbers are compiled.
 
         A network that reads prompts takes the keypoints, and looks at the box of them where it
         looks at no picture. Raises ValueError for another shape or type, a box without area, an
@@ -109,18 +210,21 @@ class Model:
         images = _one_per_box(images, len(boxes))
         center, side = self._squares(boxes)
         image_size = np.array([image.shape[1::-1] for image in images], np.float32)
-        focal_length = _focal_lengths(focal_length, image_size)
+        focal = _focal_lengths(focal_length, image_size)
         middle = image_size / 2
         prompts = None
         if self.knows_camera:
-            place = np.concatenate([center - middle, side[:, None]], axis=1) / focal_length[:, None]
+            place = np.concatenate([center - middle, side[:, None]], axis=1) / focal[:, None]
             prompts = self._prompts(keypoints2d, center, side, place)
-        output = self.predict_crops(self._cut(images, center, side), prompts)
-        bodies, view = output.replace(token_probs=None), (center, side, focal_length, middle)
+        seen = self._cut(images, center, side)
+        padded = _padded((seen, prompts, (center, side, focal, middle)), len(boxes))
+        output = self.predict_crops(*padded[:2])
+        bodies = dataclasses.replace(output, token_probs=None)
         knows = {'knows_camera': self.knows_camera, 'places_bodies': self.places_bodies}
-        placed = jax.device_get(place_bodies(bodies, *view, **knows))
+        placed = jax.device_get(place_bodies(bodies, *padded[2], **knows))
+        output, placed = jax.tree.map(lambda x: x[: len(boxes)], (output, placed))
         return ImagePrediction(
-            params=output.params.replace(global_orient=placed.global_orient),
+            params=dataclasses.replace(output.params, global_orient=placed.global_orient),
             vertices=placed.body.vertices,
             joints=placed.body.joints,
             keypoints3d=placed.keypoints3d,
@@ -130,7 +234,7 @@ class Model:
             crop_center=center,
             crop_side=side,
             translation=placed.translation,
-            focal_length=focal_length,
+            focal_length=focal,
             principal_point=middle,
             residual_token_probs=output.token_probs,
         )
@@ -202,6 +306,21 @@ def _check_boxes(boxes) -> np.ndarray:
             'right and top < bottom'
         )
     return boxes
+
+
+def _padded(tree: Any, count: int) -> Any:
+    """Arrays of `count` rows with the last one repeated, up to a power of two."""
+    more = (1 << (count - 1).bit_length()) - count
+    return jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[-1:], more, axis=0)]), tree)
+
+
+def _one_each(name: str, given: Any, count: int) -> Sequence:
+    """A list of one value per picture; the same for all if it is none."""
+    if given is None or isinstance(given, str | int | float | np.number):
+        return [given] * count
+    if len(given) != count:
+        raise ValueError(f'{len(given)} {name} for {count} pictures: expected one of each')
+    return given
 
 
 def _focal_lengths(given, image_size: np.ndarray) -> np.ndarray:

@@ -147,7 +147,8 @@ class Listed:
     """
 
     def __init__(self, file: PersonFile, source: Images | Video):
-        self._file, self._names, self.nowhere = file, {}, 0
+        self._file, self.nowhere = file, 0
+        self._names: dict[str, str] = {}
         self.count = sum(len(found.boxes) for found in file.persons.values())
         for name, found in file.persons.items():
             frames = frames_called(file.path, name, source)
@@ -161,6 +162,7 @@ class Listed:
     def __call__(self, frame: Frame) -> Persons:
         if frame.name not in self._names:
             return make_persons()
+        assert frame.image is not None
         name, (height, width) = self._names[frame.name], frame.image.shape[:2]
         found, size = self._file.persons[name], np.array([width, height])
         beside = (found.boxes[:, 2:] <= 0) | (found.boxes[:, :2] >= size)
@@ -196,7 +198,7 @@ class Listed:
 
     def digest(self, name: str) -> str:
         """The digest of the persons of a frame."""
-        given = self._file.persons.get(self._names.get(name), make_persons())
+        given = self._file.persons.get(self._names.get(name, ''), make_persons())
         return digests.array_digest(given)
 
     def unused(self, frames: Collection[str]) -> int:
@@ -263,7 +265,7 @@ def _check_boxes(found: Persons, places: Sequence[str]) -> None:
             )
     ordered = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     expected = 'left < right and top < bottom; or are these left, top, width, height?'
-    _check_each(ordered, boxes, places, expected)
+    _check_each(np.asarray(ordered), boxes, places, expected)
 
 
 def _check_each(good: np.ndarray, boxes: np.ndarray, places: Sequence[str], expected: str) -> None:

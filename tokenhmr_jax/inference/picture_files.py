@@ -99,6 +99,32 @@ def read_picture(path: str | os.PathLike) -> Picture:
     return Picture(pixels.image, focal.pixels, focal.note, pixels.note)
 
 
+def as_picture(given: str | os.PathLike | Image.Image | np.ndarray) -> Picture:
+    """A picture of a file, of Pillow, or of an array: grey or RGB, with or without alpha.
+
+    Arrays are (H, W) or (H, W, 1 to 4). All become 8-bit RGB over white, as files do.
+    Raises as `read_picture`, and ValueError for something else.
+    """
+    if isinstance(given, str | os.PathLike):
+        return read_picture(given)
+    if isinstance(given, Image.Image):
+        focal, pixels = exif_focal_length(given), pixel_values.read_pixels('', given, deep=False)
+        return Picture(pixels.image, focal.pixels, focal.note, pixels.note)
+    channels = given.shape[2:]
+    if (
+        given.ndim not in (2, 3)
+        or given.dtype.kind not in 'uif'
+        or channels > (4,)
+        or not given.size
+    ):
+        raise ValueError(
+            f'an array of {given.dtype} {given.shape}: expected a picture, (H, W), or (H, W, 3) '
+            'in RGB'
+        )
+    image, note = pixel_values.to_8_bits(given)
+    return Picture(image, None, None, note)
+
+
 def not_readable(path: str | os.PathLike) -> str | None:
     """Why a picture cannot be read by its kind, and what to do; None if it can, or is none."""
     suffix = pathlib.PurePath(path).suffix.lower()

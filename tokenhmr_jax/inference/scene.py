@@ -10,15 +10,26 @@ from tokenhmr_jax import cli
 from tokenhmr_jax.inference import gltf, overlays
 
 
-def write_scene(
-    path: str | os.PathLike,
+def write_scene(path: str | os.PathLike, *parts) -> None:
+    """Writes `scene_glb` of `parts` to a file."""
+    with cli.whole_file(path) as partial:
+        partial.write_bytes(scene_glb(*parts))
+
+
+def write_picture_scene(path: str | os.PathLike, *parts) -> None:
+    """Writes `picture_glb` of `parts` to a file."""
+    with cli.whole_file(path) as partial:
+        partial.write_bytes(picture_glb(*parts))
+
+
+def scene_glb(
     people: Sequence[gltf.Person],
     points: Float[np.ndarray, 'M K 3'],
     faces: Int[np.ndarray, 'F 3'],
     weights: Float[np.ndarray, 'V 24'] | None,
     lens: gltf.Lens,
-) -> None:
-    """Writes people, moved so that they stand around the origin, and the camera that saw them.
+) -> bytes:
+    """A file of people, moved so that they stand around the origin, and the camera that saw them.
 
     Args:
       people: metres, glTF's axes, from the camera.
@@ -29,24 +40,22 @@ def write_scene(
     centre = _between_feet(points)
     people = [_moved(person, -centre) for person in people]
     lens = lens._replace(position=lens.position - centre)
-    with cli.whole_file(path) as partial:
-        partial.write_bytes(gltf.people_glb(people, faces, weights, lens))
+    return gltf.people_glb(people, faces, weights, lens)
 
 
-def write_picture_scene(
-    path: str | os.PathLike,
+def picture_glb(
     vertices: Float[np.ndarray, 'N V 3'],
     faces: Int[np.ndarray, 'F 3'],
     track_ids: Int[np.ndarray, ' N'],
     lens: gltf.Lens,
-) -> None:
-    """Writes the N > 0 bodies of a picture; vertices are metres, in its camera."""
+) -> bytes:
+    """A file of the N > 0 bodies of a picture; vertices are metres, in its camera."""
     upright = vertices @ gltf.TO_Y_UP
     people = [
         gltf.Person(f'person {number}', body, color=color_of(number))
         for number, body in zip(track_ids.tolist(), upright, strict=True)
     ]
-    write_scene(path, people, upright, faces, None, lens)
+    return scene_glb(people, upright, faces, None, lens)
 
 
 def color_of(track_id: int) -> tuple[float, float, float]:

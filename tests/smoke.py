@@ -1,0 +1,107 @@
+"""Every command of an installed package, in an empty folder outside any checkout.
+
+PYTHON tests/smoke.py
+
+`make wheel` and `make oldest` run it with an environment of their own. Data alone are prepared by
+the checkout's builders, which are no part of the package.
+"""
+
+import importlib.util
+import json
+import pathlib
+import pkgutil
+import subprocess
+import sys
+import tempfile
+
+DATASETS = pathlib.Path(__file__).absolute().parents[1] / 'datasets'
+# A standing person's keypoints in COCO's order, pixels of a picture of 640 x 480.
+X = [320, 326, 314, 332, 308, 355, 285, 370, 270, 375, 265, 342, 298, 345, 295, 347, 293]
+Y = [80, 74, 74, 78, 78, 120, 120, 175, 175, 225, 225, 230, 230, 315, 315, 395, 395]
+# A training that takes seconds.
+TINY = {
+    'num_steps': 4, 'batch_size': 16, 'log_every': 2, 'checkpoint_every': 4, 'model.width': 16,
+    'model.code_dim': 8, 'model.size_mul': 1, 'codebook.num_codes': 32, 'eval.every': 4,
+    'eval.batch_size': 64, 'eval.limit': 64, 'eval.baseline_poses': 100, 'data.num_workers': 0,
+    'data.data_dir': 'data',
+}  # fmt: skip
+
+
+def run(folder: pathlib.Path, *arguments: str, expect: int = 0, says: str = '') -> None:
+    """Runs Python as a user does; raises AssertionError for another exit code or other words."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    words = ' '.join(arguments)
+    assert done.returncode == expect and says in done.stdout, f'{words}\n{done.stdout}'
+    assert expect == 0 or 'Traceback' not in done.stdout, f'{words}\n{done.stdout}'
+    print('ok', words[:110], flush=True)
+
+
+def command(folder: pathlib.Path, name: str, *arguments: str, **expected) -> None:
+    """Runs a command of the package."""
+    run(folder, '-m', f'tokenhmr_jax.{name}', *arguments, **expected)
+
+
+def helps() -> None:
+    """Prints the help of each command, with all of its modules imported."""
+    import tokenhmr_jax
+    from tokenhmr_jax import studies
+    from tokenhmr_jax.__main__ import COMMANDS
+
+    found = [f'studies.{each.name}' for each in pkgutil.iter_modules(studies.__path__)]
+    for name in (*COMMANDS, *found):
+        module = importlib.import_module(f'tokenhmr_jax.{name}')
+        if hasattr(module, 'main'):
+            module.main(['--help'])
+    print('from', tokenhmr_jax.__file__)
+
+
+def smoke(folder: pathlib.Path) -> None:
+    """Runs the commands, each on the results of those before it."""
+    run(folder, '-m', 'tokenhmr_jax', says='predict')
+    run(folder, __file__, 'helps', says=f'from {sys.prefix}')
+    draw = f"""
+import cv2, json, numpy
+cv2.imwrite('a.png', numpy.full((480, 640, 3), 90, 'uint8'))
+points = numpy.stack([{X}, {Y}, numpy.ones(17)], 1).ravel().tolist()
+person = dict(image_id='a.png', category_id=1, keypoints=points, score=1)
+json.dump([person], open('a.json', 'w'))
+"""
+    run(folder, '-c', draw)
+    command(folder, 'predict', '--input=a.png', '--keypoints=a.json', '--out=result')
+    command(folder, 'view', 'result', '--nobrowser')
+    assert (folder / 'result/view.html').exists()
+    assert json.loads((folder / 'result/result.json').read_text())['persons'] == 1
+    builder = str(DATASETS / 'amass/amass_dataset_builder.py')
+    run(folder, builder, '--data_dir=data', '--num_procedural=300')
+    config = '--config=tokenizer:quickstart'
+    settings = [f'--config.{name}={value}' for name, value in TINY.items()]
+    command(folder, 'plan', config, *settings, '--topology=cpu:1', '--nosearch')
+    command(folder, 'train', config, *settings, '--workdir=run')
+    command(folder, 'evaluate', '--checkpoint=run')
+    command(folder, 'pack', '--checkpoint=run', '--out=packed')
+    builder = str(DATASETS / 'mannequin/mannequin_dataset_builder.py')
+    run(folder, builder, '--data_dir=data', '--num_train=2', '--num_pseudo=0', '--num_heldout=1')
+    config = '--config=regressor:quickstart'
+    command(folder, 'preview', config, '--config.data.data_dir=data', '--num=2')
+    command(folder, 'check', '--dir=.')
+    # What the extras are for says so.
+    (folder / 'a.ckpt').touch()
+    if importlib.util.find_spec('pandas'):
+        command(folder, 'report', 'run', says='plot: run/report/curves.png')
+    else:
+        command(folder, 'report', 'run', expect=1, says='tokenhmr_jax[report]')
+    command(folder, 'demo', expect=1, says='tokenhmr_jax[photos]')
+    command(folder, 'export', '--checkpoint=run', '--out=e', expect=1, says='tokenhmr_jax[convert]')
+    convert = '--source=a.ckpt', '--config=tokenizer', '--workdir=c'
+    command(folder, 'convert', *convert, expect=1, says='tokenhmr_jax[convert]')
+
+
+if __name__ == '__main__':
+    if sys.argv[1:] == ['helps']:
+        helps()
+    else:
+        with tempfile.TemporaryDirectory() as parent:
+            smoke(pathlib.Path(parent))
