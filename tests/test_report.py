@@ -171,6 +171,15 @@ def test_an_empty_group_of_settings_is_a_setting(make_run):
     assert [row.settings for row in rows] == [{'mixture': {}}, {'mixture': 1}]
 
 
+def test_runs_of_both_stages_differ_in_settings_that_both_have(make_run):
+    tokenizer = make_run('a', {}, task='tokenizer', width=3, tals=None)
+    regressor = make_run('b', {}, width=4, heads=2)
+    rows = comparison.group_runs([history.read_run(folder) for folder in (tokenizer, regressor)])
+    assert [row.settings for row in rows] == [
+        {'task': 'tokenizer', 'width': 3}, {'task': 'regressor', 'width': 4},
+    ]  # fmt: skip
+
+
 def test_rows_are_named_after_folders_of_their_own(make_run):
     flat = [make_run(f'run{i}', {}, seed=i % 2, tals={'enabled': i > 1}) for i in range(4)]
     assert [row.name for row in comparison.group_runs(list(map(history.read_run, flat)))] == [

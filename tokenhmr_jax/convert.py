@@ -7,6 +7,9 @@ Also converts a tokenizer alone (`--source=tokenizer.pth`, with configs/tokenize
 checkpoint, and backbones: ViTPose's file, or any whole checkpoint with `--backbone`. A backbone
 needs no config. It starts a training run as `config.warm_start.checkpoint`.
 
+`--source=FOLDER/model.safetensors`, of `tokenhmr_jax.export --format=safetensors`, becomes a
+checkpoint; it has its config.
+
 The config says what weights do not: body model, number of the backbone's attention heads, data,
 evaluation. The other sizes are read from the weights. Prediction, evaluation, training and
 `tokenhmr_jax.load` take the folder. `python -m tokenhmr_jax.export` converts it back.
@@ -21,14 +24,16 @@ import ml_collections
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.body import smpl
+from tokenhmr_jax.checkpoints import shared
 from tokenhmr_jax.checkpoints.compatibility import describe_run
 from tokenhmr_jax.checkpoints.store import Checkpoints
+from tokenhmr_jax.config import config_from_json
 from tokenhmr_jax.released import from_pytorch
 from tokenhmr_jax.released.names import check_shapes
 from tokenhmr_jax.released.torch_files import TorchFile, read_checkpoint
 from tokenhmr_jax.tasks import make_task
 from tokenhmr_jax.tasks.body_models import load_body
-from tokenhmr_jax.training.kept_files import keep_files
+from tokenhmr_jax.training.kept_files import copy_kept_files, keep_files
 
 
 def convert_weights(
@@ -57,6 +62,9 @@ def convert_weights(
     """
     if pathlib.Path(workdir).exists():
         raise ValueError(f'{workdir} exists: expected a new folder')
+    if pathlib.Path(source).suffix == '.safetensors':
+        _convert_shared(pathlib.Path(source), workdir)
+        return []
     file = read_checkpoint(source)
     kind = from_pytorch.network_kind(file, backbone)
     if kind == 'backbone':
@@ -79,6 +87,17 @@ def convert_weights(
     return converted.unused
 
 
+def _convert_shared(source: pathlib.Path, workdir: str | os.PathLike) -> None:
+    content = shared.read_shared(source)
+    task = make_task(config_from_json(content.description['config']))
+    params, state = jax.eval_shape(task.init, jax.random.key(0))
+    model = shared.fill({'params': params, 'state': state}, content.arrays, source)
+    with cli.whole_folder(str(workdir)) as folder:
+        copy_kept_files(source.parent, folder)
+        with Checkpoints(folder) as saved:
+            saved.save_converted(content.step, *model.values(), content.description)
+
+
 def _convert_network(
     file: TorchFile, config: ml_collections.ConfigDict, tokenizer: str | os.PathLike | None
 ) -> tuple[from_pytorch.Converted, dict]:
@@ -98,7 +117,7 @@ def _convert_network(
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; `arguments` are the process's own by default."""
     flags = cli.Flags(__doc__, arguments)
-    source = flags.path('source', None, 'PyTorch checkpoint.', required=True)
+    source = flags.path('source', None, 'PyTorch checkpoint, or .safetensors.', required=True)
     tokenizer = flags.path('tokenizer', None, "Stage 1's file, for TokenHMR's checkpoint.")
     backbone = flags.boolean('backbone', False, 'Convert only the backbone.')
     config = flags.config(required=False)

@@ -6,20 +6,25 @@ Writes `tokenizer.pth` of a tokenizer; `tokenhmr.ckpt` and `tokenizer.pth` of a 
 tokens; `hmr2.ckpt` of a regressor with HMR2.0's head; `backbone.pth` of a backbone. The original's
 code loads the files, given a config of the same sizes. A regressor's file holds its body model: the
 licence of that applies.
+
+With --format=safetensors writes `model.safetensors`, weights and config, and a model card: a folder
+for Hugging Face's hub. `tokenhmr_jax.load` and `convert --source` take it, and 'hf://OWNER/NAME'.
 """
 
+import json
 import os
 import pathlib
 from collections.abc import Sequence
 
 from tokenhmr_jax import cli
+from tokenhmr_jax.checkpoints import model_card, shared
 from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.config import config_from_json
 from tokenhmr_jax.released.to_pytorch import file_contents
 from tokenhmr_jax.released.torch_files import need_torch, write_checkpoint
 from tokenhmr_jax.tasks.body_models import body_arrays
 from tokenhmr_jax.training import malloc
-from tokenhmr_jax.training.kept_files import use_kept_files
+from tokenhmr_jax.training.kept_files import copy_kept_files, use_kept_files
 
 
 def export_run(
@@ -56,6 +61,26 @@ def export_run(
     return list(files)
 
 
+def share_run(workdir: str | os.PathLike, out: str | os.PathLike, step: str = 'best') -> None:
+    """Writes a new folder of shared weights; see `checkpoints/shared.py`.
+
+    Raises ImportError without safetensors, and as `export_run`.
+    """
+    shared.need_safetensors()
+    if pathlib.Path(out).exists():
+        raise ValueError(f'{out} exists: expected another --out')
+    with malloc.large_arrays_given_back(), Checkpoints(str(workdir), create=False) as saved:
+        number = saved.find(step)
+        description, model = saved.read_config(number), saved.read_model(number)
+    evaluation = pathlib.Path(workdir, 'evaluation', 'evaluation.json')
+    errors = json.loads(evaluation.read_text()) if evaluation.exists() else None
+    with cli.whole_folder(str(out)) as folder:
+        shared.write_shared(folder, number, description, model)
+        copy_kept_files(workdir, folder)
+        card = model_card.write_card(pathlib.Path(out).name, number, description['config'], errors)
+        pathlib.Path(folder, 'README.md').write_text(card)
+
+
 def _body_arrays(workdir: str | os.PathLike, config: dict) -> dict:
     """Arrays of a run's body model."""
     settings = config_from_json(config)
@@ -69,8 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     checkpoint = flags.path('checkpoint', None, "A run's workdir.", required=True)
     out = flags.path('out', None, 'Folder to write to.', required=True)
     step = flags.string('step', 'best', "Which step: 'best', 'last', or its number.")
+    kind = flags.choice('format', 'pytorch', ['pytorch', 'safetensors'], 'Of the files.')
 
     def command():
+        if kind.value == 'safetensors':
+            share_run(checkpoint.value, out.value, step.value)
+            print(f'wrote {out.value}; read its README.md before you share it')
+            return
         for path in export_run(checkpoint.value, out.value, step.value):
             print(f'wrote {path}')
 

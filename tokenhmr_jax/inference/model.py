@@ -45,11 +45,11 @@ class Weights(NamedTuple):
 def load(path: str, step: str = 'best') -> 'Model':
     """The regressor of a run, or of converted weights, on the first device.
 
-    `path` is the workdir, local or gs://..., or 'bundled', the network that comes with the package:
-    it reads 2D keypoints alone, and its body is the mannequin. `step` is 'best', 'last', or its
-    number. Raises FileNotFoundError for a missing checkpoint or body model, and ValueError for a
-    checkpoint of another kind, a missing step or setting, or a body model other than the one of
-    training.
+    `path` is the workdir, local or gs://...; 'hf://OWNER/NAME', a model of Hugging Face's hub; or
+    'bundled', the network that comes with the package: it reads 2D keypoints alone, and its body is
+    the mannequin. `step` is 'best', 'last', or its number. Raises FileNotFoundError for a missing
+    checkpoint or body model, and ValueError for a checkpoint of another kind, a missing step or
+    setting, or a body model other than the one of training.
     """
     run = open_run(path, step, kind='regressor')
     task = cast(RegressorTask, run.task)

@@ -33,12 +33,17 @@ class Row(NamedTuple):
 
 
 def group_runs(found: Sequence[Run], root: str | os.PathLike | None = None) -> list[Row]:
-    """Groups runs by their configs; row names are relative to `root`, their common folder."""
+    """Groups runs by their configs; row names are relative to `root`, their common folder.
+
+    A row's settings are those that differ; among runs of both stages, those that both stages have.
+    """
     groups: dict[str, list[Run]] = {}
     for run in found:
         groups.setdefault(json.dumps(_settings(run), sort_keys=True), []).append(run)
     settings = [_settings(runs[0]) for runs in groups.values()]
     keys = dict.fromkeys(key for each in settings for key in each)
+    if len({each.get('task') for each in settings}) > 1:
+        keys = [key for key in keys if all(key in each for each in settings)]
     differing = [key for key in keys if any(s.get(key) != settings[0].get(key) for s in settings)]
     names = _names(list(groups.values()), root)
     return [

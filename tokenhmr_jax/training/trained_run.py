@@ -11,6 +11,7 @@ import ml_collections
 from jax.sharding import Mesh
 
 from tokenhmr_jax.body import smpl
+from tokenhmr_jax.checkpoints import shared
 from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.config import config_from_json, missing_settings_named
 from tokenhmr_jax.tasks import Task, make_task
@@ -63,14 +64,18 @@ def open_run(
     is missing, a run of another kind, or another body than the one trained with.
 
     Args:
-      workdir: a local folder, gs://..., or 'bundled' for the network that comes with the package.
+      workdir: a local folder, gs://..., 'hf://OWNER/NAME' of Hugging Face's hub, or 'bundled' for
+        the network that comes with the package.
       step: 'best', 'last', or its number.
       kind: 'regressor' or 'tokenizer', if it must be one.
     """
     mesh = sharding.make_mesh(jax.devices()[:1]) if mesh is None else mesh
-    workdir = bundled_run(kind) if workdir == BUNDLED else workdir
+    if workdir == BUNDLED:
+        workdir = bundled_run(kind)
+    elif str(workdir).startswith(shared.HUB):
+        workdir = shared.fetched(str(workdir))
     named = missing_settings_named(f'{workdir}: its config')
-    with Checkpoints(workdir, create=False) as saved, named:
+    with _reader(workdir) as saved, named:
         number = saved.find(step)
         stored = saved.read_config(number)
         _check_kind(workdir, stored['config']['task'], kind)
@@ -87,6 +92,13 @@ def open_run(
         like = jax.tree.map(place, jax.eval_shape(task.init, jax.random.key(0)))
         params, state = saved.restore_model(number, *like)
     return Trained(f'{workdir}, step {number}', config, number, task, params, state, body, mesh)
+
+
+def _reader(workdir: str | os.PathLike) -> Checkpoints | shared.Shared:
+    """The checkpoints of a run, or the weights that `export --format=safetensors` writes."""
+    return (
+        shared.Shared(workdir) if shared.is_shared(workdir) else Checkpoints(workdir, create=False)
+    )
 
 
 def _check_kind(workdir: str | os.PathLike, found: str, kind: str | None) -> None:
