@@ -2,8 +2,8 @@
 # make quickstart   environment, data, training and evaluation of both stages
 # make test         the tests, but for the slow ones; make test-all: all of them
 # make lint         ruff, the layers of the package, and its declared dependencies
-# make wheel        every command of the wheel, in an empty environment
-# make oldest       the same and some tests, with the oldest versions that pyproject.toml allows
+# make test-wheel   every command of the wheel, in an empty environment
+# make test-oldest  some of them and some tests, with the oldest versions that are allowed
 # make plan         memory and operations of the published training on a slice of TPUs, without one
 # make faults       all faults that a run must survive, in full, and a table of the outcomes
 # make bundled      the network of the package, trained anew: under an hour
@@ -25,11 +25,10 @@ MINIATURE_CONFIG = --config=configs/regressor.py:variant=miniature \
 
 PYTEST := $(PY) -m pytest -q -n auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
-# What changed most between versions: arrays, records, checkpoints, programs.
 OLDEST_TESTS := tests/body/test_rotations.py tests/data/test_pipeline.py tests/test_plan.py \
-	tests/training/test_sharding.py -m 'not slow'
+	-m 'not slow'
 
-.PHONY: demo quickstart bundled miniature test test-all wheel oldest faults plan lint clean
+.PHONY: demo quickstart bundled miniature test test-all test-wheel test-oldest faults plan lint clean
 
 demo: $(VENV)/photos
 	$(PY) -m tokenhmr_jax.demo --out=$(DEMO) $(if $(PHOTOS),'--photos=$(PHOTOS)')
@@ -89,20 +88,20 @@ test: $(VENV)/$(EXTRAS)
 test-all: $(VENV)/$(EXTRAS)
 	$(PYTEST)
 
-wheel:
+test-wheel:
 	rm -rf build $(VENV)-wheel
 	$(PYTHON) -m venv $(VENV)-wheel
 	$(VENV)-wheel/bin/python -m pip wheel -q --no-deps --wheel-dir=$(VENV)-wheel .
 	$(VENV)-wheel/bin/python -m pip install -q $(VENV)-wheel/*.whl
 	$(VENV)-wheel/bin/python tests/smoke.py
 
-oldest:
+test-oldest:
 	rm -rf build $(VENV)-oldest
 	$(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip install -q uv
 	$(VENV)-oldest/bin/uv pip install -q --python=$(VENV)-oldest/bin/python \
 		--resolution=lowest-direct '.[test]'
-	$(VENV)-oldest/bin/python tests/smoke.py
+	$(VENV)-oldest/bin/python tests/smoke.py quick
 	$(VENV)-oldest/bin/python -m pytest -q $(OLDEST_TESTS)
 
 faults: $(VENV)/$(EXTRAS)

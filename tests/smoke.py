@@ -1,9 +1,9 @@
 """Every command of an installed package, in an empty folder outside any checkout.
 
-PYTHON tests/smoke.py
+PYTHON tests/smoke.py [quick]
 
-`make wheel` and `make oldest` run it with an environment of their own. Data alone are prepared by
-the checkout's builders, which are no part of the package.
+`make test-wheel`, and `make test-oldest` in less time, run it with environments of their own. Data
+alone are prepared by the checkout's builders, which are no part of the package.
 """
 
 import importlib.util
@@ -25,6 +25,7 @@ TINY = {
     'eval.batch_size': 64, 'eval.limit': 64, 'eval.baseline_poses': 100, 'data.num_workers': 0,
     'data.data_dir': 'data',
 }  # fmt: skip
+SETTINGS = ['--config=tokenizer:quickstart', *(f'--config.{k}={v}' for k, v in TINY.items())]
 
 
 def run(folder: pathlib.Path, *arguments: str, expect: int = 0, says: str = '') -> None:
@@ -58,10 +59,8 @@ def helps() -> None:
     print('from', tokenhmr_jax.__file__)
 
 
-def smoke(folder: pathlib.Path) -> None:
-    """Runs the commands, each on the results of those before it."""
-    run(folder, '-m', 'tokenhmr_jax', says='predict')
-    run(folder, __file__, 'helps', says=f'from {sys.prefix}')
+def quick(folder: pathlib.Path) -> None:
+    """Predicts with the bundled network, and trains a tokenizer."""
     draw = f"""
 import cv2, json, numpy
 cv2.imwrite('a.png', numpy.full((480, 640, 3), 90, 'uint8'))
@@ -76,10 +75,14 @@ json.dump([person], open('a.json', 'w'))
     assert json.loads((folder / 'result/result.json').read_text())['persons'] == 1
     builder = str(DATASETS / 'amass/amass_dataset_builder.py')
     run(folder, builder, '--data_dir=data', '--num_procedural=300')
-    config = '--config=tokenizer:quickstart'
-    settings = [f'--config.{name}={value}' for name, value in TINY.items()]
-    command(folder, 'plan', config, *settings, '--topology=cpu:1', '--nosearch')
-    command(folder, 'train', config, *settings, '--workdir=run')
+    command(folder, 'train', *SETTINGS, '--workdir=run')
+
+
+def others(folder: pathlib.Path) -> None:
+    """Runs the other commands, on the results of `quick`."""
+    run(folder, '-m', 'tokenhmr_jax', says='predict')
+    run(folder, __file__, 'helps', says=f'from {sys.prefix}')
+    command(folder, 'plan', *SETTINGS, '--topology=cpu:1', '--nosearch')
     command(folder, 'evaluate', '--checkpoint=run')
     command(folder, 'pack', '--checkpoint=run', '--out=packed')
     builder = str(DATASETS / 'mannequin/mannequin_dataset_builder.py')
@@ -104,4 +107,6 @@ if __name__ == '__main__':
         helps()
     else:
         with tempfile.TemporaryDirectory() as parent:
-            smoke(pathlib.Path(parent))
+            quick(pathlib.Path(parent))
+            if sys.argv[1:] != ['quick']:
+                others(pathlib.Path(parent))
