@@ -22,7 +22,7 @@ from tokenhmr_jax.drawing.markdown import format_number, markdown_table
 from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.tasks import Task, make_task
 from tokenhmr_jax.training import malloc, sharding
-from tokenhmr_jax.training.evaluation import Evaluator, pooled
+from tokenhmr_jax.training.evaluation import Evaluator, Measured, pooled
 from tokenhmr_jax.training.trained_run import Trained, open_run
 
 
@@ -60,10 +60,10 @@ def evaluate(
         evaluator = Evaluator(run.task, mesh, run.frozen, config, workers)
         measured = [evaluator.measure(run.params, run.state, split) for split in records]
         alone = _alone(run, mesh, records, workers)
-    means, errors = zip(*measured, strict=True)
-    stored = pooled(means, [len(split) for split in records]).get('stored_truth')
-    means = {run.task.report.row: means} | alone | _baselines(run, records)
-    rows = _rows(run.task, means, names, [len(split) for split in records])
+    counts = [len(split) for split in records]
+    stored = pooled(measured, counts).get('stored_truth')
+    found = {run.task.report.row: measured} | alone | _baselines(run, records)
+    rows = _rows(run.task, found, names, counts)
     folder = epath.Path(out or epath.Path(workdir) / 'evaluation')
     folder.mkdir(parents=True, exist_ok=True)
     about = {'step': run.step, 'splits': list(names), 'convention': config.eval.get('convention')}
@@ -77,6 +77,7 @@ def evaluate(
     with cli.whole_file(folder / 'evaluation.md') as file:
         file.write_text(text + '\n')
     print(text)
+    errors = [each.samples['mpjpe_mm'] for each in measured]
     pictures = run.task.report.pictures(run.params, run.state, run.frozen, records, errors)
     for name, image in pictures.items():
         draw.write_image(folder / name, image)
@@ -93,8 +94,8 @@ def _truth(stored: float | None) -> str | None:
 
 def _alone(
     run: Trained, mesh: Mesh, records: Sequence[pipeline.Records], workers: Workers | None
-) -> dict[str, list]:
-    """Means of a network of several inputs that is given one of them alone."""
+) -> dict[str, list[Measured]]:
+    """The metrics of a network of several inputs that is given one of them alone."""
     inputs, rows = run.config.get('model', {}).get('inputs', ()), {}
     inputs = [name for name in inputs if name != 'camera']  # alone it tells nothing of a person
     for name in inputs if len(inputs) > 1 else ():
@@ -102,12 +103,12 @@ def _alone(
         config.eval.inputs = (name,)
         evaluator = Evaluator(make_task(config), mesh, run.frozen, config, workers)
         measured = [evaluator.measure(run.params, run.state, split) for split in records]
-        rows[f'{run.task.report.row}, {name} alone'] = [means for means, _ in measured]
+        rows[f'{run.task.report.row}, {name} alone'] = measured
     return rows
 
 
-def _baselines(run: Trained, records: Sequence[pipeline.Records]) -> dict[str, list]:
-    """Means of the baselines; none without the data of the training."""
+def _baselines(run: Trained, records: Sequence[pipeline.Records]) -> dict[str, list[Measured]]:
+    """The metrics of the baselines; none without the data of the training."""
     data = run.config.data
     try:
         for name in data.mixture:
@@ -115,17 +116,22 @@ def _baselines(run: Trained, records: Sequence[pipeline.Records]) -> dict[str, l
     except (FileNotFoundError, ValueError) as error:
         print(f'no baselines, for want of the training data: {error}\n')
         return {}
-    return run.task.report.baselines(run.frozen, records)
+    found = run.task.report.baselines(run.frozen, records)
+    return {name: [Measured(means, {}) for means in each] for name, each in found.items()}
 
 
 def _rows(
-    task: Task, means: Mapping[str, Sequence[Mapping]], splits: Sequence[str], counts: Sequence[int]
+    task: Task,
+    found: Mapping[str, Sequence[Measured]],
+    splits: Sequence[str],
+    counts: Sequence[int],
 ) -> dict[str, dict[str, float]]:
-    """The tables' rows, from each row's means on the splits, and the splits' names and sizes."""
-    rows = {title: task.summarize(pooled(each, counts)) for title, each in means.items()}
+    """The tables' rows, from each row's metrics of the splits, and the splits' names and sizes."""
+    rows = {title: task.summarize(pooled(each, counts)) for title, each in found.items()}
     if len(splits) > 1:
         for i, split in enumerate(splits):
-            rows |= {f'{title}, {split}': task.summarize(e[i]) for title, e in means.items()}
+            for title, each in found.items():
+                rows[f'{title}, {split}'] = task.summarize(pooled(each[i : i + 1], [1]))
     return rows
 
 

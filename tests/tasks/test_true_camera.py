@@ -11,6 +11,7 @@ from tokenhmr_jax.data import crop_batches
 from tokenhmr_jax.inference.placement import place_bodies
 from tokenhmr_jax.objectives import losses
 from tokenhmr_jax.tasks import make_task
+from tokenhmr_jax.training.evaluation import Measured, pooled
 from tokenhmr_jax.types import CropBatch
 
 SETTINGS = REGRESSOR_SIZES | {
@@ -143,3 +144,32 @@ def test_the_crop_s_projection_is_the_published_one(weights, frozen, batch):
 def test_settings_that_do_not_go_together(wrong, words):
     with pytest.raises(ValueError, match=words):
         task_of(**wrong)
+
+
+def test_distances_are_measured_where_they_are_known(weights, frozen, batch):
+    task = task_of()
+    output = jax.jit(task.predict)(*weights, frozen, batch)
+    errors = jax.jit(task.metrics)(output, frozen, batch)
+    place = np.asarray(crop_batches.image_batch(batch).camera)
+    weak = np.asarray(output.camera)
+    depth = 2 / (place[:, 2] * weak[:, 0])
+    transl = np.c_[weak[:, 1:] + depth[:, None] * place[:, :2], depth]
+    pelvis = np.asarray(output.body.joints[:, 0]) + transl
+    rest = frozen.body.joint_template[0] + batch.betas @ frozen.body.joint_dirs[:10, 0]
+    distance, expected = (np.linalg.norm(p, axis=1) for p in (pelvis, rest + batch.transl))
+    # The others' cameras are EXIF's, and guessed.
+    np.testing.assert_allclose(
+        errors['distance_error'], [*abs(distance / expected - 1)[:2], np.nan, np.nan], rtol=1e-4
+    )
+    np.testing.assert_array_equal(errors['camera_source'], np.eye(4)[[1, 1, 2, 0]])
+    assert (errors['global_orient_deg'] > 1).all()
+    unknown = batch.replace(transl=np.zeros((COUNT, 3), np.float32))
+    assert np.isnan(task.metrics(output, frozen, unknown)['distance_error']).all()
+
+
+def test_medians_are_of_all_known_examples_of_all_splits():
+    first = Measured({'mpjpe_mm': 10.0}, {'mpjpe_mm': np.ones(2), 'd': np.array([0.1, np.nan])})
+    last = Measured({'mpjpe_mm': 40.0}, {'mpjpe_mm': np.ones(1), 'd': np.array([0.5])})
+    assert pooled([first, last], [2, 1]) == pytest.approx({'mpjpe_mm': 20.0, 'd': 0.3})
+    nothing = Measured({'mpjpe_mm': 1.0}, {'mpjpe_mm': np.ones(1), 'd': np.array([np.nan])})
+    assert pooled([nothing], [1]) == {'mpjpe_mm': 1.0}

@@ -4,7 +4,7 @@ and shape."""
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxtyping import Float, Int, Num
 from tokenhmr_jax.body import camera, keypoint_body, skeleton, smpl
 from tokenhmr_jax.config import check_choice
 from tokenhmr_jax.data import augment, crop_batches
+from tokenhmr_jax.data.records import CAMERA_SOURCES
 from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, seen_width, upright_mean
 from tokenhmr_jax.objectives import losses, metrics, tals
 from tokenhmr_jax.tasks import body_models, prompting
@@ -26,6 +27,7 @@ from tokenhmr_jax.tasks.regressor_targets import (
     check_truth,
     keypoint_error_mm,
     label_errors,
+    placement_errors,
     true_params,
 )
 from tokenhmr_jax.tasks.warm_start import MEANS, check_start, warm_start
@@ -43,6 +45,7 @@ class RegressorTask:
     codebook, and they travel in the checkpoint.
     """
 
+    medians: ClassVar = ('distance_error',)
     config: ml_collections.FrozenConfigDict
     model: Regressor
 
@@ -372,19 +375,23 @@ class RegressorTask:
     def metrics(
         self, output: RegressorOutput, frozen: Frozen, batch: CropBatch | ImageBatch
     ) -> dict[str, Float[Array, 'B ...']]:
-        """Errors per example: of `metrics.body_errors`, and of 2D keypoints in pixels of 256."""
+        """Errors per example: of `metrics.body_errors`, of 2D keypoints in pixels of 256, and of
+        `placement_errors`."""
         batch = crop_batches.image_batch(batch)
         convention, truth = self.config.eval.convention, self.config.eval.truth
         errors = label_errors(convention, truth, frozen, output.body, batch)
         offset = metrics.distances(output.keypoints2d, batch.keypoints2d[..., :2])
         confidence = batch.keypoints2d[..., 2]
         share = confidence / jnp.maximum(jnp.sum(confidence, -1, keepdims=True), 1e-9)
-        return errors | {'keypoints2d_px': camera.CROP_SIZE * jnp.sum(share * offset, axis=-1)}
+        errors['keypoints2d_px'] = camera.CROP_SIZE * jnp.sum(share * offset, axis=-1)
+        return errors | placement_errors(output, frozen, batch)
 
     def summarize(self, means: dict[str, Any]) -> dict[str, float]:
         """Scalars to report, from the metrics' means over examples; `joint_mm` by joint."""
         joints = metrics.CONVENTIONS[self.config.eval.convention]
         per_joint = zip(joints, means['joint_mm'], strict=True)
-        no_scalar = ('joint_mm', 'stored_truth')
+        sources = zip(CAMERA_SOURCES, means.get('camera_source', ()), strict=False)
+        no_scalar = ('joint_mm', 'stored_truth', 'camera_source')
         scalars = {name: float(value) for name, value in means.items() if name not in no_scalar}
+        scalars |= {f'camera_source/{source}': float(share) for source, share in sources}
         return scalars | {f'joint_mm/{joint}': float(value) for joint, value in per_joint}

@@ -6,11 +6,12 @@ import ml_collections
 from flax import struct
 from jaxtyping import Bool, Float
 
-from tokenhmr_jax.body import keypoint_body, rotations, skeleton, smpl
+from tokenhmr_jax.body import camera, keypoint_body, rotations, skeleton, smpl
 from tokenhmr_jax.config import check_choice
+from tokenhmr_jax.data import records
 from tokenhmr_jax.objectives import metrics, tals
 from tokenhmr_jax.tasks.prompting import Poses
-from tokenhmr_jax.types import Array, BodyOutput, ImageBatch, SmplParams
+from tokenhmr_jax.types import Array, BodyOutput, ImageBatch, RegressorOutput, SmplParams
 
 _SAME_ORIGIN = 0.1  # metres, from a body's pelvis to the stored one
 
@@ -47,6 +48,35 @@ def label_errors(
     stored = None if batch.image is None else batch.keypoints3d
     *theirs, used = true_points(convention, truth, frozen, true_body(frozen, batch), stored)
     return metrics.body_errors(ours[0], theirs[0], ours[1], theirs[1]) | {'stored_truth': used}
+
+
+def placement_errors(
+    output: RegressorOutput, frozen: Frozen, batch: ImageBatch
+) -> dict[str, Float[Array, 'B ...']]:
+    """Errors of bodies in the picture's camera, per example.
+
+    Returns:
+      'global_orient_deg', between the root's rotation and the label's. Of a picture also
+      'distance_error', of the pelvis from the camera, relative to the true distance: NaN where the
+      camera or the translation is not known; and 'camera_source', one-hot. The body is where the
+      crop's (s, tx, ty) place it in that camera, by either projection.
+    """
+    true_orient = rotations.axis_angle_to_matrix(batch.global_orient)
+    angle = rotations.geodesic_angle(output.params.global_orient, true_orient)
+    found = {'global_orient_deg': jnp.rad2deg(angle)}
+    if batch.transl is None:
+        return found
+    pelvis = output.body.joints[:, 0] + camera.place_in_picture(output.camera, batch.camera)
+    pelvis_gt = true_body(frozen, batch).joints[:, 0] + batch.transl
+    distance, distance_gt = (jnp.linalg.norm(p, axis=-1) for p in (pelvis, pelvis_gt))
+    is_true = batch.camera_source == records.CAMERA_SOURCES.index('true')
+    known = is_true & jnp.any(batch.transl != 0, axis=-1)
+    error = jnp.abs(distance / distance_gt - 1)
+    source = jax.nn.one_hot(batch.camera_source.astype(int), len(records.CAMERA_SOURCES))
+    return found | {
+        'distance_error': jnp.where(known, error, jnp.nan),
+        'camera_source': source,
+    }
 
 
 def true_points(

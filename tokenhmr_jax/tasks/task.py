@@ -24,6 +24,8 @@ class Task(Protocol):
     """
 
     config: ml_collections.FrozenConfigDict
+    # Metrics of which the median is reported, not the mean; NaN where unknown.
+    medians: tuple[str, ...]
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict) -> 'Task': ...

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +63,7 @@ class Frozen:
 class TokenizerTask:
     """The tokenizer's losses and metrics; `config` as in configs/tokenizer.py."""
 
+    medians: ClassVar = ()
     config: ml_collections.FrozenConfigDict
     model: Tokenizer
     quantizer: Quantizer

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,17 @@ from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.data.workers import Workers
 from tokenhmr_jax.tasks.task import Splits, Task
 from tokenhmr_jax.training import sharding
+
+
+class Measured(NamedTuple):
+    """The metrics of a split.
+
+    means: over its examples.
+    samples: of each example, MPJPE and what medians are reported of; none of a baseline.
+    """
+
+    means: dict[str, Any]
+    samples: dict[str, Float[np.ndarray, ' N']]
 
 
 class Evaluator:
@@ -48,42 +59,47 @@ class Evaluator:
         def run(params, state, frozen, batch, valid):
             values = task.metrics(task.predict(params, state, frozen, batch), frozen, batch)
             add = functools.partial(jnp.tensordot, axes=1, precision=jax.lax.Precision.HIGHEST)
-            sums = {k: add(valid.astype(v.dtype), v) for k, v in values.items()}
-            return sums, values['mpjpe_mm'], valid
+            kept = {k: v for k, v in values.items() if k in ('mpjpe_mm', *task.medians)}
+            sums = {
+                k: add(valid.astype(v.dtype), v) for k, v in values.items() if k not in task.medians
+            }
+            return sums, kept, valid
 
         self._run = jax.jit(run, out_shardings=sharding.replicated(mesh))
 
     def __call__(
         self, params: Any, state: Any, splits: Splits, stop: Callable = lambda: False
     ) -> dict[str, float] | None:
-        """Means over all examples of all splits together; None if `stop` says so before the end."""
+        """Scores of all examples of all splits together; None if `stop` says so before the end."""
         measured = []
         for split in splits:
             measured.append(self.measure(params, state, split, stop))
             if measured[-1] is None:
                 return None
-        means, errors = zip(*measured, strict=True)
-        return self._task.summarize(pooled(means, [len(e) for e in errors]))
+        counts = [len(each.samples['mpjpe_mm']) for each in measured]
+        return self._task.summarize(pooled(measured, counts))
 
     def measure(
         self, params: Any, state: Any, records: pipeline.Records, stop: Callable = lambda: False
-    ) -> tuple[dict[str, Any], Float[np.ndarray, ' N']] | None:
-        """Means of the metrics over a split's examples, and the MPJPE of each, mm.
+    ) -> Measured | None:
+        """The metrics of a split.
 
         None if `stop`, which is asked before each batch, says so. Errors as `check_poses`.
         """
-        totals, errors = None, []
+        totals, samples = None, []
         for columns, valid in self._read(records):
             if stop():
                 return None
             check_poses(columns, valid)
             batch = sharding.put_batch((self._task.batch(columns), valid), self._mesh)
-            sums, *error = self._run(params, state, self._frozen, *batch)
+            sums, *kept = self._run(params, state, self._frozen, *batch)
             totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
-            errors.append(error)
-        totals, errors = jax.device_get((totals, errors))
-        errors = np.concatenate([error[valid] for error, valid in errors])
-        return {name: total / len(errors) for name, total in totals.items()}, errors
+            samples.append(kept)
+        totals, samples = jax.device_get((totals, samples))
+        rows = [jax.tree.map(lambda x, v=valid: x[v], kept) for kept, valid in samples]
+        found = jax.tree.map(lambda *parts: np.concatenate(parts), *rows)
+        count = len(found['mpjpe_mm'])
+        return Measured({name: total / count for name, total in totals.items()}, found)
 
 
 def check_poses(columns: Mapping[str, np.ndarray], valid: Bool[np.ndarray, ' B']) -> None:
@@ -115,9 +131,16 @@ class Examples:
         return self._report.draw(self._frozen, self._batch, bodies)
 
 
-def pooled(means: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> dict[str, Any]:
-    """Means over the examples of several splits, from each split's means and count."""
-    return {
-        name: np.average([each[name] for each in means], axis=0, weights=counts)
-        for name in means[0]
+def pooled(measured: Sequence[Measured], counts: Sequence[int]) -> dict[str, Any]:
+    """Means and medians over the examples of several splits, from each split's and its count.
+
+    Examples whose value is not known, NaN, do not count for a median.
+    """
+    means = {
+        name: np.average([each.means[name] for each in measured], axis=0, weights=counts)
+        for name in measured[0].means
     }
+    samples = jax.tree.map(lambda *parts: np.concatenate(parts), *(m.samples for m in measured))
+    known = {name: values[~np.isnan(values)] for name, values in samples.items()}
+    medians = {n: float(np.median(v)) for n, v in known.items() if n not in means and len(v)}
+    return means | medians
