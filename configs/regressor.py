@@ -9,10 +9,12 @@ weights, for which its rates are far too low. Both add to a published mean body:
 
 Variants: `paper`, as published; `paper_config`, the author's config of the same; `release` and
 `demo`, what the public PyTorch code does for its two models of these names; `bedlam`, ground truth
-alone; `prompted`, which also reads 2D keypoints and the camera; `quickstart`, small, on pictures of
-the mannequin, for a laptop; `bundled`, small, from 2D keypoints alone, the network that comes with
-the package; `miniature`, small, for ablations of TALS and tokens. docs/published_variants.md lists
-the sources of the published ones' settings, and where they deviate.
+alone; `camera`, the picture's own camera in place of TALS; `camera_bedlam`, the same with the
+settings of CameraHMR; `prompted`, which also reads 2D keypoints and the camera; `quickstart`,
+small, on pictures of the mannequin, for a laptop; `bundled`, small, from 2D keypoints alone, the
+network that comes with the package; `miniature`, small, for ablations of TALS and tokens.
+docs/published_variants.md lists the sources of the published ones' settings, and where they
+deviate.
 """
 
 import ml_collections
@@ -23,6 +25,7 @@ from tokenhmr_jax.mannequin import shapes
 from tokenhmr_jax.models import vit
 
 common = import_beside(__file__, 'common')
+parts = import_beside(__file__, 'regressor_parts')
 
 # Of the release. Which of them are ground truth: `GROUND_TRUTH`.
 MIXTURE = {
@@ -76,6 +79,8 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
         release,
         demo,
         bedlam,
+        camera,
+        camera_bedlam,
         prompted,
         quickstart,
         bundled,
@@ -143,7 +148,8 @@ def paper() -> ml_collections.ConfigDict:
 
     config.optimizer.learning_rate = PAPER_TEXT['optimizer.learning_rate']
     _set_data(config.data)
-    _set_prompts(config)
+    config.prompts = parts.prompts()
+    config.people = parts.people()
     config.eval.every = 2000
     config.checkpoint_every = 2000
     config.eval.batch_size = 64
@@ -220,35 +226,6 @@ def _set_data(config: ml_collections.ConfigDict) -> None:
     config.augment.extreme_crop_needs = 'body'
 
 
-def _set_prompts(config: ml_collections.ConfigDict) -> None:
-    """Settings of a network with `model.inputs` of prompts; others have no use for them."""
-    config.prompts = ml_collections.ConfigDict()
-    # Shares of the examples that lose a part of what is known, so that any subset works.
-    config.prompts.drop_image = 0.25
-    config.prompts.drop_keypoints2d = 0.25
-    config.prompts.drop_camera = 0.25
-    # Share of the pictures that come with another person's keypoints: those are not to be believed.
-    config.prompts.mistaken = 0.03
-    # Disturbances of the labels' keypoints, as detectors make them; see data/detections.py.
-    config.prompts.detector = ml_collections.ConfigDict()
-    config.prompts.detector.update(
-        noise=1.0, missing=0.06, limb=0.05, half=0.06, swap=0.04, stray=0.02
-    )
-    config.prompts.detector.conventions = ()
-    # People without pictures, drawn in each step beside the batch; see data/virtual_people.py.
-    config.people = ml_collections.ConfigDict()
-    config.people.batch_size = 0
-    # Prepared splits of datasets/amass, and how many poses of each.
-    config.people.poses = ()
-    config.people.max_poses = 200_000
-    config.people.distance = (1.0, 15.0)
-    config.people.field_of_view = (20.0, 100.0)
-    config.people.tilted = 0.12
-    config.people.betas = 1.0
-    config.people.children = 0.0
-    config.people.child_betas = (0.0,) * 10
-
-
 def paper_config() -> ml_collections.ConfigDict:
     """The author's config of the paper, `tokenhmr_paper`, as the public code runs it."""
     config = paper()
@@ -277,6 +254,21 @@ def bedlam() -> ml_collections.ConfigDict:
     config.data.mixture = ml_collections.ConfigDict({'bedlam/train': 1.0})
     config.data.ground_truth = ('bedlam/train',)
     config.tals.enabled = False
+    return config
+
+
+def camera() -> ml_collections.ConfigDict:
+    """The paper's data and network with the true camera in place of TALS."""
+    config = paper()
+    parts.use_true_camera(config)
+    return config
+
+
+def camera_bedlam() -> ml_collections.ConfigDict:
+    """The losses, rates, batch, length and augmentation of CameraHMR, on BEDLAM alone."""
+    config = bedlam()
+    parts.use_true_camera(config)
+    config.update_from_flattened_dict(parts.CAMERAHMR)
     return config
 
 

@@ -128,6 +128,17 @@ def test_the_page_has_every_setting_with_its_value():
     assert left == {name for name in rest if not name.endswith('.*')}
 
 
+def test_the_page_has_what_sets_the_variants_with_the_true_camera_apart():
+    rows = table('setting', 4)
+    for variant, base, column in (('camera', 'paper', 1), ('camera_bedlam', 'bedlam', 2)):
+        found, before = settings(variant), settings(base)
+        page = {row[0]: ast.literal_eval(row[column]) for row in rows}
+        assert {name: found[name] for name in page} == page
+        assert {name for name in found if found[name] != before[name]} <= page.keys()
+        assert make_task(config_of(variant)).model.prompts.reads_keypoints is False
+    assert all(row[3] for row in rows)
+
+
 def test_the_page_has_the_mixture():
     rows = table('data.mixture', 4)
     weights = {name: float(weight) for name, weight, _, _ in rows}

@@ -187,7 +187,8 @@ class ImageBatch:
 class RegressorOutput:
     """A body per crop.
 
-    params: 24 rotations and betas; global_orient as the crop's camera sees it.
+    params: 24 rotations and betas; global_orient as the crop's camera sees it, or in the picture's
+      camera where the network reads the crop's place in it.
     camera: weak-perspective (s, tx, ty) of the crop.
     body: of `params`, without translation.
     keypoints3d: metres, of `body`.
