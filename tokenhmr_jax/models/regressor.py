@@ -44,8 +44,8 @@ class FrozenWeights:
 class Prediction:
     """Bodies as the network sees them.
 
-    params: 24 rotations and betas; global_orient in the crop's camera, or in the picture's where the
-      network reads the crop's place in it.
+    params: 24 rotations and betas; global_orient in the crop's camera, or in the picture's where
+      the network reads the crop's place in it.
     camera: weak-perspective (s, tx, ty) of the crop.
     token_probs: of the residual tokens; None for a direct head.
     """
