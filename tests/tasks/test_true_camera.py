@@ -84,10 +84,14 @@ def batch():
     )
 
 
-def test_bodies_are_placed_in_training_as_they_are_afterwards(weights, frozen, batch):
+@pytest.fixture(scope='module')
+def output(weights, frozen, batch):
+    return jax.device_get(jax.jit(task_of().predict)(*weights, frozen, batch))
+
+
+def test_bodies_are_placed_in_training_as_they_are_afterwards(weights, frozen, batch, output):
     """The loss of 2D keypoints is zero where the placed body is projected to: off the axis too."""
     task, place = task_of(), crop_batches.image_batch(batch).camera
-    output = jax.jit(task.predict)(*weights, frozen, batch)
     focal = jnp.where(
         batch.picture_focal_length > 0, batch.picture_focal_length, batch.side / place[:, 2]
     )
@@ -146,10 +150,10 @@ def test_settings_that_do_not_go_together(wrong, words):
         task_of(**wrong)
 
 
-def test_distances_are_measured_where_they_are_known(weights, frozen, batch):
+def test_distances_are_measured_where_they_are_known(frozen, batch, output):
     task = task_of()
-    output = jax.jit(task.predict)(*weights, frozen, batch)
-    errors = jax.jit(task.metrics)(output, frozen, batch)
+    measure = jax.jit(task.metrics)
+    errors = measure(output, frozen, batch)
     place = np.asarray(crop_batches.image_batch(batch).camera)
     weak = np.asarray(output.camera)
     depth = 2 / (place[:, 2] * weak[:, 0])
@@ -164,7 +168,7 @@ def test_distances_are_measured_where_they_are_known(weights, frozen, batch):
     np.testing.assert_array_equal(errors['camera_source'], np.eye(4)[[1, 1, 2, 0]])
     assert (errors['global_orient_deg'] > 1).all()
     unknown = batch.replace(transl=np.zeros((COUNT, 3), np.float32))
-    assert np.isnan(task.metrics(output, frozen, unknown)['distance_error']).all()
+    assert np.isnan(measure(output, frozen, unknown)['distance_error']).all()
 
 
 def test_medians_are_of_all_known_examples_of_all_splits():
