@@ -101,19 +101,26 @@ def check(folder: pathlib.Path) -> None:
 
 
 def ours(folder: pathlib.Path, batch_size: int, count: int) -> Iterator[dict]:
+    with data_workers.Workers(count) as started:
+        yield from batches(folder, batch_size, started)
+
+
+def batches(
+    folder: pathlib.Path, batch_size: int, workers: data_workers.Workers | None
+) -> pipeline.Batches:
+    """Batches of our prepared records, by workers or by this process."""
     transform = functools.partial(
         augment.random_crop, settings=SETTINGS, crop_size=SIZE, width=WIDTH
     )
-    with data_workers.Workers(count) as started:
-        yield from pipeline.train_batches(
-            str(folder / 'data'),
-            {'pseudo_gt/mpii/train': 1.0},
-            batch_size=batch_size,
-            seed=0,
-            num_threads=1,
-            workers=started,
-            transform=transform,
-        )
+    return pipeline.train_batches(
+        str(folder / 'data'),
+        {'pseudo_gt/mpii/train': 1.0},
+        batch_size=batch_size,
+        seed=0,
+        num_threads=1,
+        workers=workers,
+        transform=transform,
+    )
 
 
 class Persons(torch.utils.data.IterableDataset):

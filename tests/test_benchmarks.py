@@ -88,6 +88,13 @@ def test_image_pipeline():
     assert re.search(r'\d+% of \d+ times the rate of one worker\nratio [\d.]+x', out)
 
 
+def test_worker_start():
+    out = command('benchmarks/worker_start.py', '--pictures=4', '--batch_size=2')
+    assert re.search(r'first batch: [\d.]+ s by 2 workers .*, [\d.]+ s by this process', out), out
+    found = re.findall(r'worker: (\d+) MB resident, [\d:.]+ of processor time', out)
+    assert len(found) == 2 and all(20 < int(each) <= 250 for each in found)
+
+
 def test_pose_pipeline():
     out = command('benchmarks/pose_pipeline.py', '--poses=300', '--batch_size=8', '--seconds=0.1')
     assert re.search(r'one worker: \d+ poses/s; main process busy [\d.]+%', out), out
