@@ -196,7 +196,7 @@ def test_where_all_is_corrupt_few_are_read(tmp_path, rng):
         next(bad_stream(tmp_path))
 
 
-@pytest.mark.parametrize('num_workers', [1, 4])
+@pytest.mark.parametrize('num_workers', [1, 4, pytest.param(16, marks=pytest.mark.slow)])
 def test_workers_make_the_same_crops_and_resume_each_other(images, num_workers):
     batches = stream(images)
     expected = [next(batches) for _ in range(9)]

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -184,6 +185,18 @@ def test_without_shared_memory_values_come_through_pipes(caplog):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     [said] = [r.getMessage() for r in caplog.records if 'shared memory' in r.getMessage()]
     assert re.match(r'no shared memory for batches \(.*too large.*\): .* data\.num_workers', said)
+
+
+def test_where_no_files_are_in_memory_values_come_through_one_on_disk(monkeypatch, tmp_path):
+    """As on macOS."""
+    monkeypatch.delattr(os, 'memfd_create', raising=False)
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    with Workers(1) as made:
+        values = made.map(worker_makes.numbers, range(20))
+        addresses = {value['large'].ctypes.data for value in values}
+        assert len(addresses) <= 10  # the memory of slots
+        assert not list(tmp_path.iterdir())
+        assert_numbers(made.map(worker_makes.numbers, range(20)), range(20))
 
 
 def test_threads_make_the_same_values_and_pass_errors_on():
