@@ -231,13 +231,6 @@ def test_a_setting_that_makes_no_sense_ends_with_one_clear_line(
     assert not (tmp_path / 'run').exists()
 
 
-def test_the_command_ends_with_one_line_not_a_traceback(prepared, tmp_path):
-    arguments = train_arguments(prepared, tmp_path / 'run', **{'data.data_dir': '/nowhere'})
-    printed = command(*arguments, expect=1)
-    assert 'error: /nowhere' in printed.splitlines()[-1]
-    assert 'Traceback' not in printed
-
-
 def test_a_checkpoint_of_another_architecture_is_refused(trained, prepared):
     with pytest.raises(ValueError, match=r'another architecture: its model.width is 16, .*has 24'):
         train.train(tiny_config(prepared, **{'model.width': 24}), str(trained))

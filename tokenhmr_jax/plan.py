@@ -23,9 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         'topology', None, "Such as 'v5e-32', 'gpu:8' or 'cpu:8'.", required=True
     )
     search = flags.boolean('search', True, 'Look for the largest batch that fits.')
+    costliest = flags.integer('costliest', 0, 'How many instructions to list, costliest first.')
 
     def command():
-        if not step_plan.report_step(config.value, topology.value, search.value):
+        if not step_plan.report_step(config.value, topology.value, search.value, costliest.value):
             sys.exit(1)
 
     cli.run(flags, command)

@@ -51,7 +51,7 @@ def people_at(reduced, distance: float, degrees: float, aside: float = 1.0) -> P
     return People(params.replace(global_orient=turned), answers, keypoints2d, side)
 
 
-@pytest.mark.parametrize('degrees', [32.0, 60.0, 85.0])
+@pytest.mark.parametrize('degrees', [32.0, 85.0])
 def test_known_bodies_tell_the_field_of_view(reduced, degrees):
     """Each alone, and all together better: the truth lies within three deviations."""
     evidence = field_of_view.evidence(reduced, people_at(reduced, 2.5, degrees), DIAGONAL)
@@ -80,13 +80,13 @@ def test_far_people_with_rounded_keypoints_tell_nothing(reduced):
 
 
 def test_without_keypoints_all_fields_of_view_are_equal(reduced):
+    """Two have none; no body fits the other two."""
     people = people_at(reduced, 3.0, 60.0)
-    evidence = field_of_view.evidence(
-        reduced, people._replace(keypoints2d=0 * people.keypoints2d), DIAGONAL
-    )
-    assert np.ptp(evidence, axis=1).max() < 0.05
-    broken = people._replace(translation=people.translation * np.nan)
-    assert not field_of_view.evidence(reduced, broken, DIAGONAL).any()
+    people.keypoints2d[:2] = 0
+    people.translation[2:] = np.nan
+    evidence = field_of_view.evidence(reduced, people, DIAGONAL)
+    assert np.ptp(evidence[:2], axis=1).max() < 0.05
+    assert not evidence[2:].any()
 
 
 def test_posteriors_are_products_of_normal_distributions():

@@ -249,8 +249,7 @@ def test_a_fit_finds_the_body_that_it_was_given():
     points = np.asarray(jax.jit(keypoint_body.keypoints)(reduced, params))
     seen = 5000 / 256 * (points[..., :2] + [0.1, -0.2]) / (points[..., 2:] + 45.0)
     target = np.concatenate([seen, np.ones((1, 44, 1))], axis=-1).astype(np.float32)
-    batch = people.JOB_SIZE  # as elsewhere: one compilation
-    fit = pseudo_gt.fit_bodies(reduced, np.repeat(target, batch, 0), np.repeat(orient, batch, 0))
+    fit = pseudo_gt.fit_bodies(reduced, target, orient)
     # The penalty on bending the wrong way is never quite zero: it bends straight limbs a little.
     np.testing.assert_allclose(fit.keypoints2d[0], seen[0], atol=3e-3)
     np.testing.assert_allclose(fit.transl[0, :2], [0.1, -0.2], atol=0.05)

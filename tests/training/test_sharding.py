@@ -137,3 +137,23 @@ def test_a_backbone_gathers_kernels_and_leaves_examples_where_they_are():
     largest = max(4 * x.size for x in jax.tree.leaves(params) if any(x.sharding.spec))
     gathered = [each.size for each in found if each.kind == 'all-gather']
     assert gathered and max(gathered) <= largest
+
+
+def test_what_a_device_sends_does_not_grow_with_their_number():
+    """Four examples each: the gradients are summed, as many bytes for any number of devices."""
+    network = vit.ViT(width=32, depth=1, heads=2, patch_size=8)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 32, 24, 3)))['params']
+    loss = lambda params, image: jnp.mean(network.apply({'params': params}, image) ** 3)  # noqa: E731
+    sent = {}
+    for count in (1, 2, 8):
+        mesh = sharding.make_mesh(jax.devices()[:count])
+        params = sharding.place_by_rules({'backbone': shapes}, mesh)['backbone']
+        place = sharding.batch_sharding(mesh)
+        image = jax.ShapeDtypeStruct((4 * count, 32, 24, 3), jnp.float32, sharding=place)
+        step = jax.jit(jax.grad(loss), out_shardings=sharding.replicated(mesh))
+        found = collectives.find_collectives(step.lower(params, image).compile().as_text())
+        sent[count] = {kind: size for kind, (_, size) in collectives.totals(found).items()}
+    assert sent[1] == {} and sent[2] == sent[8]
+    assert set(sent[8]) == {'all-reduce'}
+    size = 4 * sum(x.size for x in jax.tree.leaves(shapes))
+    assert sent[8]['all-reduce'] == pytest.approx(size, rel=0.01)

@@ -59,8 +59,10 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, 'B T width']) -> Float[Array, 'B T width']:
         qkv = _dense(3 * self.width, 'qkv', self.dtype)(x)
-        qkv = qkv.reshape(*x.shape[:2], 3, self.heads, self.width // self.heads)
-        x = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        # Split first: TPUs would copy an array of five axes to take its parts.
+        heads = (*x.shape[:2], self.heads, self.width // self.heads)
+        q, k, v = (part.reshape(heads) for part in jnp.split(qkv, 3, axis=-1))
+        x = jax.nn.dot_product_attention(q, k, v)
         return _dense(self.width, 'out', self.dtype)(x.reshape(*x.shape[:2], self.width))
 
 

@@ -9,7 +9,9 @@ import jax
 import ml_collections
 from jax.experimental import topologies
 
+from tokenhmr_jax.drawing.markdown import markdown_table
 from tokenhmr_jax.studies import collectives, flops
+from tokenhmr_jax.studies.instruction_costs import Cost, find_costs
 from tokenhmr_jax.tasks import Task, make_task
 from tokenhmr_jax.training import optimizer, sharding
 from tokenhmr_jax.training.step import abstract_state, make_step
@@ -21,6 +23,7 @@ class Chip(NamedTuple):
 
     memory: float  # bytes
     peak: float  # bfloat16 operations per second
+    bandwidth: float  # of its memory, bytes per second
     cores: int  # per chip, as slices are named
     shapes: dict[int, str]  # of a slice, by its number of chips
 
@@ -29,10 +32,10 @@ _FLAT = {1: '1x1', 4: '2x2', 8: '2x4', 16: '4x4', 32: '4x8', 64: '8x8', 128: '8x
 _SOLID = {4: '2x2x1', 8: '2x2x2', 16: '2x2x4', 32: '2x4x4', 64: '4x4x4', 128: '4x4x8'}
 _SOLID |= {256: '4x8x8', 512: '8x8x8'}
 CHIPS = {
-    'v4': Chip(32 * 2**30, 275e12, 2, _SOLID),
-    'v5e': Chip(16 * 2**30, 197e12, 1, _FLAT),
-    'v5p': Chip(95 * 2**30, 459e12, 2, _SOLID),
-    'v6e': Chip(32 * 2**30, 918e12, 1, _FLAT),
+    'v4': Chip(32 * 2**30, 275e12, 1228e9, 2, _SOLID),
+    'v5e': Chip(16 * 2**30, 197e12, 819e9, 1, _FLAT),
+    'v5p': Chip(95 * 2**30, 459e12, 2765e9, 2, _SOLID),
+    'v6e': Chip(32 * 2**30, 918e12, 1640e9, 1, _FLAT),
 }
 
 
@@ -50,6 +53,7 @@ class Plan(NamedTuple):
     problem: str | None  # the compiler's message if the step does not fit
     operations: float  # floating-point operations of matrix products and convolutions
     sent: dict[str, tuple[int, int]]  # number of collectives and bytes of their results, by kind
+    costs: list[Cost]  # of the compiled program's instructions
 
 
 def find_devices(topology: str) -> tuple[list[jax.Device], Chip | None]:
@@ -115,6 +119,7 @@ def make_plan(config: ml_collections.ConfigDict, devices: Sequence[jax.Device]) 
         problem=problem,
         operations=flops.count_flops(step, *one, config.seed) / len(devices),
         sent=collectives.totals(collectives.find_collectives(text)),
+        costs=find_costs(text),
     )
 
 
@@ -201,15 +206,45 @@ def plan_report(plan: Plan, chip: Chip | None) -> str:
     return '\n'.join(lines)
 
 
-def report_step(config: ml_collections.ConfigDict, topology: str, search: bool) -> bool:
-    """Prints the plan of a step, and the largest batch that fits; returns whether the step fits."""
+def costliest(costs: Sequence[Cost], chip: Chip, number: int) -> str:
+    """A table of the instructions that take a kind of TPU longest, at least; 'all' is their sum."""
+    least = lambda cost: cost.seconds(chip.peak, chip.bandwidth)  # noqa: E731
+
+    def line(source: str, times: str, by: str, *sums: float) -> list[str]:
+        seconds, operations, moved = sums
+        sizes = f'{operations / 1e9:.0f}', f'{moved / 2**20:.0f}'
+        return [source, times, f'{1e3 * seconds:.1f}', by, *sizes]
+
+    sums = [(least(cost), cost.operations, cost.moved) for cost in costs]
+    lines = [line('all', '', '', *map(sum, zip(*sums, strict=True)))]
+    for cost in sorted(costs, key=least, reverse=True)[:number]:
+        by = 'operations' if cost.operations / chip.peak >= least(cost) else 'memory'
+        sums = least(cost), cost.operations, cost.moved
+        lines.append(line(cost.source, str(cost.times), by, *sums))
+    header = ['instruction', 'times', 'ms or more', 'bound by', 'GFLOP', 'MiB']
+    return markdown_table(header, lines)
+
+
+def report_step(
+    config: ml_collections.ConfigDict, topology: str, search: bool, number: int = 0
+) -> bool:
+    """Prints the plan of a step; returns whether the step fits.
+
+    search: also print the largest batch that fits.
+    number: of the costliest instructions to list.
+    Raises ValueError for instructions of devices that are no TPUs.
+    """
     devices, chip = find_devices(topology)
+    if number and not chip:
+        raise ValueError(f'--costliest={number}: expected a slice of TPUs, got {topology!r}')
     found = make_plan(config, devices)
     print(
         f'{topology}: {len(devices)} x {devices[0].device_kind}, batch {found.batch} in '
         f'{config.accumulation_steps}, fsdp {config.mesh.fsdp}; on each device:'
     )
     print(plan_report(found, chip), flush=True)
+    if number and found.costs:
+        print(f'\n{costliest(found.costs, chip, number)}\n', flush=True)
     if search and chip:
         print(f'largest batch that fits: {find_largest_batch(config, devices, found)}')
     return found.problem is None
