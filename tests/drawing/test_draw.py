@@ -47,3 +47,11 @@ def test_enlarging_keeps_centres():
     rows, columns = np.nonzero(draw.enlarge(image, 4)[..., 0])
     assert (rows.mean(), columns.mean()) == (4 * 1 + 1.5, 4 * 2 + 1.5)
     assert draw.side_by_side([image, image]).shape == (3, 6, 3)
+
+
+def test_a_title_stands_above_the_picture_and_fits():
+    image = np.full((20, 90, 3), 9, np.uint8)
+    titled = draw.under_title(image, 'true (sand), predicted (blue); MPJPE')
+    np.testing.assert_array_equal(titled[40:], image)
+    ink = np.flatnonzero((titled[:40] < 128).any(axis=(0, 2)))
+    assert len(ink) and titled[:40, -3:].min() > 200

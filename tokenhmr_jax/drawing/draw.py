@@ -67,6 +67,16 @@ def side_by_side(images: Sequence[UInt8[np.ndarray, 'H _ 3']]) -> UInt8[np.ndarr
     return np.concatenate(images, axis=1)
 
 
+def under_title(image: UInt8[np.ndarray, 'H W 3'], text: str) -> UInt8[np.ndarray, '_ W 3']:
+    """The picture under a line of text, as large as it has room for, up to 0.6 of OpenCV's size."""
+    font, margin = cv2.FONT_HERSHEY_SIMPLEX, 8
+    (width, _), _ = cv2.getTextSize(text, font, 1.0, 1)
+    size = min(0.6, (image.shape[1] - 2 * margin) / width)
+    header = np.full((40, image.shape[1], 3), 255, np.uint8)
+    cv2.putText(header, text, (margin, 26), font, size, (30, 30, 30), 1, cv2.LINE_AA)
+    return np.concatenate([header, image])
+
+
 def enlarge(image: UInt8[np.ndarray, 'H W 3'], zoom: int) -> UInt8[np.ndarray, '_ _ 3']:
     """Repeats each pixel zoom x zoom times; p's centre goes to zoom * p + (zoom - 1) / 2."""
     return np.repeat(np.repeat(image, zoom, axis=0), zoom, axis=1)

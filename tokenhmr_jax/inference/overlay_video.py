@@ -5,7 +5,7 @@ import os
 
 import jax
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.cli import Progress
@@ -28,10 +28,10 @@ def write_overlay_video(
     for track_id, track in tracks.items():
         for row, index in enumerate(track['index']):
             by_frame.setdefault(int(index), []).append((track_id, track, row))
-    around = _room(tracks)
+    beside = _longest(tracks)
 
     def draw(frame: sources.Frame) -> tuple[float, np.ndarray]:
-        return frame.time, _sheet(frame, by_frame.get(frame.index, []), model, around)
+        return frame.time, _sheet(frame, by_frame.get(frame.index, []), model, beside)
 
     frames = sources.ahead(source.frames(lambda name: False))
     readable = (frame for frame in frames if frame.image is not None)
@@ -42,14 +42,10 @@ def write_overlay_video(
             webm.write_webm(path, itertools.chain([first], sheets), source.fps)
 
 
-def _room(tracks: dict[int, dict]) -> Float[np.ndarray, 'M 3']:
-    """Corners of the box around all joints in all frames: the other views do not move."""
-    joints = [track['camera_joints'].reshape(-1, 3) for track in tracks.values()]
-    if not joints:
-        return np.zeros((0, 3))
-    low = np.min([each.min(axis=0) for each in joints], axis=0)
-    high = np.max([each.max(axis=0) for each in joints], axis=0)
-    return np.where(list(itertools.product((False, True), repeat=3)), low, high)
+def _longest(tracks: dict[int, dict]) -> list[int]:
+    """The tracks with views beside the video: their rows do not move."""
+    by_length = sorted(tracks, key=lambda number: -len(tracks[number]['index']))
+    return sorted(by_length[: overlays.MOST_BESIDE])
 
 
 @jax.jit
@@ -61,7 +57,7 @@ def _sheet(
     frame: sources.Frame,
     people: list[tuple[int, dict, int]],
     model: Model,
-    around: Float[np.ndarray, 'M 3'],
+    beside: list[int],
 ) -> UInt8[np.ndarray, 'h w 3']:
     """A frame's overlay. People are track ids, their tracks, and rows of them."""
     vertices, focal, middle = np.zeros((0, 0, 3)), 1.0, np.array(frame.image.shape[1::-1]) / 2
@@ -71,7 +67,7 @@ def _sheet(
         _, track, row = people[0]
         focal, middle = float(track['focal_length'][row]), track['principal_point'][row]
     ids = [track_id for track_id, _, _ in people]
-    return overlays.overlay_sheet(frame.image, vertices, model.faces, ids, focal, middle, around)
+    return overlays.overlay_sheet(frame.image, vertices, model.faces, ids, focal, middle, beside)
 
 
 def padded_params(rows: list[tuple[dict, int]]) -> SmplParams:

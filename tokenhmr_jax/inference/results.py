@@ -5,7 +5,7 @@
       frames/NAME.npz       persons of a frame, one row each
       meshes/NAME_ROW.glb   (.obj, .ply) of images: the body where the camera sees it, axes as below
       scenes/NAME.glb       of images: all people, near the origin, and the camera
-      overlays/NAME.jpg     bodies over the image, and from the side and from above
+      overlays/NAME.jpg     bodies over the image; four of them from the side and above
       tracks/ID.npz         of a video: a person through time, smoothed; ID.glb, ID.bvh: animated
       amass/ID_poses.npz    of a video: the same in AMASS's format
       scene.glb             of a video: all tracks on one clock, near the origin, and the camera

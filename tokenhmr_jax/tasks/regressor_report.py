@@ -149,7 +149,8 @@ def draw_examples(
     """A contact sheet, RGB, of a batch and its bodies as NumPy arrays.
 
     Each example shows the crop, the predicted body as the crop's camera sees it, and the true
-    (sand) and predicted (blue) bodies seen from the side; above it its title and MPJPE.
+    (sand) and predicted (blue) bodies seen from the side; above it its title and MPJPE. A legend
+    stands above all, as above the tokenizer's poses.
     """
     images = _keypoint_pictures(batch) if batch.image is None else batch.image
     titles = [''] * len(images) if titles is None else titles
@@ -158,7 +159,8 @@ def draw_examples(
         for i, image in enumerate(images)
     ]
     labels = [f'{t} {e:.0f} mm'.strip() for t, e in zip(titles, shown.mpjpe_mm, strict=True)]
-    return render.contact_sheet(tiles, columns, labels)
+    text = 'crop; predicted body over it; from the left: true (sand), predicted (blue); MPJPE'
+    return draw.under_title(render.contact_sheet(tiles, columns, labels), text)
 
 
 def _keypoint_pictures(batch: ImageBatch) -> UInt8[np.ndarray, 'B S S 3']:
@@ -170,7 +172,7 @@ def _keypoint_pictures(batch: ImageBatch) -> UInt8[np.ndarray, 'B S S 3']:
 
 
 def _tile(faces, image: UInt8[np.ndarray, 'S S 3'], body: Bodies) -> UInt8[np.ndarray, 'H W 3']:
-    image = cv2.resize(image, (_TILE, _TILE), interpolation=cv2.INTER_CUBIC)
+    image = _without_bars(cv2.resize(image, (_TILE, _TILE), interpolation=cv2.INTER_CUBIC))
     focal, x, y = (_TILE * body.lens).tolist()
     intrinsics = (focal, focal, x + (_TILE - 1) / 2, y + (_TILE - 1) / 2)
     over = draw.draw_mesh(image, body.predicted.vertices + body.translation, faces, intrinsics)
@@ -184,3 +186,16 @@ def _tile(faces, image: UInt8[np.ndarray, 'S S 3'], body: Bodies) -> UInt8[np.nd
     ]
     tile = draw.side_by_side([image, over, *side])
     return np.pad(tile, ((_CAPTION, 0), (0, 0), (0, 0)), constant_values=255)
+
+
+def _without_bars(image: UInt8[np.ndarray, 'S S 3']) -> UInt8[np.ndarray, 'S S 3']:
+    """The crop, white where it shows what is beside the picture: whole black rows and columns."""
+    image = image.copy()
+    for black, pixels in (
+        (~image.any(axis=(1, 2)), image),
+        (~image.any(axis=(0, 2)), image.swapaxes(0, 1)),
+    ):
+        if not black.all():
+            pixels[: black.argmin()] = 255
+            pixels[len(black) - black[::-1].argmin() :] = 255
+    return image

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -13,7 +12,7 @@ from jaxtyping import Float, Int, Num, UInt8
 
 from tokenhmr_jax.body import rotations, smpl
 from tokenhmr_jax.data import pipeline
-from tokenhmr_jax.drawing import render
+from tokenhmr_jax.drawing import draw, render
 from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.tasks.task import Splits, Task
 from tokenhmr_jax.types import Array, BodyOutput, PoseBatch
@@ -76,11 +75,8 @@ class TokenizerReport:
             for pair in zip(bodies.true, bodies.predicted, strict=True)
         ]
         picture = render.contact_sheet(tiles, len(tiles), [f'{e:.1f} mm' for e in bodies.mpjpe_mm])
-        header = np.full((40, picture.shape[1], 3), 255, np.uint8)
-        text = 'held-out poses: true (sand), reconstructed (blue); front, side'
-        font, colour = cv2.FONT_HERSHEY_SIMPLEX, (30, 30, 30)
-        cv2.putText(header, text, (8, 26), font, 0.6, colour, 1, cv2.LINE_AA)
-        return np.concatenate([header, picture])
+        text = 'held-out poses: true (sand), reconstructed (blue); front, side; MPJPE'
+        return draw.under_title(picture, text)
 
 
 def read_poses(records: pipeline.Records, num_threads: int) -> Float[np.ndarray, 'N 21 3']:
