@@ -10,7 +10,7 @@ from tokenhmr_jax.drawing import draw, render
 from tokenhmr_jax.inference import gltf
 
 _LONGEST = 960  # pixels of the drawn picture
-_SHORTEST = 8  # pixels: four rows of two views stand beside it
+_SHORTEST = 2  # pixels: two views stand beside it, one over the other
 _OPACITY = 0.75
 MOST_BESIDE = 4  # bodies with views of their own
 _REACH = (0.45, 0.87, 0.45)  # metres from a body's middle that its views show, at the least
@@ -79,9 +79,12 @@ def _draw_beside(side: np.ndarray, row: int, rows: int, vertices, faces, color) 
     """Draws a body into its row: from its left side and from above, side by side.
 
     A single row has the one view over the other. All bodies have the same scale, but large ones.
+    Pictures of few pixels have no room for many rows.
     """
     height, width = side.shape[:2]
     size = (height // 2, width) if rows == 1 else (height // rows, width // 2)
+    if not min(size):
+        return
     upright = vertices @ gltf.TO_Y_UP
     low, high = upright.min(axis=0), upright.max(axis=0)
     reach = np.maximum((high - low) / 2, _REACH)
