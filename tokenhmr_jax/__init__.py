@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tokenhmr_jax.inference.bodies import Bodies
-    from tokenhmr_jax.inference.model import Model, load, load_tokenizer
+    from tokenhmr_jax.inference.model import Model, load, load_prior, load_tokenizer
     from tokenhmr_jax.inference.persons import Persons
+    from tokenhmr_jax.inference.pose_prior import PosePrior
     from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
     from tokenhmr_jax.types import PoseTokens
 
 __all__ = [
-    'Bodies', 'Model', 'Persons', 'PoseTokenizer', 'PoseTokens', '__version__', 'load',
-    'load_tokenizer',
+    'Bodies', 'Model', 'Persons', 'PosePrior', 'PoseTokenizer', 'PoseTokens', '__version__',
+    'load', 'load_prior', 'load_tokenizer',
 ]  # fmt: skip
 __version__ = '0.1.0'
 
@@ -33,9 +34,11 @@ _HOMES = {
     'Bodies': 'inference.bodies',
     'Model': 'inference.model',
     'Persons': 'inference.persons',
+    'PosePrior': 'inference.pose_prior',
     'PoseTokenizer': 'inference.pose_tokenizer',
     'PoseTokens': 'types',
     'load': 'inference.model',
+    'load_prior': 'inference.model',
     'load_tokenizer': 'inference.model',
 }
 

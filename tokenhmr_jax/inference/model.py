@@ -1,4 +1,4 @@
-"""Models of checkpoints, ready to predict: `tokenhmr_jax.load` and `load_tokenizer`."""
+"""Models of checkpoints, ready to use: `tokenhmr_jax.load`, `load_tokenizer`, `load_prior`."""
 
 import dataclasses
 import functools
@@ -21,6 +21,7 @@ from tokenhmr_jax.inference.bodies import Bodies, Shown
 from tokenhmr_jax.inference.detectors.choice import make_detector
 from tokenhmr_jax.inference.persons import Finder, Persons, box_of_points, known_points
 from tokenhmr_jax.inference.placement import place_bodies
+from tokenhmr_jax.inference.pose_prior import PosePrior
 from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
 from tokenhmr_jax.inference.sources import Frame
 from tokenhmr_jax.models.regressor import FrozenWeights
@@ -61,6 +62,12 @@ def load_tokenizer(path: str, step: str = 'best') -> PoseTokenizer:
     run = open_run(path, step, kind='tokenizer')
     task = cast(TokenizerTask, run.task)
     return PoseTokenizer(task.model, run.params, run.state.codes, run.body)
+
+
+def load_prior(path: str, step: str = 'best') -> PosePrior:
+    """The pose tokenizer with its prior, of a prior's run. Arguments and errors as in `load`."""
+    run = open_run(path, step, kind='prior')
+    return PosePrior(run.task, run.params, run.state, run.body)
 
 
 class Model:

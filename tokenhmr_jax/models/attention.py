@@ -1,4 +1,4 @@
-"""Attention of queries to features, which the heads and the tokenizer's transformer share."""
+"""Layers of attention that heads, prompts, the tokenizer's transformer and the prior share."""
 
 import flax.linen as nn
 import jax
@@ -54,3 +54,24 @@ class DecoderLayer(nn.Module):
         split = lambda x: x.reshape(*x.shape[:-1], self.heads, self.head_dim)  # noqa: E731
         y = jax.nn.dot_product_attention(split(q), split(k), split(v), mask=mask)
         return y.reshape(q.shape)
+
+
+class SelfAttentionLayer(nn.Module):
+    """Pre-norm self-attention among known tokens, or all, and MLP."""
+
+    heads: int
+    mlp_dim: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, 'B T C'], known: Bool[Array, 'B T'] | None = None
+    ) -> Float[Array, 'B T C']:
+        width = x.shape[-1]
+        qkv = dense(3 * width, 'qkv', self.dtype)(norm('attention_norm', self.dtype)(x))
+        q, k, v = jnp.split(qkv.reshape(*x.shape[:-1], -1, width // self.heads), 3, axis=-2)
+        mask = None if known is None else known[:, None, None]
+        y = jax.nn.dot_product_attention(q, k, v, mask=mask)
+        x = x + dense(width, 'out', self.dtype)(y.reshape(x.shape))
+        y = nn.relu(dense(self.mlp_dim, 'mlp_in', self.dtype)(norm('mlp_norm', self.dtype)(x)))
+        return x + dense(width, 'mlp_out', self.dtype)(y)

@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from tokenhmr_jax.body import camera, skeleton
+from tokenhmr_jax.models.attention import SelfAttentionLayer
 from tokenhmr_jax.types import Array, Prompts
 
 # Of the Fourier features, per side of the crop. Detectors err by more than a finer wave.
@@ -52,28 +53,6 @@ def facing(prompts: Prompts) -> Prompts:
     return prompts.replace(
         keypoints2d=jnp.concatenate([seen, prompts.keypoints2d[..., 2:]], axis=-1)
     )
-
-
-class PromptLayer(nn.Module):
-    """Pre-norm self-attention among known tokens, and MLP."""
-
-    heads: int
-    mlp_dim: int
-    dtype: DTypeLike
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, 'B T C'], known: Bool[Array, 'B T']
-    ) -> Float[Array, 'B T C']:
-        width = x.shape[-1]
-        dense = lambda size, name: nn.Dense(size, dtype=self.dtype, name=name)  # noqa: E731
-        norm = lambda name: nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name=name)  # noqa: E731
-        qkv = dense(3 * width, 'qkv')(norm('attention_norm')(x))
-        q, k, v = jnp.split(qkv.reshape(*x.shape[:-1], -1, width // self.heads), 3, axis=-2)
-        y = jax.nn.dot_product_attention(q, k, v, mask=known[:, None, None])
-        x = x + dense(width, 'out')(y.reshape(x.shape))
-        y = nn.relu(dense(self.mlp_dim, 'mlp_in')(norm('mlp_norm')(x)))
-        return x + dense(width, 'mlp_out')(y)
 
 
 class PoseLifter(nn.Module):
@@ -154,7 +133,7 @@ class PromptEncoder(nn.Module):
         """Tokens after they have attended to one another."""
         x = x.astype(self.dtype)
         for i in range(self.depth):
-            x = PromptLayer(self.heads, self.mlp_dim, self.dtype, name=f'layer{i}')(x, seen)
+            x = SelfAttentionLayer(self.heads, self.mlp_dim, self.dtype, name=f'layer{i}')(x, seen)
         x = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name='norm')(x)
         return nn.Dense(self.features, dtype=self.dtype, name='out')(x)
 

@@ -35,6 +35,7 @@ class TokenizerReport:
     """Baselines and pictures of a tokenizer; methods as in `Report`."""
 
     row = 'reconstruction'
+    title = 'held-out poses: true (sand), reconstructed (blue); front, side; MPJPE'
     num_examples = 3  # of four bodies each, which take longer to draw than to compute
 
     def __init__(self, task: Task):
@@ -75,8 +76,7 @@ class TokenizerReport:
             for pair in zip(bodies.true, bodies.predicted, strict=True)
         ]
         picture = render.contact_sheet(tiles, len(tiles), [f'{e:.1f} mm' for e in bodies.mpjpe_mm])
-        text = 'held-out poses: true (sand), reconstructed (blue); front, side; MPJPE'
-        return draw.under_title(picture, text)
+        return draw.under_title(picture, self.title)
 
 
 def read_poses(records: pipeline.Records, num_threads: int) -> Float[np.ndarray, 'N 21 3']:

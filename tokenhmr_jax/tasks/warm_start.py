@@ -1,4 +1,4 @@
-"""Weights that the regressor's training starts from: of other runs, or converted ones."""
+"""Weights that stage 2's and the prior's training starts from: of other runs, or converted."""
 
 from typing import Any
 
@@ -28,14 +28,11 @@ def warm_start(
     """
     mean, tokenizer = config.model.body_mean, config.tokenizer
     if _needs_mean(config):
-        state = _replace(state, load_mean(mean), mean)
+        state = replace_weights(state, load_mean(mean), mean)
     if config.warm_start.checkpoint:
         params, state = _start_from_regressor(params, state, config)
     if _needs_tokenizer(config):
-        where = _check_tokenizer(tokenizer)
-        model = _read_model(tokenizer.checkpoint, tokenizer.step)
-        found = {'tokenizer': model['params'], 'codes': model['state']['codes']}
-        state = _replace(state, found, where)
+        state = replace_weights(state, *read_tokenizer(tokenizer))
     return params, state
 
 
@@ -50,7 +47,17 @@ def check_start(config: ml_collections.ConfigDict) -> None:
     if config.warm_start.checkpoint:
         _check_regressor(config)
     if _needs_tokenizer(config):
-        _check_tokenizer(config.tokenizer)
+        check_tokenizer(config.tokenizer)
+
+
+def read_tokenizer(tokenizer: ml_collections.ConfigDict) -> tuple[dict, str]:
+    """Stage 1's weights and codes, {'tokenizer', 'codes'}, and the name of its checkpoint.
+
+    Errors as `check_tokenizer`.
+    """
+    where = check_tokenizer(tokenizer)
+    model = _read_model(tokenizer.checkpoint, tokenizer.step)
+    return {'tokenizer': model['params'], 'codes': model['state']['codes']}, where
 
 
 def _start_from_regressor(params, state: FrozenWeights, config) -> tuple[dict, FrozenWeights]:
@@ -65,7 +72,7 @@ def _start_from_regressor(params, state: FrozenWeights, config) -> tuple[dict, F
     params = params | _fill({part: params[part] for part in start.parts}, found, where)
     if 'head' in start.parts:
         given = {name: value for name, value in model['state'].items() if value is not None}
-        state = _replace(state, given, where)
+        state = replace_weights(state, given, where)
     return params, state
 
 
@@ -99,7 +106,7 @@ def _check_regressor(config: ml_collections.ConfigDict) -> str:
     return where
 
 
-def _check_tokenizer(tokenizer: ml_collections.ConfigDict) -> str:
+def check_tokenizer(tokenizer: ml_collections.ConfigDict) -> str:
     """The name of stage 1's checkpoint; ValueError if it does not fit."""
     if not tokenizer.checkpoint:
         raise ValueError('tokenizer.checkpoint is empty: expected the workdir of a tokenizer')
@@ -128,7 +135,8 @@ def _read_model(workdir: str, step: str) -> dict:
         return saved.read_model(saved.find(step))
 
 
-def _replace(state: FrozenWeights, found: dict, where: str) -> FrozenWeights:
+def replace_weights(state: Any, found: dict, where: str) -> Any:
+    """A state with the arrays found, by name; ValueError if their shapes do not fit."""
     return state.replace(**_fill({name: getattr(state, name) for name in found}, found, where))
 
 

@@ -20,7 +20,11 @@ from tokenhmr_jax.training import sharding
 from tokenhmr_jax.training.kept_files import use_kept_files
 
 BUNDLED = 'bundled'
-_LOADERS = {'regressor': 'tokenhmr_jax.load', 'tokenizer': 'tokenhmr_jax.load_tokenizer'}
+_LOADERS = {
+    'regressor': 'tokenhmr_jax.load',
+    'tokenizer': 'tokenhmr_jax.load_tokenizer',
+    'prior': 'tokenhmr_jax.load_prior',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +71,7 @@ def open_run(
       workdir: a local folder, gs://..., 'hf://OWNER/NAME' of Hugging Face's hub, or 'bundled' for
         the network that comes with the package.
       step: 'best', 'last', or its number.
-      kind: 'regressor' or 'tokenizer', if it must be one.
+      kind: 'regressor', 'tokenizer' or 'prior', if it must be one.
     """
     mesh = sharding.make_mesh(jax.devices()[:1]) if mesh is None else mesh
     if workdir == BUNDLED:

@@ -1,0 +1,138 @@
+"""A prior from its run: `tokenhmr_jax.load_prior`, and what it is asked."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import made_once, quickstart_config
+
+import tokenhmr_jax
+from tokenhmr_jax import evaluate, train
+from tokenhmr_jax.body import rotations, skeleton
+from tokenhmr_jax.studies import completion
+from tokenhmr_jax.types import PoseTokens
+
+ARM = ('left_shoulder', 'left_elbow', 'left_wrist')
+SETTINGS = {
+    'num_steps': 6,
+    'batch_size': 16,
+    'tokenizer.step': 'last',
+    'tokenizer.num_codes': 32,
+    'tokenizer.model.width': 16,
+    'tokenizer.model.size_mul': 1,
+    'tokenizer.model.size_div': 2,
+    'model.width': 16,
+    'model.depth': 1,
+    'model.heads': 2,
+    'tied_share': 0.6,
+    'eval.every': 6,
+    'eval.limit': 32,
+    'eval.batch_size': 32,
+    'eval.baseline_poses': 256,
+    'log_every': 2,
+    'checkpoint_every': 6,
+    'data.num_workers': 0,
+}
+
+
+@pytest.fixture(scope='module')
+def workdir(trained, prepared, tmp_path_factory):
+    paths = {'tokenizer.checkpoint': str(trained), 'data.data_dir': str(prepared)}
+    config = quickstart_config('prior', SETTINGS | paths)
+    return made_once(tmp_path_factory, 'prior', lambda folder: train.train(config, str(folder)))
+
+
+@pytest.fixture(scope='module')
+def prior(workdir):
+    return tokenhmr_jax.load_prior(str(workdir))
+
+
+@pytest.fixture(scope='module')
+def poses():
+    vectors = np.random.default_rng(0).normal(0, 0.4, (5, 21, 3)).astype(np.float32)
+    return np.asarray(rotations.axis_angle_to_matrix(vectors))
+
+
+def test_a_run_learns_logs_and_brings_its_tokenizer(workdir, prior, trained, poses):
+    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    losses = [line['loss'] for line in lines if 'loss' in line]
+    assert losses[-1] < losses[0]
+    scores = next(line for line in lines if 'eval/bits' in line)
+    assert 0 < scores['eval/mpjpe_mm'] < scores['eval/limb_mm']
+    assert list((workdir / 'examples').glob('*.png'))
+    tokenizer = tokenhmr_jax.load_tokenizer(str(trained), 'last')
+    np.testing.assert_array_equal(prior.encode(poses).indices, tokenizer.encode(poses).indices)
+    with pytest.raises(ValueError, match=r'is a prior, not a tokenizer: use .*load_prior'):
+        tokenhmr_jax.load_tokenizer(str(workdir))
+
+
+def test_completion_keeps_known_tokens_and_is_the_same_again(prior, poses):
+    tokens = prior.encode(poses)
+    mask = np.arange(20) < 6
+    found = prior.complete(tokens, mask, steps=3)
+    np.testing.assert_array_equal(found.indices[:, 6:], tokens.indices[:, 6:])
+    np.testing.assert_array_equal(prior.complete(tokens, mask, steps=3).indices, found.indices)
+    drawn = [prior.complete(tokens, mask, steps=3, seed=seed).indices for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert (drawn[0] != drawn[2]).any()
+    other = PoseTokens(np.where(mask, 3, tokens.indices))
+    np.testing.assert_array_equal(prior.complete(other, mask, steps=3).indices, found.indices)
+    with pytest.raises(ValueError, match=r'a mask of int64 \(20,\): expected bool, \(5, 20\) or'):
+        prior.complete(tokens, np.arange(20))
+    with pytest.raises(ValueError, match=r'steps=21: expected 1 to 20'):
+        prior.complete(tokens, mask, steps=21)
+
+
+def test_a_hidden_limb_is_not_read_and_the_rest_stays(prior, poses):
+    arm = np.isin(skeleton.BODY_JOINTS, ARM)
+    other = poses.copy()
+    other[:, arm] = poses[::-1][:, arm]
+    found, same = prior.complete_limbs(poses, ARM), prior.complete_limbs(other, ARM)
+    np.testing.assert_array_equal(found, same)
+    np.testing.assert_array_equal(found[:, ~arm], poses[:, ~arm])
+    np.testing.assert_allclose(np.linalg.det(found), 1, atol=1e-4)
+    assert np.abs(prior.complete_limbs(poses, ARM, seed=0) - found)[:, arm].max() > 1e-3
+    assert 0 < prior.tied_tokens(ARM).sum() < 20
+    with pytest.raises(ValueError, match=r"joints \['hand'\]: expected some of \('left_hip'"):
+        prior.complete_limbs(poses, ['hand'])
+
+
+def test_likelihoods_are_of_the_poses_tokens(prior, poses):
+    found = prior.log_likelihood(poses, steps=20)
+    assert found.shape == (5,) and (found < 0).all()
+    decoded = prior.decode(prior.encode(poses))
+    again = prior.encode(decoded).indices == prior.encode(poses).indices
+    same = again.all(axis=1)
+    np.testing.assert_allclose(
+        prior.log_likelihood(decoded, steps=20)[same], found[same], rtol=1e-4
+    )
+
+
+def test_samples_and_recovered_poses_are_poses(prior, poses):
+    drawn = prior.sample(3, seed=1, steps=4)
+    assert prior.decode(drawn).shape == (3, 21, 3, 3)
+    assert (prior.sample(3, seed=1, steps=4).indices == drawn.indices).all()
+    little, much = prior.recover(poses, 0.01), prior.recover(poses, 90.0)
+    np.testing.assert_allclose(little, prior.decode(prior.encode(poses)), atol=1e-4)
+    assert np.abs(much - little).max() > 0.05
+
+
+@pytest.mark.slow
+def test_a_run_is_evaluated_and_studied(workdir, tmp_path, capsys):
+    rows = evaluate.evaluate(str(workdir), out=str(tmp_path))
+    assert list(rows) == ['completion'] and (tmp_path / 'poses.png').exists()
+    completion.main([f'--checkpoint={workdir}', '--limit=24', f'--out={tmp_path}/study'])
+    lines = [x.strip('| ').split(' | ') for x in capsys.readouterr().out.splitlines() if '|' in x]
+    table = {line[0]: line[1:] for line in lines}
+    assert table['hidden'][1:] == ['mean limb', 'nearest neighbour', 'completion', 'nothing hidden']
+    both = [float(value) for value in table['both legs']]
+    assert both[0] >= float(table['left leg'][0]) and all(value > 0 for value in both[1:])
+    assert float(table['noisy'][0]) < float(table['noisy'][-1])
+    assert (tmp_path / 'study/recovered.png').exists()
+
+
+def test_limbs_of_the_study_by_hand():
+    assert completion.joints_of('left arm') == ARM
+    assert len(completion.joints_of('both legs')) == 8
+    moved = np.array(skeleton.BODY_JOINTS)[completion.moved_joints('right leg')]
+    assert moved.tolist() == ['right_knee', 'right_ankle', 'right_foot']
