@@ -21,7 +21,7 @@ STEPS = 8
 # Poses at once: a step holds the probabilities of all codes.
 _CHUNK = 256
 _DRAWS = 8  # of noise, to find out what it does to latents
-_TINY = 1e-9
+_TINY = 1e-20
 
 
 class PosePrior(PoseTokenizer):
@@ -160,6 +160,9 @@ def joint_mask(joints: Sequence[str]) -> Bool[np.ndarray, '21']:
 def evidence_of_latents(
     codes: Float[Array, 'K C'], latents: Float[Array, 'N T C'], variance: Float[Array, 'T C']
 ) -> Float[Array, 'N T K']:
-    """Log-likelihood of noisy latents, for each code: a normal distribution around it."""
+    """Log-likelihood of noisy latents, for each code: a normal distribution around it.
+
+    Each number has its own variance. So the likeliest of learned codes need not be the nearest.
+    """
     offset = latents[..., None, :] - codes
     return -0.5 * jnp.sum(offset**2 / (variance[:, None] + _TINY), axis=-1)
