@@ -26,6 +26,7 @@ from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
 from tokenhmr_jax.inference.sources import Frame
 from tokenhmr_jax.models.regressor import FrozenWeights
 from tokenhmr_jax.tasks import prompting
+from tokenhmr_jax.tasks.prior import PriorTask
 from tokenhmr_jax.tasks.regressor import RegressorTask
 from tokenhmr_jax.tasks.tokenizer import TokenizerTask
 from tokenhmr_jax.training.trained_run import open_run
@@ -67,7 +68,7 @@ def load_tokenizer(path: str, step: str = 'best') -> PoseTokenizer:
 def load_prior(path: str, step: str = 'best') -> PosePrior:
     """The pose tokenizer with its prior, of a prior's run. Arguments and errors as in `load`."""
     run = open_run(path, step, kind='prior')
-    return PosePrior(run.task, run.params, run.state, run.body)
+    return PosePrior(cast(PriorTask, run.task), run.params, run.state, run.body)
 
 
 class Model:
