@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +60,7 @@ class PriorTask:
     The state beside the parameters is `PriorWeights`: stage 1 travels in the checkpoint.
     """
 
+    medians: ClassVar = ()
     config: ml_collections.FrozenConfigDict
     model: TokenPrior
     tokenizer: Tokenizer
