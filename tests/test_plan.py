@@ -6,7 +6,7 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import tiny_config
+from conftest import TINY, command, tiny_config
 from jax.sharding import NamedSharding, PartitionSpec
 
 from tokenhmr_jax.studies import collectives, flops, step_plan
@@ -70,3 +70,18 @@ def test_a_plan_is_of_the_step_that_training_takes():
     # AdamW keeps two numbers for each parameter.
     assert 1.9 < found.optimizer / found.parameters < 2.1
     assert set(found.sent) == {'all-reduce'}
+
+
+@pytest.mark.slow
+def test_weak_scaling_is_of_a_fixed_batch_per_device():
+    settings = [f'--config.{name}={value}' for name, value in TINY.items()]
+    table = command(
+        'benchmarks/weak_scaling.py', '--config=configs/tokenizer.py:variant=quickstart',
+        '--devices=1,2,4', *settings,
+    )  # fmt: skip
+    rows = [line.strip('| ').split(' | ') for line in table.splitlines() if line.startswith('|')]
+    one, two, four = rows[2:]
+    assert one[:3] == ['1', '16', 'none'] and float(one[5]) == 0
+    assert two[:3] == ['2', '32', 'all-reduce'] and four[:3] == ['4', '64', 'all-reduce']
+    assert two[4] == four[4]
+    assert float(four[5]) == pytest.approx(1.5 * float(two[5]), rel=0.1)
