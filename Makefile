@@ -8,6 +8,7 @@
 # make faults       all faults that a run must survive, in full, and a table of the outcomes
 # make bundled      the network of the package, trained anew: under an hour
 # make miniature    ablations of TALS and tokens, small (docs/miniature.md); stopped, it goes on
+# make miniature-camera   also of the true camera, and of labels refitted with it
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,6 +16,9 @@ WORKDIR ?= runs/quickstart
 DATA_DIR ?= $(WORKDIR)/data
 EXTRAS ?= test
 MINIATURE ?= runs/miniature
+SWEEP ?= camera
+SEEDS ?= 3
+STEPS ?= 400
 BUNDLED ?= runs/bundled
 DEMO ?= runs/demo
 PY := $(VENV)/bin/python
@@ -28,7 +32,8 @@ PYTEST := $(PY) -m pytest -q -n auto --maxprocesses=8 --dist=loadfile --no-loads
 OLDEST_TESTS := tests/body/test_rotations.py tests/data/test_pipeline.py tests/test_plan.py \
 	-m 'not slow'
 
-.PHONY: demo quickstart bundled miniature test test-all test-wheel test-oldest faults plan lint clean
+.PHONY: demo quickstart bundled miniature miniature-camera test test-all test-wheel test-oldest faults plan \
+	lint clean
 
 demo: $(VENV)/photos
 	$(PY) -m tokenhmr_jax.demo --out=$(DEMO) $(if $(PHOTOS),'--photos=$(PHOTOS)')
@@ -50,12 +55,13 @@ quickstart: $(VENV)/quickstart
 	@echo '  $(PY) -m tokenhmr_jax.predict --input=PHOTOS --out=RESULT'
 	@echo '  $(PY) -m tokenhmr_jax.view RESULT'
 
-miniature: $(VENV)/report
+# Of both miniatures: data, tokenizer, start and thresholds.
+define MINIATURE_START
 	$(PY) datasets/amass/amass_dataset_builder.py --data_dir=$(MINIATURE)/data
 	$(PY) -m tokenhmr_jax.train --config=configs/tokenizer.py:variant=quickstart \
 		--config.data.data_dir=$(MINIATURE)/data --workdir=$(MINIATURE)/tokenizer
 	$(PY) datasets/mannequin/mannequin_dataset_builder.py --data_dir=$(MINIATURE)/data \
-		--num_train=6000 --num_pseudo=12000 --nearest=1.2 --farthest=3 \
+		--num_train=6000 --num_pseudo=12000 --num_pseudo_true=2000 --nearest=1.2 --farthest=3 \
 		--kinds=standing,walking,running,reaching,kicking
 	$(PY) -m tokenhmr_jax.train $(MINIATURE_CONFIG) --workdir=$(MINIATURE)/pretrained \
 		--config.num_steps=5000 --config.eval.every=1000 \
@@ -64,8 +70,21 @@ miniature: $(VENV)/report
 		--config.tals.enabled=False --config.tals.thresholds=table1
 	$(PY) -m tokenhmr_jax.studies.thresholds --data_dir=$(MINIATURE)/data --split=mannequin/suit \
 		--checkpoint=$(MINIATURE)/pretrained --out=$(MINIATURE)/thresholds.csv
+endef
+
+miniature: $(VENV)/report
+	$(MINIATURE_START)
 	$(PY) launch/sweep.py --sweep=configs/regressor_sweeps.py:ablation --seeds=3 \
 		--workdir=$(MINIATURE)/ablation $(MINIATURE_CONFIG)
+
+# SWEEP=camera_direct SEEDS=1: a part of it, in 40 minutes.
+miniature-camera: $(VENV)/report
+	$(MINIATURE_START)
+	$(PY) -m tokenhmr_jax.refit --data_dir=$(MINIATURE)/data --split=mannequin/suit_pseudo \
+		--truth=mannequin/suit_pseudo_true --checkpoint=bundled
+	$(PY) launch/sweep.py --sweep=configs/regressor_sweeps.py:$(SWEEP) --seeds=$(SEEDS) \
+		--workdir=$(MINIATURE)/$(SWEEP) $(MINIATURE_CONFIG) --config.num_steps=$(STEPS) \
+		--config.eval.every=$(STEPS) --config.checkpoint_every=$(STEPS)
 
 bundled: $(VENV)/quickstart
 	$(PY) datasets/amass/amass_dataset_builder.py --data_dir=$(BUNDLED)/data \

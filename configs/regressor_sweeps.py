@@ -13,10 +13,40 @@ from tokenhmr_jax.studies import sweeps
 TALS = {'none': {'tals.enabled': False}, 'tals': {'tals.enabled': True}}
 HEADS = {'direct': {'model.head': 'direct'}, 'tokens': {'model.head': 'tokens'}}
 
+# CameraHMR's answer to the same labels: keypoints in the picture's own camera, whose place the
+# network reads.
+_TRUE = {
+    'camera.projection': 'full',
+    'model.inputs': ('image', 'camera'),
+    'prompts.drop_camera': 0.0,
+}
+CAMERAS = TALS | {
+    'camera': TALS['none'] | _TRUE,
+    'camera_tals': TALS['tals'] | _TRUE,
+}
+
 
 def ablation(config):
     """The paper's main ablation: without TALS and tokens, with either, with both."""
     yield from sweeps.product(HEADS.items(), TALS.items())
+
+
+def camera(config):
+    """Labels fitted with a wrong camera, and with what is done about it in training: nothing, TALS,
+    the true camera, both; with either head. And the same with labels refitted with the true camera
+    (`python -m tokenhmr_jax.refit`)."""
+    yield from sweeps.product(_labels(config), HEADS.items(), CAMERAS.items())
+
+
+def camera_direct(config):
+    """Direct regression's half of `camera`."""
+    yield from sweeps.product(_labels(config), [('direct', HEADS['direct'])], CAMERAS.items())
+
+
+def _labels(config):
+    truth, mixture = config.data.ground_truth, config.data.mixture.items()
+    refitted = {n if n in truth else f'refitted/{n.replace("/", "_")}/train': w for n, w in mixture}
+    return [('fitted', {}), ('refitted', {'data.mixture': refitted})]
 
 
 def tals(config):

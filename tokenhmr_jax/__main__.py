@@ -4,7 +4,7 @@ import ast
 import pathlib
 
 COMMANDS = (
-    'demo', 'train', 'evaluate', 'predict', 'view', 'preview', 'pack', 'convert', 'export',
+    'demo', 'train', 'evaluate', 'predict', 'view', 'preview', 'refit', 'pack', 'convert', 'export',
     'report', 'plan', 'check',
 )  # fmt: skip
 

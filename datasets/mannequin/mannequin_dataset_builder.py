@@ -20,6 +20,9 @@ from tokenhmr_jax.readers import amass, prepare, workers
 from tokenhmr_jax.readers.prepare import setting
 
 _TRAIN, _PSEUDO, _HELD_OUT = '', '_pseudo', '_heldout'
+_TRUE = '_pseudo_true'
+# Streams of random people.
+_PEOPLE = {_TRAIN: 0, _PSEUDO: 1, _HELD_OUT: 2, _TRUE: 1}
 _LEAST_SIZE = 32
 
 
@@ -34,6 +37,7 @@ class Settings:
     look: str = setting('suit', 'suit, clothed, or both: suit,clothed.')
     num_train: int = setting(20_000, 'People with true labels.')
     num_pseudo: int = setting(2_000, 'Other people, near the camera, with fitted labels.')
+    num_pseudo_true: int = setting(0, 'First ones of these people, once more with true labels.')
     num_heldout: int = setting(1_000, 'People in held-out poses, with true labels.')
     nearest: float = setting(scenes.EVERYWHERE.distance[0], 'Metres to people, at least.')
     farthest: float = setting(scenes.EVERYWHERE.distance[1], 'Metres to people, at most.')
@@ -54,8 +58,8 @@ class Settings:
         if sorted(set(self.looks)) != sorted(self.looks) or set(self.looks) - set(people.LOOKS):
             raise ValueError(f'look={self.look!r}: expected suit, clothed or suit,clothed')
         prepare.check_least(
-            self, num_train=1, num_pseudo=0, num_heldout=0, stride=1, num_processes=0, seed=0,
-            image_size=_LEAST_SIZE,
+            self, num_train=1, num_pseudo=0, num_pseudo_true=0, num_heldout=0, stride=1,
+            num_processes=0, seed=0, image_size=_LEAST_SIZE,
         )  # fmt: skip
         if set(self.kinds.split(',')) - set(motion.KINDS):
             raise ValueError(f'kinds={self.kinds!r}: expected some of {",".join(motion.KINDS)}')
@@ -71,7 +75,7 @@ class Settings:
 
     def views(self, stream: str) -> scenes.Views:
         """The cameras of a split, by the suffix of its name."""
-        if stream == _PSEUDO:
+        if _PEOPLE[stream] == _PEOPLE[_PSEUDO]:
             return scenes.CLOSE._replace(distance=(self.pseudo_nearest, self.pseudo_farthest))
         return scenes.EVERYWHERE._replace(distance=(self.nearest, self.farthest))
 
@@ -81,7 +85,7 @@ class Settings:
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Splits `<look>`, `<look>_pseudo` and `<look>_heldout` for each look."""
+    """Splits `<look>`, `<look>_pseudo`, `<look>_pseudo_true` and `<look>_heldout` for each look."""
 
     name = 'mannequin'
     pkg_dir_path = epath.Path(__file__).parent
@@ -134,7 +138,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     f'{settings.motion_dir}: no motion to {"train on" if clips else "hold out"} '
                     f'among {len(training)} + {len(held_out)} files; choose files by --held_out'
                 )
-        self._frames[_PSEUDO] = self._frames[_TRAIN]
+        self._frames[_PSEUDO] = self._frames[_TRUE] = self._frames[_TRAIN]
 
     def _split_generators(self, dl_manager):
         del dl_manager
@@ -142,6 +146,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         counts = {
             _TRAIN: settings.num_train,
             _PSEUDO: settings.num_pseudo,
+            _TRUE: settings.num_pseudo_true,
             _HELD_OUT: settings.num_heldout,
         }
         return {
@@ -151,9 +156,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         }
 
     def _jobs(self, look, stream, count):
-        """The jobs of a split. Streams share no seed: clips, cameras, shapes and lights differ."""
+        """The jobs of a split. Different people share no seed: clips, cameras, shapes and so on."""
         settings = self._settings
-        seed = (settings.seed, (_TRAIN, _PSEUDO, _HELD_OUT).index(stream))
+        seed = (settings.seed, _PEOPLE[stream])
+        name = look + (_PSEUDO if stream == _TRUE else stream)  # the same keys for the same people
         if settings.motion_dir:
             drawn = poses.recorded(self._frames[stream], (*seed, 0), count)
         else:
@@ -166,7 +172,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 image_size=(round(settings.image_size * 4 / 3), settings.image_size),
                 seed=(*seed, 1),
                 start=start,
-                keys=[f'{look}{stream}/{start + i}/{pose.key}' for i, pose in enumerate(chunk)],
+                keys=[f'{name}/{start + i}/{pose.key}' for i, pose in enumerate(chunk)],
                 global_orient=np.stack([pose.global_orient for pose in chunk]),
                 body_pose=np.stack([pose.body_pose for pose in chunk]),
                 pseudo=stream == _PSEUDO,

@@ -32,15 +32,19 @@ def build(module, folder, **settings):
     settings = module.Settings(**(TINY | settings))
     builder = module.Builder(settings=settings, data_dir=folder)
     prepare.prepare_dataset(builder, settings)
-    again = tfds.builder_from_directory(folder / 'mannequin/1.0.0')
+    again = tfds.builder_from_directory(folder / 'mannequin/1.1.0')
     return {split: list(again.as_data_source(split)) for split in again.info.splits}
 
 
 @pytest.mark.slow
 def test_builder_from_end_to_end(module, tmp_path, capsys):
-    splits = build(module, tmp_path, kinds='walking,lying')
+    splits = build(module, tmp_path, kinds='walking,lying', num_pseudo_true=2)
     sizes = {name: len(content) for name, content in splits.items()}
-    assert sizes == {'suit': 5, 'suit_pseudo': 3, 'suit_heldout': 2}
+    assert sizes == {'suit': 5, 'suit_pseudo': 3, 'suit_pseudo_true': 2, 'suit_heldout': 2}
+    fitted = {record['key']: record for record in splits['suit_pseudo']}
+    for true in splits['suit_pseudo_true']:
+        assert true['image'] == fitted[true['key']]['image']
+        assert not np.allclose(true['body_pose'], fitted[true['key']]['body_pose'], atol=0.1)
     told = capsys.readouterr().out
     assert 'suit_pseudo: labels against the truth' in told and 'PA-MPJPE' in told
     for content in splits.values():
@@ -55,7 +59,7 @@ def test_builder_from_end_to_end(module, tmp_path, capsys):
     assert not (clips['suit'] & clips['suit_heldout']) and not (
         clips['suit'] & clips['suit_pseudo']
     )
-    metadata = json.loads((tmp_path / 'mannequin/1.0.0/metadata.json').read_text())
+    metadata = json.loads((tmp_path / 'mannequin/1.1.0/metadata.json').read_text())
     assert len(metadata['label_errors']['suit_pseudo']['angle_deg']) == 24
     with pytest.raises(ValueError, match='was prepared with num_train=5'):
         build(module, tmp_path, num_train=6)
@@ -93,7 +97,7 @@ def test_poses_of_motion_files(module, tmp_path):
             up = Rotation.from_rotvec(record['global_orient']).apply(body_up)
             assert up[1] < -0.8
             assert 6.5 < record['transl'][2] < 8  # of SMPL's origin, some way from the pelvis
-    metadata = json.loads((tmp_path / 'out/mannequin/1.0.0/metadata.json').read_text())
+    metadata = json.loads((tmp_path / 'out/mannequin/1.1.0/metadata.json').read_text())
     assert len(metadata['skipped']) == 1 and 'broken' in metadata['skipped'][0]
 
 

@@ -91,11 +91,16 @@ def read_flags(flags: cli.Flags, settings_class: type) -> Any:
 
 
 def run_builder(
-    builder_class: Callable, settings_class: type, doc: str, arguments: Sequence[str] | None = None
+    builder_class: Callable,
+    settings_class: type,
+    doc: str,
+    arguments: Sequence[str] | None = None,
+    then: Callable = lambda builder, settings: None,
 ) -> None:
     """Runs a builder's command line: a flag for each field of `settings_class`, made by `setting`.
 
-    `builder_class` is called with `settings` and `data_dir`; `doc` is printed by `--help`.
+    `builder_class` is called with `settings` and `data_dir`; `then` with builder and settings once
+    the dataset is prepared. `doc` is printed by `--help`.
     """
     flags = cli.Flags(doc, arguments)  # TFDS' own command needs TensorFlow
     define_flags(flags, settings_class)
@@ -106,6 +111,7 @@ def run_builder(
         settings = read_flags(flags, settings_class)
         builder = builder_class(settings=settings, data_dir=flags.values['data_dir'].value)
         prepare_dataset(builder, settings)
+        then(builder, settings)
 
     cli.run(flags, command, on_interrupt='interrupted; run the same command again to go on')
 

@@ -56,11 +56,13 @@ class Unit(NamedTuple):
 
     name: unique in the dataset. source: its records are counted by source.
     read: yields records and remarks; it is pickled for other processes.
+    size: of its records, if that is known before they are read.
     """
 
     name: str
     source: str
     read: Callable[[], Iterator[dict | Remark]]
+    size: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,9 +229,11 @@ def _write_here(
 ) -> Iterator[tuple[ShardJob, dict]]:
     """Writes shards in processes of this machine, with a progress bar of persons."""
     counter = multiprocessing.get_context('spawn').Value('q', 0)
+    sizes = [unit.size for job in jobs for unit in job.units]
+    known = None if None in sizes else sum(sizes)
     with (
         workers.start_pool(settings.num_processes, _share, counter) as pool,
-        cli.Progress('preparing', 'person') as bar,
+        cli.Progress('preparing', 'person', known) as bar,
     ):
         if pool is None:
             for job in jobs:
