@@ -1,4 +1,4 @@
-"""Labels refitted to 2D keypoints with the picture's camera, as a new prepared split.
+"""Labels refitted to 2D keypoints with the picture's camera, in a new split.
 
     python -m tokenhmr_jax.refit --data_dir=DATA --split=mannequin/suit_pseudo --checkpoint=WORKDIR
 

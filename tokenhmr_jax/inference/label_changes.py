@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.body import keypoint_body, rotations, skeleton, smpl
@@ -155,14 +155,20 @@ def _means(values: Values) -> dict:
 def _by_distance(values: Values) -> str:
     """Means of the values within ranges of distance, and of all, in Markdown."""
     columns = [n for name in _MEASURED for n in (f'{name} before', name) if n in values]
-    distance, lines = values['distance'], []
-    ranges = [(f'{low:g} to {high:g}', low, high) for low, high in itertools.pairwise(_EDGES)]
-    for title, low, high in [*ranges, ('all', -np.inf, np.inf)]:
-        inside = (distance >= low) & (distance < high)
-        if inside.any():
-            means = [format_number(values[name][inside].mean()) for name in columns]
-            lines.append([title, str(inside.sum()), *means])
+    lines = [
+        [title, str(inside.sum()), *(format_number(values[n][inside].mean()) for n in columns)]
+        for title, inside in by_distance(values['distance'])
+    ]
     return markdown_table(['metres', 'persons', *columns], lines)
+
+
+def by_distance(
+    distance: Float[np.ndarray, ' N'],
+) -> list[tuple[str, Bool[np.ndarray, ' N']]]:
+    """Ranges of distance, metres, that hold someone, and who is in them; the last one is of all."""
+    ranges = [(f'{low:g} to {high:g}', low, high) for low, high in itertools.pairwise(_EDGES)]
+    inside = [(title, (low <= distance) & (distance < high)) for title, low, high in ranges]
+    return [(t, each) for t, each in inside if each.any()] + [('all', np.isfinite(distance))]
 
 
 def _by_joint(values: Values) -> str:
