@@ -129,6 +129,10 @@ def paper() -> ml_collections.ConfigDict:
     config.loss_weights.global_orient = 0.001
     config.loss_weights.body_pose = 0.001
     config.loss_weights.betas = 0.0005
+    # Cross-entropy of pose tokens, on true labels; 0 for none. Other heads have no such term. As
+    # much as the pose's own: nobody has tuned it.
+    config.loss_weights.tokens = 0.001
+    config.pose_tokens = parts.pose_tokens()
     # Draws betas to zero where they are not to be trusted; with TALS, of ground truth alone.
     config.betas_reg = PAPER_TEXT['betas_reg']
     config.tals = ml_collections.ConfigDict()
@@ -170,6 +174,8 @@ def paper() -> ml_collections.ConfigDict:
 def _network() -> ml_collections.ConfigDict:
     """ViT-H/16, six decoder layers, four mixer layers."""
     config = ml_collections.ConfigDict()
+    # 'tokens', as published: residual tokens, an offset from the mean body, all from one query;
+    # 'pose_tokens': tokens of the whole pose, as stage 1's encoder gives them, a query for each;
     # 'direct' regresses the pose in 6D, as HMR2.0 does.
     config.head = 'tokens'
     # Of 'image', and 'camera' or 'prompts', camera and 2D keypoints; see models/prompts.py.
@@ -177,6 +183,7 @@ def _network() -> ml_collections.ConfigDict:
     # The body that the network's output is added to: 'rest', upright and at rest; 'none', the same,
     # but the tokens' decoder, if there is one, gives the body's pose itself, as in stage 1; or the
     # path of smpl_mean_params.npz, as published. A head that training starts from brings its own.
+    # Pose tokens give the body's pose itself with each of them.
     config.body_mean = '/data/smpl/smpl_mean_params.npz'
     # 'columns' is HMR2.0's convention; the tokenizer's is 'rows'.
     config.rotation_6d = 'rows'
@@ -308,7 +315,7 @@ def quickstart() -> ml_collections.ConfigDict:
     config.tals.enabled = False
     # So short a training finds the orientation by its own term sooner than by the keypoints'.
     config.loss_weights.global_orient = 0.2
-    config.loss_weights.body_pose = 0.02
+    config.loss_weights.body_pose = config.loss_weights.tokens = 0.02
     config.optimizer.learning_rate = 1e-3
     config.optimizer.muon_learning_rate = 1e-2
     config.optimizer.muon_iterations = 3
@@ -359,7 +366,7 @@ def bundled() -> ml_collections.ConfigDict:
     config.loss_weights.keypoints2d = 0.05
     config.loss_weights.keypoints3d = 0.1
     config.loss_weights.global_orient = 0.3
-    config.loss_weights.body_pose = 0.05
+    config.loss_weights.body_pose = config.loss_weights.tokens = 0.05
     config.loss_weights.betas = 0.005
     config.eval.every = 5000
     config.eval.limit = 1000

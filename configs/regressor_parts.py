@@ -1,6 +1,21 @@
-"""Settings of the regressor that the published method does without: prompts, the true camera."""
+"""Settings of the regressor that the published method does without: prompts, pose tokens, the true
+camera."""
 
 import ml_collections
+
+
+def pose_tokens() -> ml_collections.ConfigDict:
+    """Settings of the training of `model.head='pose_tokens'`; other heads have no use for them."""
+    config = ml_collections.ConfigDict()
+    # False: stage 1's decoder reads mixtures of codes, as published. True: the likeliest code, with
+    # the mixture's gradient. Off, since predictions decode mixtures.
+    config.straight_through = False
+    # Temperature of Gumbel noise on the logits, by which training samples tokens; 0 for none. Off,
+    # since predictions have no noise.
+    config.gumbel = 0.0
+    # Share of each label that the codes around it get. None: nobody has tuned it.
+    config.label_smoothing = 0.0
+    return config
 
 
 def prompts() -> ml_collections.ConfigDict:
@@ -26,6 +41,8 @@ def people() -> ml_collections.ConfigDict:
     # Prepared splits of datasets/amass, and how many poses of each.
     config.poses = ()
     config.max_poses = 200_000
+    # Share of them whose pose, shape and 3D keypoints are labels; of all, the 2D keypoints are.
+    config.labelled = 1.0
     config.distance = (1.0, 15.0)
     config.field_of_view = (20.0, 100.0)
     config.tilted = 0.12

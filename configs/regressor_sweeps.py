@@ -7,7 +7,11 @@
 The first run of each is what the others are compared with.
 """
 
+from tokenhmr_jax.config import import_beside
 from tokenhmr_jax.studies import sweeps
+from tokenhmr_jax.tasks import pose_tokens
+
+common = import_beside(__file__, 'common')
 
 # The published table's rows, on EMDB: 99.3, 96.7, 95.6 and 91.7 mm MPJPE.
 TALS = {'none': {'tals.enabled': False}, 'tals': {'tals.enabled': True}}
@@ -59,6 +63,56 @@ def head(config):
     yield from HEADS.items()
 
 
+# Of people without pictures: as they are; half of the body unseen in two of three; pose, shape and
+# 3D keypoints known of one in fifty; of none.
+REGIMES = {
+    'plain': {},
+    'hidden': {'prompts.detector.half': 0.67},
+    'scarce': {'people.labelled': 0.02},
+    'keypoints2d': {'people.labelled': 0.0},
+}
+
+
+def token_elements(config):
+    """Heads in four regimes, for configs of people without pictures: direct; published; tokens of
+    the whole pose from one query; and pose tokens, each run with one element more than the last.
+
+    Beside `tokenizer.checkpoint` lies the same with `_fsq_transformer` at its end: a tokenizer of
+    that kind. docs/tokens.md has the commands.
+    """
+    for regime, settings in REGIMES.items():
+        for name, head in _heads(config).items():
+            # Without true labels cross-entropy has nothing to add.
+            if (regime, name) != ('keypoints2d', 'cross_entropy'):
+                yield f'{regime}/{name}', settings | head
+
+
+def _heads(config):
+    stage1, weight = config.tokenizer, config.loss_weights.tokens
+    kind = {'quantizer': 'fsq', 'network': 'transformer'}
+    sizes, count = common.tokenizer_kind(stage1.model, stage1.num_codes, **kind)
+    fsq = {f'tokenizer.model.{name}': value for name, value in sizes.items()}
+    fsq |= {'tokenizer.num_codes': count}
+    fsq |= {'tokenizer.checkpoint': f'{stage1.checkpoint}_fsq_transformer'}
+    elements = {
+        'queries': {'model.head': 'pose_tokens', 'loss_weights.tokens': 0.0},
+        'fsq_transformer': fsq,
+        'cross_entropy': {'loss_weights.tokens': weight},
+        'straight_through': {'pose_tokens.straight_through': True},
+        'gumbel': {'pose_tokens.gumbel': 1.0},
+    }
+    heads = {
+        'direct': {'model.head': 'direct'},
+        'published': {'model.head': 'tokens', 'model.body_mean': 'rest'},
+        'whole_pose': {'model.head': 'tokens', 'model.body_mean': 'none'},
+    }
+    together = {}
+    for name, element in elements.items():
+        together = together | element
+        heads[name] = together
+    return heads
+
+
 def loose_weight(config):
     """Weight of an error within its threshold, from as much as any other to nothing at all.
 
@@ -107,7 +161,7 @@ def _unfiltered(name):
 def loss_weights(config):
     """Each loss term at a fifth and at five times its weight, of which the paper gives one set."""
     yield 'as_is', {}
-    for term, weight in config.loss_weights.items():
+    for term, weight in pose_tokens.loss_weights(config).items():
         for factor in (0.2, 5.0) if weight else ():
             yield f'{term}/x{factor}', {f'loss_weights.{term}': factor * weight}
 

@@ -3,10 +3,10 @@
     python launch/sweep.py --sweep=configs/regressor_sweeps.py:tals --seeds=3 --parallel=2 \\
         --workdir=runs/tals --config=configs/regressor.py:variant=release --config.num_steps=50000
 
---config and its overrides apply to all runs. All runs are checked before the first starts. The
-command, run again, resumes. A failed run does not stop the others; its reason is printed at the
-end. Tables and plots are in WORKDIR/report (extra `report`). Parallel runs share the machine's
-GPUs, or those of CUDA_VISIBLE_DEVICES.
+--config and its overrides apply to all runs. --only takes some of them, by name. All are checked
+before the first starts. The command, run again, resumes. A failed run does not stop the others; its
+reason is printed at the end. Tables and plots are in WORKDIR/report (extra `report`). Parallel runs
+share the machine's GPUs, or those of CUDA_VISIBLE_DEVICES.
 
 For a cluster, --launcher prints one command for each unfinished run, and runs nothing:
 
@@ -254,6 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seeds = flags.integer('seeds', 1, "Seeds per run; 1 keeps the config's.", lower_bound=1)
     parallel = flags.integer('parallel', 1, 'Runs at a time.', lower_bound=1)
     launcher = flags.string('launcher', None, 'Print commands that begin so, and run nothing.')
+    only = flags.strings('only', None, "Runs by name or pattern, as 'tals/*'; repeatable.")
     check_inputs = flags.boolean('check_inputs', True, 'Check data, bodies and checkpoints first.')
     # This process uses no accelerator, so that its runs can.
     jax.config.update('jax_platforms', 'cpu')
@@ -262,6 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         planned = sweeps.plan_sweep(
             flags.rest, sweeps.load_sweep(sweep.value), workdir.value, seeds.value
         )
+        planned = sweeps.choose(planned, only.value or ('*',))
         if check_inputs.value:
             sweeps.check_inputs(planned)
         if launcher.value:

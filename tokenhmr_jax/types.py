@@ -193,7 +193,8 @@ class RegressorOutput:
     body: of `params`, without translation.
     keypoints3d: metres, of `body`.
     keypoints2d: projected, fractions of the crop's side from its centre.
-    token_probs: of the residual tokens; None for the direct head.
+    token_probs: of residual tokens, or of pose tokens; None for the direct head.
+    argmax_body: of the likeliest pose tokens, as `body`; None where it is not asked for.
     """
 
     params: SmplParams
@@ -202,6 +203,7 @@ class RegressorOutput:
     keypoints3d: Float[Array, 'B 44 3']
     keypoints2d: Float[Array, 'B 44 2']
     token_probs: Float[Array, 'B T K'] | None
+    argmax_body: BodyOutput | None = None
 
 
 @struct.dataclass
@@ -218,7 +220,9 @@ class ImagePrediction:
     translation: metres, the body's origin in the image's camera.
     focal_length, principal_point: pixels, the image's camera.
     residual_token_probs: of the *residual* tokens, an offset from the mean body: not the pose
-      tokens of `load_tokenizer`. None for a head without tokens.
+      tokens of `load_tokenizer`. None for a head without them.
+    pose_token_probs: of the pose tokens, whose mixtures of codes `params` were decoded from. None
+      for a head without them.
     """
 
     params: SmplParams
@@ -234,11 +238,19 @@ class ImagePrediction:
     focal_length: Float[np.ndarray, ' N']
     principal_point: Float[np.ndarray, 'N 2']
     residual_token_probs: Float[np.ndarray, 'N T K'] | None
+    pose_token_probs: Float[np.ndarray, 'N T K'] | None
+
+    @property
+    def tokens(self) -> 'PoseTokens | None':
+        """The likeliest pose tokens, as a pose's tokens of `PoseTokenizer.encode`."""
+        if self.pose_token_probs is None:
+            return None
+        return PoseTokens(np.argmax(self.pose_token_probs, axis=-1).astype(np.int32))
 
 
 @struct.dataclass
 class PoseTokens:
-    """Stage 1's tokens of poses, as `PoseTokenizer.encode` gives them.
+    """Stage 1's tokens of poses, as `PoseTokenizer.encode` gives them, or a head of pose tokens.
 
     A type of its own, so that nothing else is decoded as a pose: the regressor's residual tokens
     stand for offsets from its mean body.

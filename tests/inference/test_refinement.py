@@ -241,6 +241,7 @@ def test_predictions_are_refined_whole(mannequin, reduced, people, refined):
         focal_length=np.full(PEOPLE, FOCAL, np.float32),
         principal_point=np.tile(MIDDLE, (PEOPLE, 1)),
         residual_token_probs=None,
+        pose_token_probs=None,
     )
     seen = seen.copy()
     seen[count - 1] = 0

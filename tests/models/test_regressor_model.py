@@ -204,6 +204,10 @@ def test_published_sizes_fit_together():
     ('change', 'message'),
     [
         ({'tokenizer': None}, 'TokenHead with tokenizer=None'),
+        (
+            {'tokenizer': None, 'head': token_head.PoseTokenHead(DECODER, 16)},
+            'PoseTokenHead with tokenizer=None',
+        ),
         ({'head': token_head.DirectHead(DECODER)}, 'DirectHead with tokenizer=Tokenizer'),
         ({'rotation_6d': 'columns'}, "rotation_6d='columns' with a TokenHead"),
     ],

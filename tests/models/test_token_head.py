@@ -35,11 +35,11 @@ def layer_by_numpy(x, features, p):
 
 
 def decode_by_numpy(features, p):
-    """The query's last state, (12,)."""
+    """The queries' last states, (Q, 12)."""
     x = p['embed']['bias'] + p['position']
     for i in range(DECODER.depth):
         x = layer_by_numpy(x, features, p[f'layer{i}'])
-    return x[0]
+    return x
 
 
 def mix_by_numpy(x, p):
@@ -61,7 +61,7 @@ def test_token_head_by_a_second_method(features):
     found = jax.jit(model.apply)({'params': params}, features)
     p = jax.tree.map(np.float64, params)
     for i, one in enumerate(features.astype(np.float64)):
-        x = decode_by_numpy(one, p['decoder'])
+        [x] = decode_by_numpy(one, p['decoder'])
         np.testing.assert_allclose(found.logits[i], mix_by_numpy(x, p['mixer']), atol=1e-4)
         for name, size in {'global_orient': 6, 'hands': 12, 'betas': 10, 'camera': 3}.items():
             value = getattr(found, name)[i]
@@ -75,15 +75,31 @@ def test_direct_head_by_a_second_method(features):
     found = jax.jit(model.apply)({'params': params}, features)
     p = jax.tree.map(np.float64, params)
     for i, one in enumerate(features.astype(np.float64)):
-        x = decode_by_numpy(one, p['decoder'])
+        [x] = decode_by_numpy(one, p['decoder'])
         for name, size in {'pose': 144, 'betas': 10, 'camera': 3}.items():
             value = getattr(found, name)[i]
             assert value.shape == (size,)
             np.testing.assert_allclose(value, linear(x, p[name]), atol=1e-4)
 
 
+def test_pose_token_head_by_a_second_method(features):
+    """The first query is for all but the tokens, and each token has its own."""
+    model = token_head.PoseTokenHead(DECODER.clone(num_queries=6), num_codes=7)
+    params = random_params(model, features)
+    found = jax.jit(model.apply)({'params': params}, features)
+    p = jax.tree.map(np.float64, params)
+    for i, one in enumerate(features.astype(np.float64)):
+        first, *tokens = decode_by_numpy(one, p['decoder'])
+        logits = linear(norm(np.array(tokens), p['token_norm'], 1e-5), p['logits'])
+        np.testing.assert_allclose(found.logits[i], logits, atol=1e-4)
+        for name, size in {'global_orient': 6, 'hands': 12, 'betas': 10, 'camera': 3}.items():
+            value = getattr(found, name)[i]
+            assert value.shape == (size,)
+            np.testing.assert_allclose(value, linear(first, p[name]), atol=1e-4)
+
+
 def test_several_queries_attend_to_each_other():
-    """The heads use one query, for which self-attention cannot be told from its values."""
+    """The published head has one query, whose self-attention cannot be told from its values."""
     layer = token_head.DecoderLayer(heads=HEADS, head_dim=4, mlp_dim=10, dtype=jnp.float32)
     rng = np.random.default_rng(2)
     x, features = rng.normal(size=(1, 3, 12)), rng.normal(size=(1, 9, 16))

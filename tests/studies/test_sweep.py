@@ -174,6 +174,34 @@ def test_the_sweeps_of_the_project_fit_their_configs(file):
         assert sweep.__doc__
 
 
+def test_some_runs_are_chosen_by_name():
+    """All seeds of a name, in the sweep's order."""
+    runs = planned(('a/x', {}), ('a/y', {'num_steps': 7}), ('b', {'num_steps': 8}), seeds=2)
+    chosen = lambda *patterns: [run.name for run in sweeps.choose(runs, patterns)]  # noqa: E731
+    assert chosen('a/x') == ['a/x/seed=0', 'a/x/seed=1']
+    assert chosen('b', 'a/*') == [run.name for run in runs]
+    assert chosen('*/seed=1') == ['a/x/seed=1', 'a/y/seed=1', 'b/seed=1']
+    with pytest.raises(ValueError, match=r"no run 'c': expected of \['a/x/seed=0'"):
+        sweeps.choose(runs, ('b', 'c'))
+
+
+def test_elements_of_pose_tokens_add_up():
+    sweep = sweeps.load_sweep(f'{ROOT}/configs/regressor_sweeps.py:token_elements')
+    runs = dict(sweep(sweeps.parse_config(REGRESSOR)))
+    heads = ('direct', 'published', 'whole_pose', 'queries', 'fsq_transformer', 'cross_entropy')
+    heads += ('straight_through', 'gumbel')
+    assert [name for name in runs if name.startswith('scarce/')] == [f'scarce/{n}' for n in heads]
+    assert 'keypoints2d/cross_entropy' not in runs and len(runs) == 31
+    before = runs['hidden/queries']
+    for name in heads[4:]:
+        assert len(runs[f'hidden/{name}'].items() - before.items()) > 0
+        assert before.keys() <= runs[f'hidden/{name}'].keys()
+        before = runs[f'hidden/{name}']
+    assert runs['plain/queries']['loss_weights.tokens'] == 0
+    assert runs['plain/gumbel']['loss_weights.tokens'] == 0.02
+    assert runs['plain/gumbel']['tokenizer.model.levels'] == (16,)
+
+
 def test_filtering_is_compared_with_tals_on_the_same_sources():
     sweep = sweeps.load_sweep(f'{ROOT}/configs/regressor_sweeps.py:filtering')
     runs = {

@@ -87,6 +87,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(run):
     with Checkpoints(run, create=False) as saved:
         weights = saved.read_config(6)['config']['loss_weights']
     line = json.loads((run / 'metrics.jsonl').read_text().splitlines()[0])
+    weights.pop('tokens')  # of another head
     assert {name for name in line if name.startswith('loss/')} == {f'loss/{n}' for n in weights}
     total = sum(weight * line[f'loss/{name}'] for name, weight in weights.items())
     assert line['loss'] == pytest.approx(total, rel=1e-5)
@@ -293,7 +294,9 @@ def test_a_tokenizer_that_does_not_fit_is_refused(trained, change, message):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'model.head': 'heads'}, "expected 'tokens' or 'direct'"),
+        ({'model.head': 'heads'}, r"expected one of \['tokens', 'pose_tokens', 'direct'\]"),
+        ({'pose_tokens.label_smoothing': 1.0}, r'label_smoothing=1.0: expected from 0'),
+        ({'pose_tokens.gumbel': -1.0, 'model.head': 'pose_tokens'}, 'gumbel=-1.0: expected'),
         ({'model.body_mean': 'mean'}, r"one of \('rest', 'none'\)"),
         ({'tals.distance': 'l2'}, 'tals.distance'),
         ({'data.ground_truth': ('bedlam/train',)}, 'data.ground_truth names'),

@@ -98,6 +98,17 @@ class Model:
         return reduce_body(self.body)
 
     @functools.cached_property
+    def tokenizer(self) -> PoseTokenizer:
+        """Stage 1, as the checkpoint holds it: it decodes and edits `ImagePrediction.tokens`.
+
+        Raises ValueError for a network without tokens.
+        """
+        stage1 = self._task.model.tokenizer
+        if stage1 is None:
+            raise ValueError(f'{self.name} regresses poses directly: it has no tokenizer')
+        return PoseTokenizer(stage1, self.state.tokenizer, self.state.codes, self.body)
+
+    @functools.cached_property
     def digest(self) -> str:
         """The digest of the weights, the body and those settings that change a prediction."""
         config, arrays = self.config, jax.tree.leaves((self.params, self.state, self.body))
@@ -231,6 +242,7 @@ class Model:
         knows = {'knows_camera': self.knows_camera, 'places_bodies': self.places_bodies}
         placed = jax.device_get(place_bodies(bodies, *padded[2], **knows))
         output, placed = jax.tree.map(lambda x: x[: len(boxes)], (output, placed))
+        residual = not self._task.model.has_pose_tokens
         return ImagePrediction(
             params=dataclasses.replace(output.params, global_orient=placed.global_orient),
             vertices=placed.body.vertices,
@@ -244,7 +256,8 @@ class Model:
             translation=placed.translation,
             focal_length=focal,
             principal_point=middle,
-            residual_token_probs=output.token_probs,
+            residual_token_probs=output.token_probs if residual else None,
+            pose_token_probs=None if residual else output.token_probs,
         )
 
     def predict_crops(

@@ -38,8 +38,9 @@ given_keypoints2d of no rows, and no other arrays of persons:
     crop_translation (N, 3) metres, the origin in the *crop's* camera of the body before its turn
     crop_center      (N, 2) px, and crop_side (N,) px: the square that the network saw
     residual_tokens  (N, T) int32 the likeliest code of each residual token, and
-    residual_token_confidence (N, T) its probability; absent for a head without tokens
+    residual_token_confidence (N, T) its probability; absent for a head without them
     residual_token_probs (N, T, K) float16 of all codes, with --all_probs
+    pose_tokens, pose_token_confidence, pose_token_probs  the same of a head of pose tokens
     refinement_moved_mm  (N,) mean movement of the joints by the refinement, with
     refinement_turned_degrees, refinement_error_before, refinement_error_after (% of the box) and
     refinement_changed (False: the network's answer); absent without refinement
@@ -138,12 +139,14 @@ def person_arrays(prediction: ImagePrediction, all_probs: bool = False) -> dict[
     """The arrays of N persons, by the schema's names."""
     arrays = {name: np.asarray(getattr(prediction, name)) for name in _ARRAYS}
     arrays |= {name: np.asarray(getattr(prediction.params, name)) for name in _PARAMS}
-    probs = prediction.residual_token_probs
-    if probs is not None:
-        arrays['residual_tokens'] = probs.argmax(-1).astype(np.int32)
-        arrays['residual_token_confidence'] = probs.max(-1)
+    for kind in ('residual', 'pose'):
+        probs = getattr(prediction, f'{kind}_token_probs')
+        if probs is None:
+            continue
+        arrays[f'{kind}_tokens'] = probs.argmax(-1).astype(np.int32)
+        arrays[f'{kind}_token_confidence'] = probs.max(-1)
         if all_probs:
-            arrays['residual_token_probs'] = probs.astype(np.float16)
+            arrays[f'{kind}_token_probs'] = probs.astype(np.float16)
     return arrays
 
 

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from flax import struct
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Bool, Float, Int, Int32, Num
 
 from tokenhmr_jax.body import rotations, skeleton
 from tokenhmr_jax.models.prompts import PromptEncoder, ray_turn
-from tokenhmr_jax.models.token_head import DirectHead, TokenHead
+from tokenhmr_jax.models.quantizer import nearest_codes
+from tokenhmr_jax.models.token_choice import TokenChoice
+from tokenhmr_jax.models.token_head import DirectHead, PoseTokenHead, TokenHead
 from tokenhmr_jax.models.tokenizer import Tokenizer
 from tokenhmr_jax.models.vit import ViT
 from tokenhmr_jax.types import Array, Prompts, SmplParams
@@ -20,16 +22,20 @@ from tokenhmr_jax.types import Array, Prompts, SmplParams
 # ImageNet's mean and standard deviation of RGB in [0, 1].
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _STD = np.array([0.229, 0.224, 0.225], np.float32)
+_MIXTURE = TokenChoice()
+# The tokenizer's joints.
+_BODY = slice(1, 1 + skeleton.NUM_BODY_JOINTS)
 
 
 @struct.dataclass
 class FrozenWeights:
     """Weights of the regressor that training never changes.
 
-    mean_pose: 6D rotations in the regressor's convention; predicted poses are offsets from it.
+    mean_pose: 6D rotations in the regressor's convention; predicted poses are offsets from it, but
+      for joints that pose tokens give.
     mean_camera: weak-perspective (s, tx, ty).
-    tokenizer: stage 1 parameters, {'encoder', 'decoder'}. Only the decoder is read here; with the
-      encoder a checkpoint holds stage 1 whole. None for a direct head.
+    tokenizer: stage 1 parameters, {'encoder', 'decoder'}. The encoder gives the labels of pose
+      tokens; with it a checkpoint holds stage 1 whole. None for a direct head.
     codes: stage 1 codebook; None for a direct head.
     """
 
@@ -47,11 +53,14 @@ class Prediction:
     params: 24 rotations and betas; global_orient in the crop's camera, or in the picture's where
       the network reads the crop's place in it.
     camera: weak-perspective (s, tx, ty) of the crop.
-    token_probs: of the residual tokens; None for a direct head.
+    token_logits: of residual tokens, or of pose tokens; None for a direct head.
+    token_probs: weights of the codes that were decoded: the tokens' probabilities, but in training
+      as the regressor's `choice` makes them.
     """
 
     params: SmplParams
     camera: Float[Array, 'B 3']
+    token_logits: Float[Array, 'B T K'] | None
     token_probs: Float[Array, 'B T K'] | None
 
 
@@ -60,27 +69,29 @@ class Regressor:
     """The networks of stage 2 and how data flows through them.
 
     backbone: of the image; None for a network that reads prompts alone.
-    head: features to offsets from the mean body.
+    head: features to tokens and offsets from the mean body.
     tokenizer: stage 1's network, whose frozen decoder reads the tokens; None for a direct head.
     rotation_6d: 'rows', TokenHMR's convention, or 'columns', HMR2.0's.
     prompts: of keypoints and camera; None for a network that reads the image alone, as published.
+    choice: codes that training decodes.
     Raises ValueError if these do not go together.
     """
 
     backbone: ViT | None
-    head: TokenHead | DirectHead
+    head: TokenHead | PoseTokenHead | DirectHead
     tokenizer: Tokenizer | None
     rotation_6d: str
     prompts: PromptEncoder | None = None
+    choice: TokenChoice = _MIXTURE
 
     def __post_init__(self):
         if self.backbone is None and self.prompts is None:
             raise ValueError('neither a backbone nor prompts: the network has nothing to read')
-        tokens = isinstance(self.head, TokenHead)
+        tokens = not isinstance(self.head, DirectHead)
         if tokens != (self.tokenizer is not None):
             raise ValueError(
                 f'a {type(self.head).__name__} with tokenizer={self.tokenizer!r}: expected a '
-                'tokenizer for a TokenHead, and None for a DirectHead'
+                'tokenizer for a head of tokens, and None for a DirectHead'
             )
         # The tokenizer speaks in rows.
         conventions = ('rows',) if tokens else ('rows', 'columns')
@@ -89,6 +100,11 @@ class Regressor:
                 f'rotation_6d={self.rotation_6d!r} with a {type(self.head).__name__}: '
                 f'expected one of {conventions}'
             )
+
+    @property
+    def has_pose_tokens(self) -> bool:
+        """Whether the tokens stand for the whole pose, as the tokenizer's encoder gives them."""
+        return isinstance(self.head, PoseTokenHead)
 
     def init(self, rng: jax.Array, image: Num[Array, 'B S S 3']) -> dict:
         """Fresh parameters, {'backbone', 'prompts', 'head'}, of the networks that there are."""
@@ -116,19 +132,24 @@ class Regressor:
     ) -> Prediction:
         """The bodies in RGB images, uint8 or float of 0 to 255, or of prompts without an image.
 
-        `frozen` gets no gradient. `train_rng` drives stochastic depth; None outside training.
+        `frozen` gets no gradient. `train_rng` drives stochastic depth and the choice of codes; None
+        outside training.
         Raises ValueError for a network that can read neither.
         """
         frozen = jax.lax.stop_gradient(frozen)
         features = self._read(params, image, prompts, train_rng)
         offset = self.head.apply({'params': params['head']}, *features)
         if self.tokenizer is None:
-            token_probs, pose = None, offset.pose
+            token_logits, token_probs, pose = None, None, offset.pose
         else:
-            token_probs = jax.nn.softmax(offset.logits)
+            choice_rng = None if train_rng is None else jax.random.fold_in(train_rng, 1)
+            token_logits, token_probs = offset.logits, self.choice(offset.logits, choice_rng)
             decoded = self._decode(frozen, token_probs)
             pose = jnp.concatenate([offset.global_orient, decoded, offset.hands], axis=-1)
-        pose = frozen.mean_pose + pose.reshape(-1, skeleton.NUM_JOINTS, 6)
+        mean_pose = frozen.mean_pose
+        if self.has_pose_tokens:
+            mean_pose = mean_pose.at[_BODY].set(0)
+        pose = mean_pose + pose.reshape(-1, skeleton.NUM_JOINTS, 6)
         rotation = rotations.rotation_6d_to_matrix(pose, self.rotation_6d)
         global_orient = rotation[:, 0]
         if self.prompts is not None and prompts is not None:
@@ -138,7 +159,24 @@ class Regressor:
         betas = frozen.mean_betas + offset.betas
         camera = frozen.mean_camera + offset.camera
         body = SmplParams(global_orient, rotation[:, 1:], betas)
-        return Prediction(body, camera, token_probs)
+        return Prediction(body, camera, token_logits, token_probs)
+
+    def pose_tokens(
+        self, frozen: FrozenWeights, body_pose: Float[Array, 'B 21 3 3']
+    ) -> Int32[Array, 'B T']:
+        """The tokens that the frozen encoder gives to poses, without gradient."""
+        frozen = jax.lax.stop_gradient(frozen)
+        with jax.default_matmul_precision('highest'):
+            variables = {'params': frozen.tokenizer}
+            latents = self.tokenizer.apply(variables, body_pose, method='encode')
+        return nearest_codes(frozen.codes, latents)
+
+    def decode_pose_tokens(
+        self, frozen: FrozenWeights, tokens: Int[Array, 'B T']
+    ) -> Float[Array, 'B 21 3 3']:
+        """The poses of tokens that stand for whole poses."""
+        decoded = self._decode(frozen, jax.nn.one_hot(tokens, len(frozen.codes)))
+        return rotations.rotation_6d_to_matrix(decoded.reshape(len(decoded), -1, 6))
 
     def _read(
         self, params, image, prompts, train_rng
@@ -168,7 +206,7 @@ class Regressor:
     def _decode(
         self, frozen: FrozenWeights, token_probs: Float[Array, 'B T K']
     ) -> Float[Array, 'B 126']:
-        """The offsets of 21 joints: the tokens' expected codes through the tokenizer's decoder."""
+        """21 joints, or their offsets: the tokens' expected codes through stage 1's decoder."""
         exact = jax.lax.Precision.HIGHEST
         codes = jnp.einsum('btk,kc->btc', token_probs, frozen.codes, precision=exact)
         variables = {'params': {'decoder': frozen.tokenizer['decoder']}}

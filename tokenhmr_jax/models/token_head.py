@@ -1,9 +1,12 @@
-"""The heads of the regressor: from image features to residual tokens, or to the pose itself.
+"""The heads of the regressor: from image features to tokens, or to the pose itself.
 
 One query reads the features through a transformer decoder (HMR2.0, Goel et al., ICCV 2023).
 `TokenHead` reads from it the logits of tokens for a frozen decoder (TokenHMR, section 3.3),
 `DirectHead` the pose in 6D. Both predict offsets from a mean body: the tokens are *residual*
 tokens, not the pose tokens that the tokenizer's encoder gives to the same pose.
+
+`PoseTokenHead` has a query for each token besides. Its tokens stand for the whole pose: they are
+*pose tokens*, those of the tokenizer's encoder.
 """
 
 import flax.linen as nn
@@ -23,9 +26,9 @@ _SMALL = nn.initializers.variance_scaling(1e-4, 'fan_avg', 'uniform')
 
 @struct.dataclass
 class TokenReadout:
-    """Offsets from the mean body, float32.
+    """Tokens of the pose, and offsets from the mean body, float32.
 
-    logits: of the codes of each residual token.
+    logits: of the codes of each token.
     global_orient, hands: 6D, the left hand first.
     camera: weak-perspective (s, tx, ty).
     """
@@ -47,7 +50,7 @@ class DirectReadout:
 
 
 class QueryDecoder(nn.Module):
-    """One learned query that reads the features, or those that are known."""
+    """Learned queries that read the features, or those that are known."""
 
     width: int
     depth: int
@@ -55,19 +58,21 @@ class QueryDecoder(nn.Module):
     head_dim: int
     mlp_dim: int
     dtype: DTypeLike = jnp.float32
+    num_queries: int = 1
 
     @nn.compact
     def __call__(
         self, features: Float[Array, 'B T C'], known: Bool[Array, 'B T'] | None = None
-    ) -> Float[Array, 'B width']:
-        # The query's input is zero, so only the embedding's bias acts. The original has the kernel.
-        x = dense(self.width, 'embed', self.dtype)(jnp.zeros((len(features), 1, 1)))
-        position = self.param('position', nn.initializers.normal(1.0), (1, self.width))
+    ) -> Float[Array, 'B Q width']:
+        # The input is zero, so only the embedding's bias acts. The original has the kernel.
+        x = dense(self.width, 'embed', self.dtype)(jnp.zeros((len(features), self.num_queries, 1)))
+        shape = self.num_queries, self.width
+        position = self.param('position', nn.initializers.normal(1.0), shape)
         x = x + position.astype(x.dtype)
         for i in range(self.depth):
             sizes = self.heads, self.head_dim, self.mlp_dim
             x = DecoderLayer(*sizes, self.dtype, name=f'layer{i}')(x, features, known)
-        return x[:, 0]
+        return x
 
 
 class MixerLayer(nn.Module):
@@ -121,9 +126,28 @@ class TokenHead(nn.Module):
     def __call__(
         self, features: Float[Array, 'B T C'], known: Bool[Array, 'B T'] | None = None
     ) -> TokenReadout:
-        x = self.decoder(features, known)
-        others = _read_out(x, global_orient=6, hands=12, betas=10, camera=3)
+        x = self.decoder(features, known)[:, 0]
+        others = _read_others(x)
         return TokenReadout(logits=self.mixer(x), **others)
+
+
+class PoseTokenHead(nn.Module):
+    """Features to pose tokens, orientation, hands, betas and camera.
+
+    decoder: of one query for each token, after one for all else.
+    """
+
+    decoder: QueryDecoder
+    num_codes: int
+
+    @nn.compact
+    def __call__(
+        self, features: Float[Array, 'B T C'], known: Bool[Array, 'B T'] | None = None
+    ) -> TokenReadout:
+        x = self.decoder(features, known)
+        tokens = norm('token_norm', self.decoder.dtype)(x[:, 1:])
+        logits = dense(self.num_codes, 'logits', jnp.float32)(tokens)
+        return TokenReadout(logits=logits, **_read_others(x[:, 0]))
 
 
 class DirectHead(nn.Module):
@@ -135,8 +159,13 @@ class DirectHead(nn.Module):
     def __call__(
         self, features: Float[Array, 'B T C'], known: Bool[Array, 'B T'] | None = None
     ) -> DirectReadout:
-        x = self.decoder(features, known)
+        x = self.decoder(features, known)[:, 0]
         return DirectReadout(**_read_out(x, pose=6 * skeleton.NUM_JOINTS, betas=10, camera=3))
+
+
+def _read_others(x) -> dict[str, jax.Array]:
+    """All but the tokens."""
+    return _read_out(x, global_orient=6, hands=12, betas=10, camera=3)
 
 
 def _read_out(x, **sizes: int) -> dict[str, jax.Array]:

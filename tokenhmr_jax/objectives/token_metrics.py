@@ -31,12 +31,17 @@ def kept_share(tokens: Int[Array, 'B T'], others: Int[Array, 'B T']) -> Float[Ar
 
 def code_spacing(codes: Float[Array, 'K C']) -> Float[Array, '']:
     """Mean distance of a code to the nearest other one."""
+    nearest = jnp.min(squared_distances(codes), axis=-1)
+    return jnp.mean(jnp.sqrt(jnp.maximum(nearest, 0)))
+
+
+def squared_distances(codes: Float[Array, 'K C']) -> Float[Array, 'K K']:
+    """Squared distances between codes, infinite from a code to itself."""
     exact = jax.lax.Precision.HIGHEST
     square = jnp.sum(codes**2, axis=-1)
     product = jnp.einsum('kc,lc->kl', codes, codes, precision=exact)
     distance = square[:, None] + square - 2 * product
-    distance = jnp.where(jnp.eye(len(codes), dtype=bool), jnp.inf, distance)
-    return jnp.mean(jnp.sqrt(jnp.maximum(jnp.min(distance, axis=-1), 0)))
+    return jnp.where(jnp.eye(len(codes), dtype=bool), jnp.inf, distance)
 
 
 def soft_codes(codes: Float[Array, 'K C'], latents: Float[Array, '*B C']) -> Float[Array, '*B C']:

@@ -65,6 +65,11 @@ def set_regressor_sizes(config: ml_collections.ConfigDict, file: TorchFile, foun
     Raises:
       ValueError: if the weights contradict each other or the file's own config.
     """
+    if config.model.head == 'pose_tokens':
+        raise ValueError(
+            f"{file.path}: model.head='pose_tokens', but the original's heads predict residual "
+            "tokens or the pose itself: expected 'tokens' or 'direct'"
+        )
     _set_backbone(config, file, without_prefix(found, 'backbone.'))
     head = without_prefix(found, 'smpl_head.')
     _set_decoder(config, file, head)

@@ -84,6 +84,10 @@ def _regressor_contents(
             f'model.inputs={tuple(sizes["inputs"])}: the original reads images alone, expected '
             "('image',)"
         )
+    if sizes['head'] == 'pose_tokens':
+        raise ValueError(
+            "model.head='pose_tokens': the original has no such head, expected 'tokens' or 'direct'"
+        )
     tokens = sizes['head'] == 'tokens'
     if not tokens and sizes['rotation_6d'] != 'columns':
         raise ValueError("rotation_6d='rows' without tokens: the original has no such head")

@@ -92,7 +92,8 @@ def _program(task, structure, any_batch: bool) -> Callable:
             'keypoints2d': found.keypoints2d,
         }
         if found.token_probs is not None:
-            arrays['residual_token_probs'] = found.token_probs
+            kind = 'pose' if task.model.has_pose_tokens else 'residual'
+            arrays[f'{kind}_token_probs'] = found.token_probs
         return arrays
 
     def one(leaves, crop):

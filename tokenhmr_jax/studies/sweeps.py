@@ -11,6 +11,7 @@ The first run is the baseline. A run's name is its folder below the sweep's work
 """
 
 import collections
+import fnmatch
 import inspect
 import itertools
 import json
@@ -121,6 +122,21 @@ def plan_sweep(
     return planned
 
 
+def choose(planned: Sequence[Planned], patterns: Sequence[str]) -> list[Planned]:
+    """The runs of some names, or patterns of names as of the shell, with all their seeds.
+
+    Raises ValueError for a pattern that no run has.
+    """
+    for pattern in patterns:
+        if not any(_matches(run.name, pattern) for run in planned):
+            raise ValueError(f'no run {pattern!r}: expected of {[run.name for run in planned]}')
+    return [run for run in planned if any(_matches(run.name, each) for each in patterns)]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, each) for each in (pattern, f'{pattern}/seed=*'))
+
+
 def parse_config(arguments: Sequence[str]) -> ml_collections.ConfigDict:
     """The config that arguments of `tokenhmr_jax.train` give; ValueError for unknown ones."""
     flags = cli.Flags('', arguments)
@@ -204,7 +220,8 @@ def check_inputs(planned: Sequence[Planned]) -> None:
 def _check_run(config: ml_collections.ConfigDict) -> None:
     task = make_task(config)
     optimizer.make_optimizer(config.optimizer, config.num_steps)
-    pipeline.check_mixture(config.data.mixture)
+    if config.data.mixture:  # people without pictures need none
+        pipeline.check_mixture(config.data.mixture)
     names = (*config.data.mixture, *config.data.validation)
     firsts = [pipeline.open_split(config.data.data_dir, name).read([0])[0] for name in names]
     task.check_inputs(firsts)

@@ -168,6 +168,20 @@ def draw_people(
     )
 
 
+def keep_labels(key: jax.Array, batch: ImageBatch, config: Config) -> ImageBatch:
+    """All labels of the share `people.labelled` of a batch; of the others, 2D keypoints alone."""
+    if config.people.labelled == 1:
+        return batch
+    count = (len(batch.has_pose),)
+    kept = jax.random.bernoulli(key, config.people.labelled, count).astype(jnp.float32)
+    confidence = batch.keypoints3d[..., 3:] * kept[:, None, None]
+    return batch.replace(
+        keypoints3d=jnp.concatenate([batch.keypoints3d[..., :3], confidence], axis=-1),
+        has_pose=batch.has_pose * kept,
+        has_betas=batch.has_betas * kept,
+    )
+
+
 def people_settings(config: Config) -> virtual_people.PeopleSettings:
     """Raises ValueError for a value outside its range."""
     names = virtual_people.PeopleSettings.__dataclass_fields__
@@ -190,6 +204,8 @@ def check_people(config: Config) -> None:
     """Raises ValueError for settings of people without pictures that do not go together."""
     if config.people.batch_size:
         people_settings(config)
+    if not 0 <= config.people.labelled <= 1:
+        raise ValueError(f'people.labelled={config.people.labelled}: expected from 0 to 1')
     if not config.data.mixture and not config.people.batch_size:
         raise ValueError('data.mixture is empty and people.batch_size is 0: nothing to train on')
     if config.people.batch_size and 'prompts' not in config.model.inputs:

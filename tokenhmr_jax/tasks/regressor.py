@@ -18,7 +18,7 @@ from tokenhmr_jax.data import augment, crop_batches
 from tokenhmr_jax.data.records import CAMERA_SOURCES
 from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, seen_width, upright_mean
 from tokenhmr_jax.objectives import losses, metrics, tals
-from tokenhmr_jax.tasks import body_models, prompting
+from tokenhmr_jax.tasks import body_models, pose_tokens, prompting
 from tokenhmr_jax.tasks.regressor_network import make_network
 from tokenhmr_jax.tasks.regressor_report import RegressorReport
 from tokenhmr_jax.tasks.regressor_targets import (
@@ -26,8 +26,7 @@ from tokenhmr_jax.tasks.regressor_targets import (
     all_rotations,
     check_truth,
     keypoint_error_mm,
-    label_errors,
-    placement_errors,
+    output_errors,
     true_params,
 )
 from tokenhmr_jax.tasks.warm_start import MEANS, check_start, warm_start
@@ -63,6 +62,7 @@ class RegressorTask:
             )
         prompting.check_people(config)
         prompting.check_camera(config)
+        pose_tokens.loss_weights(config)
         unknown = set(config.data.ground_truth) - set(config.data.mixture)
         if unknown:
             raise ValueError(
@@ -73,7 +73,7 @@ class RegressorTask:
         if mean not in MEANS and not mean.endswith('.npz'):
             raise ValueError(f'model.body_mean={mean!r}: expected one of {MEANS}, or an .npz file')
         config = ml_collections.FrozenConfigDict(config)
-        return cls(config, make_network(config.model, config.tokenizer))
+        return cls(config, make_network(config))
 
     def check_inputs(self, records: Sequence[dict]) -> None:
         """Checks all files that a run reads; `records` is one of each split.
@@ -224,7 +224,7 @@ class RegressorTask:
             logs |= {f'{name}/people': value for name, value in terms[1].items()}
         terms = parts[0][1] if len(parts) == 1 else losses.pooled_terms(parts)
         logs |= {f'loss/{name}': term for name, term in terms.items()}
-        return losses.weighted_sum(terms, config.loss_weights), (state, logs)
+        return losses.weighted_sum(terms, pose_tokens.loss_weights(config)), (state, logs)
 
     def _image_terms(
         self, params: dict, state: FrozenWeights, frozen: Frozen, batch: ImageBatch, rng: jax.Array
@@ -258,11 +258,15 @@ class RegressorTask:
         thresholds = tals.scale_thresholds(frozen.thresholds, config.tals.scale)
         below = tals.compare_errors(thresholds, **compared, distance=config.tals.distance)
         weights = self._weights(below, frozen, batch, has_betas)
+        trusted = batch.has_pose * frozen.is_ground_truth[batch.source]
+        compare = functools.partial(pose_tokens.token_errors, config, self.model)
+        tokens, logs = compare(state, prediction, truth, trusted)
+        errors, weights = errors | tokens, weights | {'tokens': trusted[:, None]}
         terms = losses.batch_terms(errors, weights, config.reference_batch)
         sources = sorted(config.data.mixture)
         confidence = batch.keypoints2d[..., 2]
         shares = tals.shares_below(below, confidence, batch.has_pose, batch.source, len(sources))
-        logs = {
+        logs |= {
             f'below/{kind}/{source}': share[i]
             for kind, share in shares.items()
             for i, source in enumerate(sources)
@@ -273,7 +277,7 @@ class RegressorTask:
     def _people_terms(
         self, params: dict, state: FrozenWeights, frozen: Frozen, rng: jax.Array
     ) -> tuple[dict, dict]:
-        """Loss terms and scalars to log of people without pictures, whose labels are all true."""
+        """Loss terms and scalars to log of people without pictures, whose labels are true."""
         config, count = self.config, self._num_people
         pick, draw, drop = jax.random.split(rng, 3)
         keys = jax.random.split(draw, count)
@@ -282,23 +286,27 @@ class RegressorTask:
         dropped = prompting.drop_parts(drop, batch.prompts, config)
         # Keypoints are all that there is.
         prompts = batch.prompts.replace(has_camera=dropped.has_camera)
-        prediction = self.model.apply(params, state, None, None, prompts)
+        prediction = self.model.apply(params, state, None, jax.random.fold_in(rng, 3), prompts)
         keypoints3d = keypoint_body.keypoints(frozen.keypoint_body, prediction.params)
         truth = true_params(batch.global_orient, batch.body_pose, batch.betas)
+        labels = prompting.keep_labels(jax.random.fold_in(rng, 4), batch, config)
         errors = losses.regressor_errors(
             keypoints2d=camera.project_in_picture(keypoints3d, prediction.camera, batch.camera),
-            keypoints2d_gt=batch.keypoints2d,
+            keypoints2d_gt=labels.keypoints2d,
             keypoints3d=keypoints3d,
-            keypoints3d_gt=batch.keypoints3d,
+            keypoints3d_gt=labels.keypoints3d,
             rotation=all_rotations(prediction.params),
             rotation_gt=all_rotations(truth),
             betas=prediction.params.betas,
             betas_gt=batch.betas,
         )
-        weights = losses.label_weights(batch.has_pose, batch.has_betas)
+        weights = losses.label_weights(labels.has_pose, labels.has_betas)
+        compare = functools.partial(pose_tokens.token_errors, config, self.model)
+        tokens, logs = compare(state, prediction, truth, labels.has_pose)
+        errors, weights = errors | tokens, weights | {'tokens': labels.has_pose[:, None]}
         terms = losses.batch_terms(errors, weights, config.reference_batch)
-        error = keypoint_error_mm(keypoints3d, batch.keypoints3d)
-        return terms, {'mpjpe_mm': jnp.mean(error)}
+        logs['mpjpe_mm'] = jnp.mean(keypoint_error_mm(keypoints3d, batch.keypoints3d))
+        return terms, logs
 
     def _weights(
         self, below, frozen: Frozen, batch: ImageBatch, has_betas
@@ -328,7 +336,8 @@ class RegressorTask:
         if 'prompts' not in inputs and prompts is not None:
             knows = self._is_full or 'camera' in inputs
             prompts = prompts.replace(keypoints2d=0 * prompts.keypoints2d) if knows else None
-        return self.bodies(params, state, frozen.body, image, prompts)
+        output = self.bodies(params, state, frozen.body, image, prompts)
+        return pose_tokens.with_argmax_body(self.model, state, frozen.body, output)
 
     def bodies(
         self,
@@ -375,16 +384,9 @@ class RegressorTask:
     def metrics(
         self, output: RegressorOutput, frozen: Frozen, batch: CropBatch | ImageBatch
     ) -> dict[str, Float[Array, 'B ...']]:
-        """Errors per example: of `metrics.body_errors`, of 2D keypoints in pixels of 256, and of
-        `placement_errors`."""
-        batch = crop_batches.image_batch(batch)
-        convention, truth = self.config.eval.convention, self.config.eval.truth
-        errors = label_errors(convention, truth, frozen, output.body, batch)
-        offset = metrics.distances(output.keypoints2d, batch.keypoints2d[..., :2])
-        confidence = batch.keypoints2d[..., 2]
-        share = confidence / jnp.maximum(jnp.sum(confidence, -1, keepdims=True), 1e-9)
-        errors['keypoints2d_px'] = camera.CROP_SIZE * jnp.sum(share * offset, axis=-1)
-        return errors | placement_errors(output, frozen, batch)
+        """Errors per example, as of `output_errors`."""
+        batch, settings = crop_batches.image_batch(batch), self.config.eval
+        return output_errors(settings.convention, settings.truth, frozen, output, batch)
 
     def summarize(self, means: dict[str, Any]) -> dict[str, float]:
         """Scalars to report, from the metrics' means over examples; `joint_mm` by joint."""

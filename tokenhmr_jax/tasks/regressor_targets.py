@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from tokenhmr_jax.body import camera, keypoint_body, rotations, skeleton, smpl
 from tokenhmr_jax.config import check_choice
 from tokenhmr_jax.data import records
-from tokenhmr_jax.objectives import metrics, tals
+from tokenhmr_jax.objectives import metrics, plausibility, tals
 from tokenhmr_jax.tasks.prompting import Poses
 from tokenhmr_jax.types import Array, BodyOutput, ImageBatch, RegressorOutput, SmplParams
 
@@ -76,6 +76,37 @@ def placement_errors(
     return found | {
         'distance_error': jnp.where(known, error, jnp.nan),
         'camera_source': source,
+    }
+
+
+def output_errors(
+    convention: str, truth: str, frozen: Frozen, output: RegressorOutput, batch: ImageBatch
+) -> dict[str, Float[Array, 'B ...']]:
+    """Errors of a network's answers: of `label_errors`, of `rotation_errors`, of 2D keypoints in
+    pixels of 256, and of `placement_errors`. Those of its likeliest pose tokens have the prefix
+    'argmax_'."""
+    errors = label_errors(convention, truth, frozen, output.body, batch)
+    offset = metrics.distances(output.keypoints2d, batch.keypoints2d[..., :2])
+    confidence = batch.keypoints2d[..., 2]
+    share = confidence / jnp.maximum(jnp.sum(confidence, -1, keepdims=True), 1e-9)
+    errors['keypoints2d_px'] = camera.CROP_SIZE * jnp.sum(share * offset, axis=-1)
+    errors |= rotation_errors(output.params, batch) | placement_errors(output, frozen, batch)
+    if output.argmax_body is None:
+        return errors
+    likeliest = label_errors(convention, truth, frozen, output.argmax_body, batch)
+    names = ('mpjpe_mm', 'pa_mpjpe_mm', 'pve_mm')
+    return errors | {f'argmax_{name}': likeliest[name] for name in names}
+
+
+def rotation_errors(params: SmplParams, batch: ImageBatch) -> dict[str, Float[Array, ' B']]:
+    """Mean angle between the rotations of the body's joints and their labels', degrees; and 1 for
+    poses whose elbows or knees are bent the wrong way."""
+    joints = slice(skeleton.NUM_BODY_JOINTS)
+    truth = rotations.axis_angle_to_matrix(batch.body_pose[:, joints])
+    found = params.body_pose[:, joints]
+    return {
+        'angle_deg': plausibility.mean_angle_degrees(found, truth),
+        'bent_wrong': plausibility.bent_wrong(found).astype(jnp.float32),
     }
 
 

@@ -84,7 +84,7 @@ def _needs_mean(config: ml_collections.ConfigDict) -> bool:
 def _needs_tokenizer(config: ml_collections.ConfigDict) -> bool:
     """Whether stage 1 comes from `config.tokenizer`, and not with the head or not at all."""
     brought = _starts_with_head(config) and not config.tokenizer.checkpoint
-    return config.model.head == 'tokens' and not brought
+    return config.model.head != 'direct' and not brought
 
 
 def _starts_with_head(config: ml_collections.ConfigDict) -> bool:
