@@ -13,7 +13,7 @@ setup(
     package_data={
         'tokenhmr_jax': [
             'objectives/tals_thresholds.csv',
-            'inference/page/**',
+            'inference/outputs/page/**',
             'py.typed',
             'bundled/**',
             'bundled/**/.*',

@@ -23,8 +23,9 @@ from tokenhmr_jax import cli
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.drawing import render
-from tokenhmr_jax.inference import results, smoothing
+from tokenhmr_jax.inference import smoothing
 from tokenhmr_jax.inference.model import Model, load
+from tokenhmr_jax.inference.outputs import results
 from tokenhmr_jax.inference.prediction import PredictSettings, predict
 from tokenhmr_jax.mannequin import clothes, motion, people
 from tokenhmr_jax.tasks.regressor import true_params

@@ -20,9 +20,9 @@ import jax
 import numpy as np
 
 from tokenhmr_jax.body import keypoint_conventions
-from tokenhmr_jax.inference.field_of_view import estimate_from_people
+from tokenhmr_jax.inference.fitting.field_of_view import estimate_from_people
+from tokenhmr_jax.inference.fitting.refinement import refine_prediction
 from tokenhmr_jax.inference.model import Model, load
-from tokenhmr_jax.inference.refinement import refine_prediction
 
 _WIDTH, _HEIGHT = 640, 480
 _IN_PICTURE = 3  # people by whom a camera is estimated

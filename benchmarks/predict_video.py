@@ -19,8 +19,8 @@ import jax
 import numpy as np
 
 from tokenhmr_jax import cli
-from tokenhmr_jax.inference import webm
 from tokenhmr_jax.inference.model import Model, load
+from tokenhmr_jax.inference.outputs import webm
 from tokenhmr_jax.inference.prediction import PredictSettings, predict
 from tokenhmr_jax.mannequin import people
 from tokenhmr_jax.tasks import make_task

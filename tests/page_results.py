@@ -9,8 +9,10 @@ from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.drawing import draw
-from tokenhmr_jax.inference import meshes, overlays, results, sources, video, webm
+from tokenhmr_jax.inference import video
+from tokenhmr_jax.inference.inputs import sources
 from tokenhmr_jax.inference.model import Model
+from tokenhmr_jax.inference.outputs import meshes, overlays, results, webm
 from tokenhmr_jax.inference.overlay_video import write_overlay_video
 from tokenhmr_jax.mannequin import motion
 from tokenhmr_jax.types import SmplParams

@@ -56,7 +56,7 @@ def _make_clip(place):
 @pytest.fixture(scope='session')
 def film(small_model, clip, tmp_path_factory):
     """The folder of a prediction on the clip, and its result.json."""
-    from tokenhmr_jax.inference import results
+    from tokenhmr_jax.inference.outputs import results
     from tokenhmr_jax.inference.prediction import PredictSettings, predict
 
     settings = PredictSettings(boxes=str(clip / 'boxes.csv'), batch_size=4)

@@ -14,7 +14,7 @@ from tokenhmr_jax import demo
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.checkpoints.compatibility import describe_run
 from tokenhmr_jax.checkpoints.store import Checkpoints
-from tokenhmr_jax.inference import results
+from tokenhmr_jax.inference.outputs import results
 from tokenhmr_jax.inference.prediction import PredictSettings
 
 CARRIED = {'astronaut.png', 'grace_hopper.jpg', 'group.png'}

@@ -17,7 +17,8 @@ from small_model import picture
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.checkpoints.compatibility import describe_run
 from tokenhmr_jax.checkpoints.store import Checkpoints
-from tokenhmr_jax.inference import results, summary
+from tokenhmr_jax.inference import summary
+from tokenhmr_jax.inference.outputs import results
 from tokenhmr_jax.predict import main
 
 

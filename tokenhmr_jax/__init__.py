@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tokenhmr_jax.inference.bodies import Bodies
     from tokenhmr_jax.inference.model import Model, load, load_prior, load_tokenizer
-    from tokenhmr_jax.inference.persons import Persons
+    from tokenhmr_jax.inference.people.persons import Persons
     from tokenhmr_jax.inference.pose_prior import PosePrior
     from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
     from tokenhmr_jax.types import PoseTokens
@@ -33,7 +33,7 @@ if _command and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 _HOMES = {
     'Bodies': 'inference.bodies',
     'Model': 'inference.model',
-    'Persons': 'inference.persons',
+    'Persons': 'inference.people.persons',
     'PosePrior': 'inference.pose_prior',
     'PoseTokenizer': 'inference.pose_tokenizer',
     'PoseTokens': 'types',

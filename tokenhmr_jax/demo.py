@@ -19,8 +19,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from tokenhmr_jax import cli
-from tokenhmr_jax.inference import finders, picture_files
-from tokenhmr_jax.inference.page import write_page
+from tokenhmr_jax.inference.inputs import picture_files
+from tokenhmr_jax.inference.outputs.page import write_page
+from tokenhmr_jax.inference.people import finders
 from tokenhmr_jax.inference.prediction import PredictSettings, predict_with_checkpoint
 from tokenhmr_jax.mannequin import group
 from tokenhmr_jax.readers import listing

@@ -2,14 +2,17 @@
 
     python -m tokenhmr_jax.predict --input=PHOTOS --out=RESULT
 
-PHOTOS is an image, a folder, a glob or a video. inference/results.py documents the result. The same
-command run again continues an interrupted result.
+PHOTOS is an image, a folder, a glob or a video. inference/outputs/results.py documents the result.
+The same command run again continues an interrupted result.
 """
 
 from collections.abc import Sequence
 
 from tokenhmr_jax import cli
-from tokenhmr_jax.inference import camera_choice, finders, joint_files, meshes, smoothing
+from tokenhmr_jax.inference import smoothing
+from tokenhmr_jax.inference.fitting import camera_choice
+from tokenhmr_jax.inference.outputs import joint_files, meshes
+from tokenhmr_jax.inference.people import finders
 from tokenhmr_jax.inference.prediction import PredictSettings, predict_with_checkpoint
 
 

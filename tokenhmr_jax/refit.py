@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from tokenhmr_jax.data import pipeline
-from tokenhmr_jax.inference import label_changes, refitting
+from tokenhmr_jax.inference.fitting import label_changes, refitting
 from tokenhmr_jax.readers import filters, prepare, shards
 from tokenhmr_jax.readers.prepare import setting
 from tokenhmr_jax.training.trained_run import BUNDLED, open_run

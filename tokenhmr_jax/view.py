@@ -11,7 +11,7 @@ import webbrowser
 from collections.abc import Sequence
 
 from tokenhmr_jax import cli
-from tokenhmr_jax.inference.page import write_page
+from tokenhmr_jax.inference.outputs.page import write_page
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

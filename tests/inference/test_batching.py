@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from tokenhmr_jax.inference import batching, cameras, sources
+from tokenhmr_jax.inference import batching, cameras
+from tokenhmr_jax.inference.inputs import sources
 from tokenhmr_jax.inference.model import Model
-from tokenhmr_jax.inference.persons import make_persons
+from tokenhmr_jax.inference.people.persons import make_persons
 
 FRAME = sources.Frame('000139', 0, np.zeros((60, 80, 3), np.uint8))
 

@@ -9,7 +9,8 @@ from small_model import picture
 
 import tokenhmr_jax
 from tokenhmr_jax.body import rotations
-from tokenhmr_jax.inference import picture_files, results
+from tokenhmr_jax.inference.inputs import picture_files
+from tokenhmr_jax.inference.outputs import results
 
 BOXES = np.float32([[4, 4, 40, 60], [20, 2, 70, 60], [50, 10, 90, 64]])
 

@@ -7,7 +7,9 @@ from PIL import ExifTags, Image
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import camera, rotations, smpl
-from tokenhmr_jax.inference import camera_choice, cameras, picture_files, sources
+from tokenhmr_jax.inference import cameras
+from tokenhmr_jax.inference.fitting import camera_choice
+from tokenhmr_jax.inference.inputs import picture_files, sources
 from tokenhmr_jax.inference.model import Model
 from tokenhmr_jax.types import RegressorOutput, SmplParams
 

@@ -10,7 +10,9 @@ import pytest
 from moving_pictures import write_video
 from scipy.spatial.transform import Rotation
 
-from tokenhmr_jax.inference import results, sources, video
+from tokenhmr_jax.inference import video
+from tokenhmr_jax.inference.inputs import sources
+from tokenhmr_jax.inference.outputs import results
 
 SPEED = 1.5  # m/s
 BEHIND = (7, 50)

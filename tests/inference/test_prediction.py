@@ -12,7 +12,9 @@ from glb_files import read_glb
 from PIL import Image
 from small_model import picture
 
-from tokenhmr_jax.inference import overlay_video, page, results, sources
+from tokenhmr_jax.inference import overlay_video
+from tokenhmr_jax.inference.inputs import sources
+from tokenhmr_jax.inference.outputs import page, results
 from tokenhmr_jax.inference.prediction import PredictSettings, predict
 from tokenhmr_jax.inference.summary import report
 

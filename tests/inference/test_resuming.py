@@ -15,8 +15,8 @@ from conftest import ROOT
 from PIL import Image
 from small_model import picture
 
-from tokenhmr_jax.inference import results
 from tokenhmr_jax.inference.model import Model
+from tokenhmr_jax.inference.outputs import results
 from tokenhmr_jax.inference.prediction import PredictSettings, predict, predict_with_checkpoint
 from tokenhmr_jax.training import workdir
 

@@ -51,8 +51,8 @@ def test_everybody_stands_on_the_floor(drawn):
 
 def test_a_detector_finds_all(drawn):
     pytest.importorskip('ai_edge_litert')
-    from tokenhmr_jax.inference.detectors import blazepose, blazepose_files
-    from tokenhmr_jax.inference.sources import Frame
+    from tokenhmr_jax.inference.inputs.sources import Frame
+    from tokenhmr_jax.inference.people.detectors import blazepose, blazepose_files
 
     if not (blazepose_files.cache_folder() / 'pose_detection.tflite').exists():
         pytest.skip("BlazePose's networks are not in the cache")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tokenhmr_jax.inference.label_changes import by_distance
+from tokenhmr_jax.inference.fitting.label_changes import by_distance
 from tokenhmr_jax.studies.by_distance import table
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_model import picture
 
-from tokenhmr_jax.inference import results
+from tokenhmr_jax.inference.outputs import results
 from tokenhmr_jax.studies import stablehlo
 
 

@@ -13,7 +13,7 @@ from tokenhmr_jax import pack
 from tokenhmr_jax.body import keypoint_conventions, rotations
 from tokenhmr_jax.evaluate import evaluate
 from tokenhmr_jax.export import export_run
-from tokenhmr_jax.inference.results import person_arrays
+from tokenhmr_jax.inference.outputs.results import person_arrays
 from tokenhmr_jax.mannequin.movement.kinematics import mirror_body
 from tokenhmr_jax.models.regressor import Prediction
 from tokenhmr_jax.tasks import make_task, pose_tokens, prompting

@@ -30,7 +30,7 @@ _MOST_BETA = 3.0
 # Degrees by which cameras look down: mostly level ones, and any.
 _PITCH, _ANY_PITCH, _ANY_PITCH_SHARE = (5.0, 12.0), (-50.0, 70.0), 0.25
 _ROLL, _LARGE_ROLL, _LARGE_ROLL_SHARE = 4.0, 20.0, 0.15
-_BOX_MARGIN = 1.2  # of a detected person's box, as in `inference.persons`
+_BOX_MARGIN = 1.2  # of a detected person's box, as in `inference.people.persons`
 _BOX_SCALE, _BOX_SHIFT = 0.1, 0.04  # deviations of a detector's box, in its sides
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 import jax
 import numpy as np
 
-from tokenhmr_jax.inference import refinement
 from tokenhmr_jax.inference.cameras import Camera
+from tokenhmr_jax.inference.fitting import refinement
+from tokenhmr_jax.inference.fitting.refinement import RefinementReport
+from tokenhmr_jax.inference.inputs.sources import Frame
 from tokenhmr_jax.inference.model import Model
-from tokenhmr_jax.inference.persons import Persons
-from tokenhmr_jax.inference.refinement import RefinementReport
-from tokenhmr_jax.inference.sources import Frame
+from tokenhmr_jax.inference.people.persons import Persons
 from tokenhmr_jax.types import ImagePrediction
 
 

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.drawing import draw
-from tokenhmr_jax.inference import gltf, meshes, overlays, results, scene
+from tokenhmr_jax.inference.outputs import gltf, meshes, overlays, results, scene
 from tokenhmr_jax.types import ImagePrediction
 
 
@@ -97,7 +97,7 @@ class Bodies(ImagePrediction):
     def save(self, folder: str | os.PathLike) -> pathlib.Path:
         """Writes bodies.npz, overlay.jpg and, of people, scene.glb and body_ROW.glb.
 
-        The arrays are those of a result's `frames/NAME.npz` (inference/results.py).
+        The arrays are those of a result's `frames/NAME.npz` (inference/outputs/results.py).
         """
         out = pathlib.Path(folder)
         out.mkdir(parents=True, exist_ok=True)

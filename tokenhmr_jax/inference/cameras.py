@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tokenhmr_jax.body import camera
-from tokenhmr_jax.inference.sources import Frame
+from tokenhmr_jax.inference.inputs.sources import Frame
 
 
 class Camera(NamedTuple):

@@ -16,14 +16,15 @@ from PIL import Image
 from tokenhmr_jax.body import camera, smpl
 from tokenhmr_jax.body.keypoint_body import KeypointBody, reduce_body
 from tokenhmr_jax.data import crops
-from tokenhmr_jax.inference import cameras, digests, picture_files
+from tokenhmr_jax.inference import cameras
 from tokenhmr_jax.inference.bodies import Bodies, Shown
-from tokenhmr_jax.inference.detectors.choice import make_detector
-from tokenhmr_jax.inference.persons import Finder, Persons, box_of_points, known_points
+from tokenhmr_jax.inference.inputs import digests, picture_files
+from tokenhmr_jax.inference.inputs.sources import Frame
+from tokenhmr_jax.inference.people.detectors.choice import make_detector
+from tokenhmr_jax.inference.people.persons import Finder, Persons, box_of_points, known_points
 from tokenhmr_jax.inference.placement import place_bodies
 from tokenhmr_jax.inference.pose_prior import PosePrior
 from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
-from tokenhmr_jax.inference.sources import Frame
 from tokenhmr_jax.models.regressor import FrozenWeights
 from tokenhmr_jax.tasks import prompting
 from tokenhmr_jax.tasks.prior import PriorTask

@@ -10,8 +10,9 @@ from jaxtyping import UInt8
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.cli import Progress
 from tokenhmr_jax.data.workers import threaded
-from tokenhmr_jax.inference import overlays, sources, webm
+from tokenhmr_jax.inference.inputs import sources
 from tokenhmr_jax.inference.model import Model
+from tokenhmr_jax.inference.outputs import overlays, webm
 from tokenhmr_jax.types import SmplParams
 
 _DRAWING_THREADS = 2

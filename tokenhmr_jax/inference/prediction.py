@@ -15,25 +15,17 @@ from numpy.typing import ArrayLike
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.drawing import draw
-from tokenhmr_jax.inference import (
-    finders,
-    gltf,
-    joint_files,
-    meshes,
-    overlays,
-    results,
-    scene,
-    smoothing,
-    sources,
-    summary,
-)
+from tokenhmr_jax.inference import smoothing, summary
 from tokenhmr_jax.inference.batching import FrameJob, predict_batches
-from tokenhmr_jax.inference.camera_choice import CameraChoice, check_cameras
+from tokenhmr_jax.inference.fitting.camera_choice import CameraChoice, check_cameras
+from tokenhmr_jax.inference.inputs import sources
 from tokenhmr_jax.inference.model import Model, load
+from tokenhmr_jax.inference.outputs import gltf, joint_files, meshes, overlays, results, scene
 from tokenhmr_jax.inference.overlay_video import write_overlay_video
-from tokenhmr_jax.inference.persons import Finder, Listed, Persons
+from tokenhmr_jax.inference.people import finders
+from tokenhmr_jax.inference.people.persons import Finder, Listed, Persons
+from tokenhmr_jax.inference.people.tracks import Tracker
 from tokenhmr_jax.inference.resuming import OpenResult, Origin
-from tokenhmr_jax.inference.tracks import Tracker
 from tokenhmr_jax.inference.video import finish_tracks
 from tokenhmr_jax.training import malloc, workdir
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tokenhmr_jax.config import config_differences
-from tokenhmr_jax.inference import meshes, results
+from tokenhmr_jax.inference.outputs import meshes, results
 from tokenhmr_jax.inference.summary import listed
 from tokenhmr_jax.training import workdir
 

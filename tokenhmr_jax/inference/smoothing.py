@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.spatial.transform import Rotation
 
-from tokenhmr_jax.inference import resampling
+from tokenhmr_jax.inference.outputs import resampling
 
 FILTERS = ('zero_lag', 'none')
 _REACH = 3.0  # standard deviations of the filter's window

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tokenhmr_jax import cli
-from tokenhmr_jax.inference import finders
-from tokenhmr_jax.inference.refinement import RefinementReport
+from tokenhmr_jax.inference.fitting.refinement import RefinementReport
+from tokenhmr_jax.inference.people import finders
 
 _NAMED = 20  # names in a line
 

@@ -10,17 +10,10 @@ from jaxtyping import Float
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.body import smpl
-from tokenhmr_jax.inference import (
-    amass_files,
-    bvh,
-    gltf,
-    resampling,
-    results,
-    scene,
-    smoothing,
-    sources,
-)
+from tokenhmr_jax.inference import smoothing
+from tokenhmr_jax.inference.inputs import sources
 from tokenhmr_jax.inference.model import Model
+from tokenhmr_jax.inference.outputs import amass_files, bvh, gltf, resampling, results, scene
 from tokenhmr_jax.inference.overlay_video import padded_params
 
 _BODIES = 64  # whose vertices are computed at once

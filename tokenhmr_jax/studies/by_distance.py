@@ -15,7 +15,7 @@ from jaxtyping import Float
 from tokenhmr_jax import cli
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.drawing.markdown import format_number, markdown_table
-from tokenhmr_jax.inference.label_changes import by_distance
+from tokenhmr_jax.inference.fitting.label_changes import by_distance
 from tokenhmr_jax.studies import extras
 from tokenhmr_jax.training import history, sharding
 from tokenhmr_jax.training.evaluation import Evaluator

@@ -19,7 +19,7 @@ from tokenhmr_jax import cli
 from tokenhmr_jax.body import keypoint_conventions
 from tokenhmr_jax.data import detections, virtual_people
 from tokenhmr_jax.drawing.markdown import markdown_table
-from tokenhmr_jax.inference import field_of_view
+from tokenhmr_jax.inference.fitting import field_of_view
 from tokenhmr_jax.inference.model import Model, load
 from tokenhmr_jax.mannequin import motion
 

@@ -18,7 +18,7 @@ from tokenhmr_jax.body import camera, smpl
 from tokenhmr_jax.body.keypoint_body import reduce_body
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.drawing.markdown import markdown_table
-from tokenhmr_jax.inference import refinement
+from tokenhmr_jax.inference.fitting import refinement
 from tokenhmr_jax.tasks import make_task
 from tokenhmr_jax.tasks.regressor_targets import label_errors
 from tokenhmr_jax.training.trained_run import Trained, open_run

@@ -1,0 +1,1 @@
+"""Bodies and cameras fitted to 2D keypoints."""

@@ -1,0 +1,1 @@
+"""Boxes and 2D keypoints of a frame's people."""
