@@ -104,10 +104,10 @@ class Model:
 
         Raises ValueError for a network without tokens.
         """
-        stage1 = self._task.model.tokenizer
-        if stage1 is None:
+        weights, codes = self.state.tokenizer, self.state.codes
+        if weights is None or codes is None:
             raise ValueError(f'{self.name} regresses poses directly: it has no tokenizer')
-        return PoseTokenizer(stage1, self.state.tokenizer, self.state.codes, self.body)
+        return PoseTokenizer(self._task.model.tokenizer, weights, codes, self.body)
 
     @functools.cached_property
     def digest(self) -> str:
