@@ -104,10 +104,10 @@ class Model:
 
         Raises ValueError for a network without tokens.
         """
-        weights, codes = self.state.tokenizer, self.state.codes
-        if weights is None or codes is None:
+        stage1, weights, codes = self._task.model.tokenizer, self.state.tokenizer, self.state.codes
+        if stage1 is None or weights is None or codes is None:
             raise ValueError(f'{self.name} regresses poses directly: it has no tokenizer')
-        return PoseTokenizer(self._task.model.tokenizer, weights, codes, self.body)
+        return PoseTokenizer(stage1, weights, codes, self.body)
 
     @functools.cached_property
     def digest(self) -> str:
