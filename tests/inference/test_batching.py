@@ -16,7 +16,7 @@ class Echo(Model):
     def __init__(self):
         pass
 
-    def predict(self, images, boxes, focal_length, keypoints2d):
+    def predict_boxes(self, images, boxes, focal_length, keypoints2d):
         return boxes
 
 

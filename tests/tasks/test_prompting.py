@@ -221,7 +221,7 @@ def _with(config, **rates):
     'settings, words',
     [({'people.batch_size': 0}, 'nothing to train on'),
      ({'model.inputs': ('image',)}, "people without pictures need 'prompts'"),
-     ({'model.inputs': ('prompts', 'sound')}, "sound.*: expected of 'image', 'prompts'"),
+     ({'model.inputs': ('prompts', 'sound')}, "sound.*: expected of 'image', 'camera', 'prompts'"),
      ({'eval.inputs': ('image',)}, r"eval.inputs=\('image',\): expected some of model.inputs"),
      ({'people.tilted': 2.0}, 'tilted=2.0')],
 )  # fmt: skip

@@ -81,15 +81,13 @@ def _run(model: Model, persons: list[tuple[FrameJob, int]], refine: bool) -> Non
         return
     padded = persons + persons[-1:] * (size - len(persons))
     keypoints2d = np.stack([job.found.keypoints2d[row] for job, row in padded])
-    prediction, moves = (
-        model.predict_boxes(
-            [job.frame.image for job, _ in padded],
-            np.stack([job.found.boxes[row] for job, row in padded]),
-            [job.camera.focal_length for job, _ in padded],
-            keypoints2d,
-        ),
-        None,
+    prediction = model.predict_boxes(
+        [job.frame.image for job, _ in padded],
+        np.stack([job.found.boxes[row] for job, row in padded]),
+        [job.camera.focal_length for job, _ in padded],
+        keypoints2d,
     )
+    moves = None
     if refine:
         bodies = model.keypoint_body, model.body
         prediction, moves = refinement.refine_prediction(*bodies, prediction, keypoints2d)
