@@ -43,6 +43,7 @@ def test_a_run_writes_metrics_and_keeps_the_best_and_the_last_two(trained):
     assert any((trained / 'tensorboard').glob('events*'))
 
 
+@pytest.mark.slow
 def test_evaluate_prints_and_writes_the_table_and_a_picture(trained, tmp_path):
     printed = command(
         '-m', 'tokenhmr_jax.evaluate', f'--checkpoint={trained}', '--step=last', f'--out={tmp_path}'

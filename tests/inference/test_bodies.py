@@ -106,6 +106,7 @@ def test_smpl_parameters_are_the_bodies(bodies):
     np.testing.assert_array_equal(found['transl'], bodies.translation)
 
 
+@pytest.mark.slow
 def test_apply_is_a_function_of_arrays(small_model, image):
     """It can be jitted and differentiated, by the weights and by the picture."""
     crops = jnp.asarray(picture(64, 64)[None], jnp.float32)

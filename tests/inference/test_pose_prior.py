@@ -54,6 +54,7 @@ def poses():
     return np.asarray(rotations.axis_angle_to_matrix(vectors))
 
 
+@pytest.mark.slow
 def test_a_run_learns_logs_and_brings_its_tokenizer(workdir, prior, trained, poses):
     lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
     losses = [line['loss'] for line in lines if 'loss' in line]
@@ -67,6 +68,7 @@ def test_a_run_learns_logs_and_brings_its_tokenizer(workdir, prior, trained, pos
         tokenhmr_jax.load_tokenizer(str(workdir))
 
 
+@pytest.mark.slow
 def test_completion_keeps_known_tokens_and_is_the_same_again(prior, poses):
     tokens = prior.encode(poses)
     mask = np.arange(20) < 6
@@ -84,6 +86,7 @@ def test_completion_keeps_known_tokens_and_is_the_same_again(prior, poses):
         prior.complete(tokens, mask, steps=21)
 
 
+@pytest.mark.slow
 def test_a_hidden_limb_is_not_read_and_the_rest_stays(prior, poses):
     arm = np.isin(skeleton.BODY_JOINTS, ARM)
     other = poses.copy()
@@ -98,6 +101,7 @@ def test_a_hidden_limb_is_not_read_and_the_rest_stays(prior, poses):
         prior.complete_limbs(poses, ['hand'])
 
 
+@pytest.mark.slow
 def test_likelihoods_are_of_the_poses_tokens(prior, poses):
     found = prior.log_likelihood(poses, steps=20)
     assert found.shape == (5,) and (found < 0).all()
@@ -109,6 +113,7 @@ def test_likelihoods_are_of_the_poses_tokens(prior, poses):
     )
 
 
+@pytest.mark.slow
 def test_samples_and_recovered_poses_are_poses(prior, poses):
     drawn = prior.sample(3, seed=1, steps=4)
     assert prior.decode(drawn).shape == (3, 21, 3, 3)

@@ -237,6 +237,7 @@ def test_label_errors_by_another_method(fitted):
     assert f'MPJPE {mean["mpjpe_mm"]:.1f} mm' in pseudo_gt.describe_fit(mean)
 
 
+@pytest.mark.slow
 def test_a_fit_finds_the_body_that_it_was_given():
     """Keypoints of the prior's own body under the wrong camera leave little to explain."""
     reduced = people.studio().reduced

@@ -47,6 +47,7 @@ def test_tokens_are_spread_over_all_joints():
     assert len(counts) == 21 and set(counts) == {3, 4}
 
 
+@pytest.mark.slow
 def test_joints_and_tokens_are_told_apart_by_their_positions():
     """Rotations of two joints exchanged are another pose, and so are two exchanged tokens."""
     model = make()

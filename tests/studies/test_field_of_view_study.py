@@ -7,6 +7,7 @@ from tokenhmr_jax.inference.model import load
 from tokenhmr_jax.studies import field_of_view
 
 
+@pytest.mark.slow
 def test_people_stand_where_they_should():
     """In a picture of a diagonal of 2000 pixels, and as large as people at their distance; with all
     true keypoints, COCO's, and a detector's."""

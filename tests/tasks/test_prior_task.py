@@ -69,6 +69,7 @@ def test_known_tokens_cannot_tell_of_hidden_joints(task, weights, rng):
     np.testing.assert_array_equal(given[tied], tokens[tied])
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_mean_cross_entropy_of_hidden_tokens(weights, mannequin, rng):
     """By NumPy, with any tokens hidden."""
     task = make_task(quickstart_config('prior', SIZES | {'hidden_limbs': 0.0}))

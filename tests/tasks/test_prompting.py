@@ -77,6 +77,7 @@ def test_training_on_keypoints_goes_on_where_it_stopped(run, prepared, tmp_path)
     jax.tree.map(np.testing.assert_array_equal, whole.params, run[1].params)
 
 
+@pytest.mark.slow
 def test_one_device_and_eight_draw_the_same_people(task):
     """Random numbers belong to a person, not to a device."""
     frozen = task.frozen(training=True)

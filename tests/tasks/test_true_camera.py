@@ -89,6 +89,7 @@ def output(weights, frozen, batch):
     return jax.device_get(jax.jit(task_of().predict)(*weights, frozen, batch))
 
 
+@pytest.mark.slow
 def test_bodies_are_placed_in_training_as_they_are_afterwards(weights, frozen, batch, output):
     """The loss of 2D keypoints is zero where the placed body is projected to: off the axis too."""
     task, place = task_of(), crop_batches.image_batch(batch).camera

@@ -125,6 +125,7 @@ def test_estimates_in_words_and_pixels():
     assert video.source == f'estimated from 9 people in 8 frames: {words}'
 
 
+@pytest.mark.slow
 def test_predictions_estimate_the_camera_from_people(reduced, tmp_path):
     """With the bundled network, which does not know the bodies."""
     people = people_at(reduced, 2.5, 75.0)

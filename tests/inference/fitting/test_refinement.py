@@ -222,6 +222,7 @@ def test_steps_follow_the_derivatives_of_the_errors(reduced, people):
             np.testing.assert_allclose(ours, theirs, atol=0.02 * np.abs(theirs).max())
 
 
+@pytest.mark.slow
 def test_predictions_are_refined_whole(mannequin, reduced, people, refined):
     """Any number of persons: as one by one, with all that follows from the pose."""
     _, _, seen, answer, start = people

@@ -103,6 +103,7 @@ def test_no_cuts(seed):
     assert cuts(list(noise)) == []
 
 
+@pytest.mark.slow
 def test_tracks_end_at_a_cut(small_model, tmp_path):
     """Persons found in one place before and after a cut are two; given ids are the user's."""
     images = film([view(world(1))] * 6 + [view(world(2))] * 6)
