@@ -18,7 +18,7 @@ def cross_entropy(
 ) -> Float[Array, ' B']:
     """Cross-entropy of tokens and their labels, nats, mean over a pose's tokens.
 
-    smoothing: share of each label that the codes around it get, by `neighbour_weights`.
+    smoothing: share of each label that goes to the codes around it, by `neighbour_weights`.
     """
     log_probs = jax.nn.log_softmax(logits)
     error = -jnp.take_along_axis(log_probs, tokens[..., None], axis=-1)[..., 0]
@@ -29,7 +29,7 @@ def cross_entropy(
 
 
 def neighbour_weights(codes: Float[Array, 'K C']) -> Float[Array, 'K K']:
-    """Weights of the other codes around each, by distance; each row sums to 1.
+    """Weights of the codes around each, by distance; each row sums to 1.
 
     A softmax of -|a - b|^2 / s^2, where s is the mean spacing of the codes.
     """
