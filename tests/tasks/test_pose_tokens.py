@@ -163,7 +163,7 @@ def test_predicted_tokens_are_a_poses_tokens(run, trained, tmp_path):
     points = np.random.default_rng(0).uniform(50, 200, (2, 17, 3)).astype(np.float32)
     points[..., 2] = 1
     keypoints2d = keypoint_conventions.to_44(points, 'coco')
-    found = model.predict(np.zeros((256, 256, 3), np.uint8), keypoints2d=keypoints2d)
+    found = model.predict(np.zeros((256, 256, 3), np.uint8), keypoints=keypoints2d)
     assert isinstance(found.tokens, PoseTokens) and found.residual_token_probs is None
     pose = model.tokenizer.decode(found.tokens)
     np.testing.assert_array_equal(pose, stage1.decode(found.tokens))
@@ -173,7 +173,7 @@ def test_predicted_tokens_are_a_poses_tokens(run, trained, tmp_path):
     assert 'residual_tokens' not in arrays and arrays['pose_token_probs'].shape == (2, 20, 32)
     pack.pack(run, tmp_path / 'packed')
     packed = tokenhmr_jax.load(str(tmp_path / 'packed'))
-    again = packed.predict(np.zeros((256, 256, 3), np.uint8), keypoints2d=keypoints2d)
+    again = packed.predict(np.zeros((256, 256, 3), np.uint8), keypoints=keypoints2d)
     np.testing.assert_allclose(again.vertices, found.vertices, atol=5e-3)
     with pytest.raises(ValueError, match=r"model.inputs=\('prompts',\)|head='pose_tokens'"):
         export_run(run, str(tmp_path / 'out'))

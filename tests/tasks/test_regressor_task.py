@@ -167,7 +167,7 @@ def test_rows_are_means_over_splits_and_joints(evaluation):
         for name, value in rows[title].items():
             parts = [rows[f'{title}, {split}'][name] for split in SPLITS]
             assert value == pytest.approx((16 * parts[0] + 8 * parts[1]) / 24), name
-            assert parts[0] != parts[1]
+            assert name == 'bent_wrong' or parts[0] != parts[1], name
     for row in rows.values():
         joints = [value for name, value in row.items() if name.startswith('joint_mm/')]
         assert len(joints) == 14

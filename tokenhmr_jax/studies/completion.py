@@ -51,7 +51,7 @@ def moved_joints(limb: str) -> Bool[np.ndarray, '21']:
 
 
 def limb_errors(
-    prior: PosePrior, poses: Matrices, training: Matrices
+    prior: PosePrior, poses: Matrices, training: Float[np.ndarray, 'M 21 3 3']
 ) -> dict[str, dict[str, float]]:
     """Mean errors of completed limbs, mm, over the joints that move with them, by limb and answer.
 
