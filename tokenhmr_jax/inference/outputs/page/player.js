@@ -51,13 +51,17 @@ export class Player extends EventTarget {
     if (this.playing || this.count < 2) return;
     this.playing = true;
     if (this.frame === this.count - 1) this.seek(0);
-    if (this.usesVideo) {
-      this.video.playbackRate = this.speed;
-      this.video.play().catch(() => {});
-    }
+    this.startVideo();
     this.last = performance.now();
     this.dispatchEvent(new Event('playing'));
     requestAnimationFrame(now => this.tick(now));
+  }
+
+  // Also before it has loaded: it then starts as soon as it can.
+  startVideo() {
+    if (!this.video) return;
+    this.video.playbackRate = this.speed;
+    this.video.play().catch(() => {});
   }
 
   pause() {
@@ -80,7 +84,7 @@ export class Player extends EventTarget {
     this.time = this.usesVideo ? this.video.currentTime : this.time + passed;
     if (this.time >= this.end || (this.usesVideo && this.video.ended)) {
       this.seek(0);
-      if (this.usesVideo) this.video.play().catch(() => {});
+      this.startVideo();
     } else {
       const frame = this.frameAt(this.time), time = this.time;
       if (frame !== this.frame) this.seek(frame, false);
