@@ -121,7 +121,7 @@ class PromptEncoder(nn.Module):
         return tokens, jnp.concatenate([always > 0, seen], axis=1)
 
     def _camera_token(self, prompts: Prompts) -> Float[Array, 'B C']:
-        """Where the crop lies; a learned token where that is not known."""
+        """Token of the crop's place in its picture; a learned one for unknown places."""
         place = jnp.concatenate([_fourier(prompts.camera), prompts.camera], axis=-1)
         known = nn.Dense(self.width, name='camera_in')(place)
         has_camera = prompts.has_camera[:, None] > 0

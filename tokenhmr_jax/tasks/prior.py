@@ -19,6 +19,7 @@ from tokenhmr_jax.models.token_prior import PriorWeights, TokenPrior
 from tokenhmr_jax.models.tokenizer import Tokenizer, num_tokens
 from tokenhmr_jax.objectives import losses, metrics
 from tokenhmr_jax.tasks.body_models import check_body_files, load_body
+from tokenhmr_jax.tasks.pose_batches import PoseBatches
 from tokenhmr_jax.tasks.tokenizer_report import TokenizerReport, body_errors, training_poses
 from tokenhmr_jax.tasks.warm_start import check_tokenizer, read_tokenizer, replace_weights
 from tokenhmr_jax.types import Array, BodyOutput, PoseBatch
@@ -54,7 +55,7 @@ class Completion:
 
 
 @dataclasses.dataclass(frozen=True)
-class PriorTask:
+class PriorTask(PoseBatches):
     """The prior's loss and metrics; `config` as in configs/prior.py.
 
     The state beside the parameters is `PriorWeights`: stage 1 travels in the checkpoint.
@@ -95,23 +96,6 @@ class PriorTask:
         """Loads the body model, unless it is given; errors as `load_body`."""
         body = load_body(self.config) if body is None else body
         return Frozen(smpl.trim(body, posed=1 + skeleton.NUM_BODY_JOINTS))
-
-    @property
-    def train_transform(self) -> None:
-        """None: records are taken as they are."""
-
-    @property
-    def eval_transform(self) -> None:
-        """None: records are taken as they are."""
-
-    def batch(self, columns: dict[str, np.ndarray]) -> PoseBatch:
-        """The part of a batch of records that goes to the devices."""
-        return PoseBatch(body_pose=columns['body_pose'])
-
-    def batch_shapes(self) -> PoseBatch:
-        """A training batch as `jax.ShapeDtypeStruct`s."""
-        shape = (self.config.batch_size, skeleton.NUM_BODY_JOINTS, 3)
-        return PoseBatch(body_pose=jax.ShapeDtypeStruct(shape, np.float32))
 
     def init(self, rng: jax.Array) -> tuple[dict, PriorWeights]:
         """Fresh parameters, and weights of stage 1 for `warm_start` to fill."""

@@ -34,6 +34,7 @@ from tokenhmr_jax.objectives.token_metrics import (
     turn_joints,
 )
 from tokenhmr_jax.tasks.body_models import check_body_files, load_body
+from tokenhmr_jax.tasks.pose_batches import PoseBatches
 from tokenhmr_jax.tasks.tokenizer_report import TokenizerReport, body_errors, body_joints
 from tokenhmr_jax.types import Array, BodyOutput, PoseBatch, TokenizerOutput, TokenProbes
 
@@ -60,7 +61,7 @@ class Frozen:
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenizerTask:
+class TokenizerTask(PoseBatches):
     """The tokenizer's losses and metrics; `config` as in configs/tokenizer.py."""
 
     medians: ClassVar = ()
@@ -120,23 +121,6 @@ class TokenizerTask:
             raise ValueError(f'loss_vertex_stride={stride}: expected at least 1')
         weights = losses.vertex_weights(body.template.T, body.faces)
         return Frozen(body, smpl.thin(body, stride), weights[::stride], hands)
-
-    @property
-    def train_transform(self) -> None:
-        """None: records are taken as they are."""
-
-    @property
-    def eval_transform(self) -> None:
-        """None: records are taken as they are."""
-
-    def batch(self, columns: dict[str, np.ndarray]) -> PoseBatch:
-        """The part of a batch of records that goes to the devices."""
-        return PoseBatch(body_pose=columns['body_pose'])
-
-    def batch_shapes(self) -> PoseBatch:
-        """A training batch as `jax.ShapeDtypeStruct`s."""
-        shape = (self.config.batch_size, skeleton.NUM_BODY_JOINTS, 3)
-        return PoseBatch(body_pose=jax.ShapeDtypeStruct(shape, np.float32))
 
     def init(self, rng: jax.Array) -> tuple[dict, Codebook | Grid]:
         """Fresh parameters, and codes: learned ones are filled by the first step."""
