@@ -63,7 +63,7 @@ def throughput(model: Model, place: pathlib.Path, options: argparse.Namespace) -
         f'{options.images / total:.1f} images/s, {options.images * options.persons / total:.1f} '
         f'persons/s, batch {options.batch_size}'
     )
-    for stage in ('decode', 'detect', 'network', 'write'):
+    for stage in ('decode', 'detect', 'crop', 'network', 'write'):
         print(f'  {stage}: {seconds[stage]:.2f} s, {100 * seconds[stage] / work:.0f}% of the work')
 
 

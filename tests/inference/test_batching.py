@@ -16,8 +16,11 @@ class Echo(Model):
     def __init__(self):
         pass
 
-    def predict_boxes(self, images, boxes, focal_length, keypoints2d):
-        return boxes
+    def dispatch(self, looked):
+        return looked
+
+    def fetch(self, dispatched):
+        return dispatched
 
 
 def test_frames_wait_for_few_others():
@@ -28,7 +31,8 @@ def test_frames_wait_for_few_others():
         for i in range(60):
             drawn.append(i)
             found = some if i in (0, 1, 40) else none
-            yield batching.FrameJob(FRAME._replace(index=i), found, cameras.Camera(1.0, ''))
+            camera = cameras.Camera(1.0, '')
+            yield batching.FrameJob(FRAME._replace(index=i), found, camera, found.boxes)
 
     done = []
     for job in batching.predict_batches(Echo(), jobs(), 4):

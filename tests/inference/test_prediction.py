@@ -69,7 +69,8 @@ def test_each_picture_does_the_right_thing(result, small_model):
     overlay = cv2.imread(str(out / 'overlays/large.jpg'))
     assert overlay.shape == (720, 960 + 360, 3)
     assert (out / 'overlays/nobody.jpg').exists()
-    assert set(summary['seconds']) == {'all', 'decode', 'detect', 'camera', 'network', 'write'}
+    stages = {'all', 'decode', 'detect', 'camera', 'crop', 'network', 'write'}
+    assert set(summary['seconds']) == stages
 
 
 def test_a_file_holds_what_the_model_predicts(result, small_model, folder):

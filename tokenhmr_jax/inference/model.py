@@ -9,20 +9,19 @@ from typing import Any, NamedTuple, cast
 import jax
 import ml_collections
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Int, Num
 from numpy.typing import ArrayLike
 from PIL import Image
 
 from tokenhmr_jax.body import camera, smpl
 from tokenhmr_jax.body.keypoint_body import KeypointBody, reduce_body
-from tokenhmr_jax.data import crops
-from tokenhmr_jax.inference import cameras
 from tokenhmr_jax.inference.bodies import Bodies, Shown
 from tokenhmr_jax.inference.inputs import digests, picture_files
 from tokenhmr_jax.inference.inputs.sources import Frame
+from tokenhmr_jax.inference.network_inputs import LookedAt, focal_lengths, look_at
 from tokenhmr_jax.inference.people.detectors.choice import make_detector
 from tokenhmr_jax.inference.people.persons import Finder, Persons, box_of_points, known_points
-from tokenhmr_jax.inference.placement import place_bodies
+from tokenhmr_jax.inference.placement import PlacedBodies, place_bodies
 from tokenhmr_jax.inference.pose_prior import PosePrior
 from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
 from tokenhmr_jax.models.regressor import FrozenWeights
@@ -70,6 +69,14 @@ def load_prior(path: str, step: str = 'best') -> PosePrior:
     """The pose tokenizer with its prior, of a prior's run. Arguments and errors as in `load`."""
     run = open_run(path, step, kind='prior')
     return PosePrior(cast(PriorTask, run.task), run.params, run.state, run.body)
+
+
+class Dispatched(NamedTuple):
+    """A batch that the device works on, and arrays that it will fill."""
+
+    looked: LookedAt
+    output: RegressorOutput
+    placed: PlacedBodies
 
 
 class Model:
@@ -187,7 +194,7 @@ class Model:
         if focal_length is None:
             focal_length = picture.focal_length
         size = np.array([picture.image.shape[1::-1]], np.float32)
-        [focal] = _focal_lengths(focal_length, size)
+        [focal] = focal_lengths(focal_length, size)
         if boxes is None and keypoints is None:
             people = self.detect(picture.image)
             readable = self.reads_image | (people.keypoints2d[..., 2] > 0).any(axis=1)
@@ -223,26 +230,44 @@ class Model:
             the larger side.
           keypoints2d: (N, 44, 3) pixels and confidence; `keypoint_conventions.to_44` makes them.
         """
+        looked = self.look(images, boxes, focal_length, keypoints2d)
+        return self.fetch(self.dispatch(looked))
+
+    def look(
+        self,
+        images: np.ndarray | Sequence[np.ndarray],
+        boxes: ArrayLike | None = None,
+        focal_length: float | Sequence[float] | str | None = None,
+        keypoints2d: ArrayLike | None = None,
+    ) -> LookedAt:
+        """The host's part of `predict_boxes`: crops and prompts; arguments and errors as there."""
         keypoints2d = self._check_keypoints(keypoints2d)
         if keypoints2d is not None and (boxes is None or not self.reads_image):
             boxes = np.stack([box_of_points(points) for points in keypoints2d])
-        boxes = _check_boxes(boxes)
-        images = _one_per_box(images, len(boxes))
-        center, side = self._squares(boxes)
-        image_size = np.array([image.shape[1::-1] for image in images], np.float32)
-        focal = _focal_lengths(focal_length, image_size)
-        middle = image_size / 2
-        prompts = None
-        if self.knows_camera:
-            place = np.concatenate([center - middle, side[:, None]], axis=1) / focal[:, None]
-            prompts = self._prompts(keypoints2d, center, side, place)
-        seen = self._cut(images, center, side)
-        padded = _padded((seen, prompts, (center, side, focal, middle)), len(boxes))
-        output = self.predict_crops(*padded[:2])
-        bodies = dataclasses.replace(output, token_probs=None)
-        knows = {'knows_camera': self.knows_camera, 'places_bodies': self.places_bodies}
-        placed = jax.device_get(place_bodies(bodies, *padded[2], **knows))
-        output, placed = jax.tree.map(lambda x: x[: len(boxes)], (output, placed))
+        data = self.config.data
+        reads = {'image': self.reads_image, 'prompts': self.knows_camera}
+        return look_at(
+            images, boxes, focal_length, keypoints2d, data.crop_size, data.eval_box_aspect, **reads
+        )
+
+    def dispatch(self, looked: LookedAt) -> Dispatched:
+        """Starts the network on its device, and does not wait for it."""
+        count = len(looked.side)
+        padded = cast(LookedAt, _padded(looked, count))
+        output = self._bodies(self.params, self.state, self.body, padded.crops, padded.prompts)
+        placed = place_bodies(
+            dataclasses.replace(output, token_probs=None),
+            *padded[2:],
+            knows_camera=self.knows_camera,
+            places_bodies=self.places_bodies,
+        )
+        return Dispatched(looked, output, placed)
+
+    def fetch(self, dispatched: Dispatched) -> ImagePrediction:
+        """Waits for the bodies that `dispatch` has asked for."""
+        looked = dispatched.looked
+        first = lambda x: x[: len(looked.side)]  # noqa: E731
+        output, placed = jax.tree.map(first, jax.device_get(dispatched[1:]))
         residual = not self._task.model.has_pose_tokens
         return ImagePrediction(
             params=dataclasses.replace(output.params, global_orient=placed.global_orient),
@@ -252,11 +277,11 @@ class Model:
             keypoints2d=placed.keypoints2d,
             crop_camera=output.camera,
             crop_translation=np.asarray(camera.crop_translation(output.camera)),
-            crop_center=center,
-            crop_side=side,
+            crop_center=looked.center,
+            crop_side=looked.side,
             translation=placed.translation,
-            focal_length=focal,
-            principal_point=middle,
+            focal_length=looked.focal_length,
+            principal_point=looked.principal_point,
             residual_token_probs=output.token_probs if residual else None,
             pose_token_probs=None if residual else output.token_probs,
         )
@@ -288,47 +313,6 @@ class Model:
             raise ValueError(f'persons {lacking}: no keypoint is known, expected at least one')
         return keypoints2d
 
-    def _cut(self, images, center, side) -> np.ndarray | None:
-        """The crops; None if the network reads none."""
-        if not self.reads_image:
-            return None
-        size = self.config.data.crop_size
-        squares = zip(images, center, side, strict=True)
-        return np.stack(
-            [crops.warp(image, crops.crop_matrix(c, s, size), size) for image, c, s in squares]
-        )
-
-    def _prompts(self, keypoints2d, center, side, place) -> Prompts:
-        ones = np.ones(len(side), np.float32)
-        points = np.zeros((len(side), 44, 3), np.float32)
-        if keypoints2d is not None:
-            points = keypoints2d.copy()
-            points[..., :2] = (points[..., :2] - center[:, None]) / side[:, None, None]
-            near = np.abs(points[..., :2]).max(axis=-1, keepdims=True) < prompting.FARTHEST
-            points = np.where((points[..., 2:] > 0) & near, points, 0)
-        return Prompts(points, place.astype(np.float32), has_camera=ones, has_image=ones)
-
-    def _squares(
-        self, boxes: Float[np.ndarray, 'N 4']
-    ) -> tuple[Float[np.ndarray, 'N 2'], Float[np.ndarray, ' N']]:
-        """Centres and sides of the squares that the network sees, pixels."""
-        aspect = self.config.data.eval_box_aspect
-        sides = [max(crops.grow_box(size, aspect)) for size in boxes[:, 2:] - boxes[:, :2]]
-        return (boxes[:, :2] + boxes[:, 2:]) / 2, np.array(sides, np.float32)
-
-
-def _check_boxes(boxes) -> np.ndarray:
-    boxes = np.asarray(boxes, np.float32)
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
-        raise ValueError(f'boxes of shape {boxes.shape}: expected (N, 4), N at least 1')
-    wrong = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
-    if wrong.any():
-        raise ValueError(
-            f'boxes {boxes[wrong].tolist()}: expected left, top, right, bottom, finite, left < '
-            'right and top < bottom'
-        )
-    return boxes
-
 
 def _padded(tree: Any, count: int) -> Any:
     """Arrays of `count` rows with the last one repeated, up to a power of two."""
@@ -343,31 +327,3 @@ def _one_each(name: str, given: Any, count: int) -> Sequence:
     if len(given) != count:
         raise ValueError(f'{len(given)} {name} for {count} pictures: expected one of each')
     return given
-
-
-def _focal_lengths(given, image_size: np.ndarray) -> np.ndarray:
-    """Pixels, one per box, of what `Model.predict` is given."""
-    if given is None or isinstance(given, str):
-        guess = 'diagonal' if given is None else given
-        cameras.check_camera(None, None, guess, camera.GUESSES)
-        return np.asarray(camera.GUESSES[guess](image_size), np.float32)
-    found = np.asarray(given, np.float32)
-    if found.shape not in ((), (len(image_size),)):
-        raise ValueError(
-            f'focal_length of shape {found.shape}: expected one number, or {len(image_size)}'
-        )
-    if not (np.isfinite(found) & (found > 0)).all():
-        raise ValueError(f'focal_length={found.tolist()}: expected pixels, above 0')
-    return np.broadcast_to(found, len(image_size))
-
-
-def _one_per_box(images, count: int) -> list[np.ndarray]:
-    if isinstance(images, np.ndarray) and images.ndim == 3:
-        images = [images] * count
-    if len(images) != count:
-        raise ValueError(f'{len(images)} images for {count} boxes: expected one, or one per box')
-    for image in images:
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
-            found = f'an image of {image.dtype} {image.shape}'
-            raise ValueError(f'{found}: expected uint8 (H, W, 3), RGB')
-    return list(images)

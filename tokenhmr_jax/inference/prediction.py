@@ -17,9 +17,11 @@ from tokenhmr_jax import cli
 from tokenhmr_jax.drawing import draw
 from tokenhmr_jax.inference import smoothing, summary
 from tokenhmr_jax.inference.batching import FrameJob, predict_batches
+from tokenhmr_jax.inference.cameras import Camera
 from tokenhmr_jax.inference.fitting.camera_choice import CameraChoice, check_cameras
 from tokenhmr_jax.inference.inputs import sources
 from tokenhmr_jax.inference.model import Model, load
+from tokenhmr_jax.inference.network_inputs import LookedAt
 from tokenhmr_jax.inference.outputs import gltf, joint_files, meshes, overlays, results, scene
 from tokenhmr_jax.inference.overlay_video import write_overlay_video
 from tokenhmr_jax.inference.people import finders
@@ -232,7 +234,7 @@ def _check_readable(model: Model, settings: PredictSettings) -> None:
 def _predict_frames(run: _Run) -> None:
     """Writes the frames that remain.
 
-    Decoding and finding, the network, and writing run beside each other.
+    Decoding, finding and cropping, the network, and writing run beside each other.
     """
     writes, clock, settings = collections.deque(), run.clock, run.settings
     refine = run.model.reads_prompts if settings.refine is None else settings.refine
@@ -286,7 +288,17 @@ def _jobs(run: _Run, bar: cli.Progress) -> Iterator[FrameJob]:
             found = found._replace(track_ids=track_ids(frame, found.boxes, found.track_ids))
             with run.clock('camera'):
                 camera = run.camera(frame, found)
-            yield FrameJob(frame, found, camera, unread=unread)
+            yield FrameJob(
+                frame, found, camera, _looked_at(run, frame, found, camera), unread=unread
+            )
+
+
+def _looked_at(run: _Run, frame: sources.Frame, found: Persons, camera: Camera) -> LookedAt | None:
+    """The persons of a frame as the network is given them; None for nobody."""
+    if not len(found.boxes):
+        return None
+    with run.clock('crop'):
+        return run.model.look(frame.image, found.boxes, camera.focal_length, found.keypoints2d)
 
 
 def _kept_job(run: _Run, frame: sources.Frame, track_ids: Callable) -> FrameJob:

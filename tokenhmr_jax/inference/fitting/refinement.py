@@ -102,7 +102,8 @@ def refine_prediction(
         chunk = jax.tree.map(lambda x, rows=rows: np.asarray(x, np.float32)[rows], parts)
         refined = refine(reduced, *chunk)
         posed = _pose(body, refined.params, refined.translation, *chunk[3:5])
-        chunks.append(jax.device_get((refined, posed)))
+        chunks.append((refined, posed))
+    chunks = jax.device_get(chunks)
     refined, posed = jax.tree.map(lambda *values: np.concatenate(values)[:count], *chunks)
     vertices, joints, keypoints3d, projected = posed
     prediction = prediction.replace(

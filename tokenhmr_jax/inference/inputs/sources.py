@@ -19,6 +19,7 @@ from tokenhmr_jax.inference.inputs import digests, folders, picture_files, shots
 from tokenhmr_jax.readers import listing
 
 _END = object()
+_DECODING = 4  # pictures at once, each whole in memory
 _LONGEST_NAME = 200  # bytes; files of a result add theirs to a name, and systems allow 255
 
 
@@ -66,18 +67,15 @@ class Images:
         return len(self._paths)
 
     def frames(self, skip: Callable[[str], bool]) -> Iterator[Frame]:
-        """All frames; those whose name is skipped are not decoded."""
-        for index, (name, path) in enumerate(zip(self.names, self._paths, strict=True)):
-            if skip(name):
-                yield Frame(name, index, None)
-                continue
-            try:
-                picture = picture_files.read_picture(path)
-            except (FileNotFoundError, ValueError) as error:
-                yield Frame(name, index, None, error=str(error))
-            else:
-                focal = {'focal_length': picture.focal_length, 'focal_note': picture.focal_note}
-                yield Frame(name, index, picture.image, **focal, note=picture.note)
+        """All frames; those whose name is skipped are not decoded. Some are decoded at once."""
+        places = enumerate(zip(self.names, self._paths, strict=True))
+        calls = (
+            functools.partial(Frame, name, index, None)
+            if skip(name)
+            else functools.partial(_read_frame, name, index, path)
+            for index, (name, path) in places
+        )
+        yield from _in_threads(calls, _DECODING)
 
     def digest(self, name: str) -> str:
         """The digest of a frame's file. Raises OSError for one that cannot be read."""
@@ -226,11 +224,29 @@ def open_source(path: str | os.PathLike, recursive: bool = False) -> Images | Vi
 
 def ahead(items: Iterator[Any], count: int = 4) -> Iterator[Any]:
     """The same items, computed up to `count` ahead in a thread."""
-    pool = futures.ThreadPoolExecutor(1)
+    calls = itertools.repeat(functools.partial(next, items, _END))
+    yield from itertools.takewhile(lambda item: item is not _END, _in_threads(calls, 1, count))
+
+
+def _in_threads(
+    calls: Iterator[Callable[[], Any]], threads: int, count: int | None = None
+) -> Iterator[Any]:
+    """Results of the calls, in order, made up to `count` ahead; by default one per thread."""
+    pool = futures.ThreadPoolExecutor(threads)
     try:
-        waiting = collections.deque(pool.submit(next, items, _END) for _ in range(count))
-        while (item := waiting.popleft().result()) is not _END:
-            waiting.append(pool.submit(next, items, _END))
-            yield item
+        waiting = collections.deque(map(pool.submit, itertools.islice(calls, count or threads)))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(map(pool.submit, itertools.islice(calls, 1)))
+            yield result
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _read_frame(name: str, index: int, path: pathlib.Path) -> Frame:
+    try:
+        picture = picture_files.read_picture(path)
+    except (FileNotFoundError, ValueError) as error:
+        return Frame(name, index, None, error=str(error))
+    focal = {'focal_length': picture.focal_length, 'focal_note': picture.focal_note}
+    return Frame(name, index, picture.image, **focal, note=picture.note)
