@@ -129,10 +129,11 @@ def report_failures(
     if not chosen:
         return failure_table(found, kind), None
     titles = [f'{KINDS[kind[i]]}, {found.keypoints2d_px[i]:.0f} px,' for i in chosen]
-    batch = run.task.batch(pipeline.take([records], chosen, run.task.eval_transform))
+    batch, shown = run.task.report.examples([records], chosen)
     bodies = jax.jit(run.task.report.bodies)(run.params, run.state, run.frozen, batch)
-    faces, shown = np.asarray(run.frozen.body.faces), jax.device_get(bodies)
-    picture = regressor_report.draw_examples(faces, batch, shown, titles)
+    faces, drawn = np.asarray(run.frozen.body.faces), jax.device_get(bodies)
+    numbers = '2D error in px of 256, MPJPE'
+    picture = regressor_report.draw_examples(faces, shown, drawn, titles, numbers=numbers)
     return failure_table(found, kind), picture
 
 

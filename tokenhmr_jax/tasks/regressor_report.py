@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +11,7 @@ from flax import struct
 from jaxtyping import Float, Int, UInt8
 
 from tokenhmr_jax.body import camera
-from tokenhmr_jax.data import crop_batches, pipeline
+from tokenhmr_jax.data import augment, crop_batches, pipeline
 from tokenhmr_jax.drawing import draw, render
 from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.tasks.regressor_targets import Frozen, pose_labels, true_body, true_points
@@ -83,11 +82,22 @@ class RegressorReport:
         order, rows = np.argsort(error), min(self._task.config.eval.gallery, len(error))
         middle = (len(order) - rows) // 2
         chosen = np.concatenate([order[:rows], order[middle : middle + rows], order[-rows:]])
-        batch = self._task.batch(pipeline.take(splits, chosen, self._task.eval_transform))
+        batch, shown = self.examples(splits, chosen)
         bodies = jax.device_get(jax.jit(self.bodies)(params, state, frozen, batch))
         kinds = np.repeat(('best', 'median', 'worst'), rows).tolist()
         faces = np.asarray(frozen.body.faces)
-        return {'gallery.png': draw_examples(faces, batch, bodies, kinds, rows)}
+        return {'gallery.png': draw_examples(faces, shown, bodies, kinds, rows)}
+
+    def examples(
+        self, splits: Splits, indices: Sequence[int] | Int[np.ndarray, ' B']
+    ) -> tuple[CropBatch | ImageBatch, CropBatch | ImageBatch]:
+        """The batch of some records, and the same with crops sharp enough to be looked at."""
+        batch = self._task.batch(pipeline.take(splits, indices, self._task.eval_transform))
+        if batch.image is None:
+            return batch, batch
+        aspect = self._task.config.data.eval_box_aspect
+        cut = functools.partial(augment.plain_crop, crop_size=_TILE, box_aspect=aspect)
+        return batch, batch.replace(image=pipeline.take(splits, indices, cut)['image'])
 
     def bodies(
         self, params: Any, state: Any, frozen: Frozen, batch: CropBatch | ImageBatch
@@ -145,34 +155,49 @@ def draw_examples(
     shown: Bodies,
     titles: Sequence[str] | None = None,
     columns: int = 2,
+    numbers: str = 'MPJPE',
 ) -> UInt8[np.ndarray, 'H W 3']:
     """A contact sheet, RGB, of a batch and its bodies as NumPy arrays.
 
-    Each example shows the crop, the predicted body as the crop's camera sees it, and the true
-    (sand) and predicted (blue) bodies seen from the side; above it its title and MPJPE. A legend
-    stands above all, as above the tokenizer's poses.
+    The batch is the second of `RegressorReport.examples`. Each example shows the crop, the
+    predicted body as the crop's camera sees it, and the true (sand) and predicted (blue) bodies
+    seen from the side; above it its title and MPJPE. A legend stands above all, as above the
+    tokenizer's poses; `numbers` explains those in the titles.
     """
-    images = _keypoint_pictures(batch) if batch.image is None else batch.image
+    name, images = ('crop', _crops(batch)) if batch.image is not None else _keypoints(batch)
     titles = [''] * len(images) if titles is None else titles
     tiles = [
         _tile(faces, image, jax.tree.map(lambda x, i=i: x[i], shown))
         for i, image in enumerate(images)
     ]
     labels = [f'{t} {e:.0f} mm'.strip() for t, e in zip(titles, shown.mpjpe_mm, strict=True)]
-    text = 'crop; predicted body over it; from the left: true (sand), predicted (blue); MPJPE'
+    bodies = 'predicted body over it; from the left: true (sand), predicted (blue)'
+    text = f'{name}; {bodies}; {numbers}'
     return draw.under_title(render.contact_sheet(tiles, columns, labels), text)
 
 
-def _keypoint_pictures(batch: ImageBatch) -> UInt8[np.ndarray, 'B S S 3']:
-    """The prompts of people without pictures."""
+def _keypoints(batch: ImageBatch) -> tuple[str, UInt8[np.ndarray, 'B S S 3']]:
+    """Name and pictures of the prompts of people without pictures."""
     blank = np.full((_TILE, _TILE, 3), 255, np.uint8)
     points = np.asarray(batch.prompts.keypoints2d)
     pixels = np.concatenate([_TILE * (points[..., :2] + 0.5), points[..., 2:]], axis=-1)
-    return np.stack([draw.draw_keypoints(blank, person) for person in pixels])
+    return '2D keypoints', np.stack([draw.draw_keypoints(blank, person) for person in pixels])
+
+
+def _crops(batch: CropBatch) -> UInt8[np.ndarray, 'B S S 3']:
+    """The pictures of crops that are not turned, white beside the full image."""
+    images = np.array(batch.image)
+    size = images.shape[1]
+    scale, center = size / batch.side[:, None], batch.center + batch.center_rest
+    # Up to the centres of the outermost pixels: beyond, interpolation is dark.
+    first = np.ceil(scale * -center + size / 2).clip(0, size).astype(int)
+    last = np.floor(scale * (batch.image_size - 1 - center) + size / 2).clip(-1, size).astype(int)
+    for image, (left, top), (right, bottom) in zip(images, first, last + 1, strict=True):
+        image[:top], image[bottom:], image[:, :left], image[:, right:] = 255, 255, 255, 255
+    return images
 
 
 def _tile(faces, image: UInt8[np.ndarray, 'S S 3'], body: Bodies) -> UInt8[np.ndarray, 'H W 3']:
-    image = _without_bars(cv2.resize(image, (_TILE, _TILE), interpolation=cv2.INTER_CUBIC))
     focal, x, y = (_TILE * body.lens).tolist()
     intrinsics = (focal, focal, x + (_TILE - 1) / 2, y + (_TILE - 1) / 2)
     over = draw.draw_mesh(image, body.predicted.vertices + body.translation, faces, intrinsics)
@@ -186,16 +211,3 @@ def _tile(faces, image: UInt8[np.ndarray, 'S S 3'], body: Bodies) -> UInt8[np.nd
     ]
     tile = draw.side_by_side([image, over, *side])
     return np.pad(tile, ((_CAPTION, 0), (0, 0), (0, 0)), constant_values=255)
-
-
-def _without_bars(image: UInt8[np.ndarray, 'S S 3']) -> UInt8[np.ndarray, 'S S 3']:
-    """The crop, white where it shows what is beside the picture: whole black rows and columns."""
-    image = image.copy()
-    for black, pixels in (
-        (~image.any(axis=(1, 2)), image),
-        (~image.any(axis=(0, 2)), image.swapaxes(0, 1)),
-    ):
-        if not black.all():
-            pixels[: black.argmin()] = 255
-            pixels[len(black) - black[::-1].argmin() :] = 255
-    return image

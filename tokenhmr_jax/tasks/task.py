@@ -84,6 +84,12 @@ class Report(Protocol):
     ) -> dict[str, UInt8[np.ndarray, 'H W 3']]:
         """RGB pictures by file name; `errors` are the MPJPE of each record, by split."""
 
+    def examples(self, splits: Splits, indices: Sequence[int] | np.ndarray) -> tuple[Any, Any]:
+        """The batch of some records for `bodies`, and as `draw` shows it: with sharper pictures.
+
+        `indices` count through the splits, one after the other.
+        """
+
     def bodies(self, params: Any, state: Any, frozen: Any, batch: Any) -> Any:
         """The bodies that `draw` draws of a batch; runs inside jit."""
 

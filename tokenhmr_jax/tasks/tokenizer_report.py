@@ -57,9 +57,16 @@ class TokenizerReport:
         """Poses at even ranks of their error, best to worst."""
         order = np.argsort(np.concatenate(errors))
         chosen = order[np.linspace(0, len(order) - 1, _COLUMNS).round().astype(int)]
-        batch = self._task.batch(pipeline.take(splits, chosen))
+        batch, shown = self.examples(splits, chosen)
         bodies = jax.device_get(jax.jit(self.bodies)(params, state, frozen, batch))
-        return {'poses.png': self.draw(frozen, batch, bodies)}
+        return {'poses.png': self.draw(frozen, shown, bodies)}
+
+    def examples(
+        self, splits: Splits, indices: Sequence[int] | Int[np.ndarray, ' B']
+    ) -> tuple[PoseBatch, PoseBatch]:
+        """The batch of some poses, twice."""
+        batch = self._task.batch(pipeline.take(splits, indices))
+        return batch, batch
 
     def bodies(self, params: Any, state: Any, frozen: Any, batch: PoseBatch) -> Bodies:
         """The true and the reconstructed bodies of a batch."""

@@ -117,7 +117,7 @@ class Examples:
         self._report, self._frozen = task.report, frozen
         total = sum(map(len, splits))
         chosen = np.linspace(0, total - 1, min(self._report.num_examples, total)).astype(int)
-        self._batch = task.batch(pipeline.take(splits, chosen, task.eval_transform))
+        self._batch, self._shown = task.report.examples(splits, chosen)
         self._bodies = jax.jit(self._report.bodies, out_shardings=sharding.replicated(mesh))
 
     def __call__(self, params: Any, state: Any) -> UInt8[np.ndarray, 'H W 3'] | None:
@@ -128,7 +128,7 @@ class Examples:
         bodies = jax.device_get(bodies)
         if not all(np.isfinite(x).all() for x in jax.tree.leaves(bodies)):
             return None  # a picture must not end a run
-        return self._report.draw(self._frozen, self._batch, bodies)
+        return self._report.draw(self._frozen, self._shown, bodies)
 
 
 def pooled(measured: Sequence[Measured], counts: Sequence[int]) -> dict[str, Any]:
