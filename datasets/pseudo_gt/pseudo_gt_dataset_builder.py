@@ -14,7 +14,14 @@ from typing import ClassVar
 import tensorflow_datasets as tfds
 from etils import epath
 
-from tokenhmr_jax.readers import filters, humans4d, listing, prepare, shards
+from tokenhmr_jax.readers import (
+    filters,
+    humans4d,
+    listing,
+    picture_cameras,
+    prepare,
+    shards,
+)
 from tokenhmr_jax.readers.prepare import setting
 
 _NO_DENSITY = 'none'
@@ -37,6 +44,12 @@ class Settings(shards.BuildSettings):
         "File of tokenhmr_jax.studies.pose_density, or the original's counts: poses improbable "
         f'under it are not trusted; {_NO_DENSITY}: off.',
         path_or=_NO_DENSITY,
+    )
+    cameras: str = setting(
+        '',
+        'Table of fields of view: .csv with the columns image and fov, degrees across the width, '
+        "or .json {image: fov}. Other pictures have their EXIF data's camera, if any.",
+        path_or='',
     )
     together: bool = setting(True, 'Trust pose and betas together or not at all.')
     min_keypoints: int = setting(4, 'Persons without more 2D keypoints are dropped; -1: off.')
@@ -85,6 +98,8 @@ class Builder(shards.Builder, skip_registration=True):
     def units(self):
         settings = self._settings
         keep = settings.filters
+        if settings.cameras:
+            picture_cameras.read_degrees(settings.cameras)
         if keep.pose_density is not None:
             filters.load_once(keep.pose_density)
         folder = settings.folder / humans4d.SETS[settings.set]
@@ -93,14 +108,23 @@ class Builder(shards.Builder, skip_registration=True):
             if humans4d.is_broken_tar(path):
                 self._skipped.append(f'{path}: {humans4d.KNOWN_CORRUPT}')
             else:
-                read = functools.partial(humans4d.read_persons, path, keep, settings.store)
+                how = keep, settings.store, settings.cameras
+                read = functools.partial(humans4d.read_persons, path, *how)
                 units.append(shards.Unit(path.name, settings.set, read))
         if not units:
             raise FileNotFoundError(f'{folder}: no tars')
         return {'train': units}
 
     def check(self, remarks):
-        """Raises ValueError if the density of poses distrusts all poses, or none."""
+        """Raises ValueError if the density of poses distrusts all poses, or none, or if the table
+        of cameras has no picture."""
+        kinds = picture_cameras.REMARKS
+        people = sum(remarks[kind] for kind in kinds.values())
+        if self._settings.cameras and people and not remarks[kinds['estimated']]:
+            raise ValueError(
+                f'{self._settings.cameras}: names no picture of {people} persons: expected names '
+                "as in the tars, or the last part of them; with or without the file's suffix"
+            )
         trusted, distrusted = remarks[filters.PROBABLE], remarks[filters.POSE]
         if trusted + distrusted and not (trusted and distrusted):
             raise ValueError(

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import io
 import pathlib
 
 import image_records
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import real_formats
 from conftest import ROOT
+from PIL import ExifTags, Image
 from real_formats import load_builder
 from scipy.spatial.transform import Rotation
 
@@ -32,11 +34,11 @@ def sample(pixels, persons, suffix='.jpg'):
     return {suffix[1:]: picture, 'data.pyd': persons}
 
 
-def read(tmp_path, samples, keep=READ_ALL):
+def read(tmp_path, samples, keep=READ_ALL, cameras=''):
     """Records by key, and remarks."""
     path = tmp_path / 'dataset_tars/mpii-train/000003.tar'
     real_formats.write_tar(path, samples)
-    found = list(humans4d.read_persons(path, keep, {'resolution': 256}))
+    found = list(humans4d.read_persons(path, keep, {'resolution': 256}, cameras))
     remarks = [each for each in found if isinstance(each, shards.Remark)]
     return {r['key']: r for r in found if not isinstance(r, shards.Remark)}, remarks
 
@@ -110,6 +112,49 @@ def test_strange_confidences(rng, tmp_path, pixels):
     (record,) = found.values()
     assert record['keypoints2d'][0, 2] == 1
     np.testing.assert_array_equal(record['keypoints2d'][1], 0)
+
+
+def test_cameras_are_a_tables_else_exifs_else_unknown(rng, tmp_path, pixels):
+    """60 degrees across WIDTH pixels; 50 mm of a 36 x 24 mm film across the diagonal."""
+    width, height = SIZE
+    people = [real_formats.fitted_person(rng, pixels[0])]
+    samples = {f'x/{name}': sample(pixels, people) for name in ('a', 'b', 'c', 'd')}
+    for name in ('x/b', 'x/c'):
+        data = Image.Exif()
+        data.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 50
+        file = io.BytesIO()
+        Image.open(io.BytesIO(samples[name]['jpg'])).save(file, 'jpeg', exif=data.tobytes())
+        samples[name]['jpg'] = file.getvalue()
+    (tmp_path / 'fov.csv').write_text('image,fov\nx/a,60\nb.jpg,60\nother,50\n')
+    found, remarks = read(tmp_path, samples, cameras=str(tmp_path / 'fov.csv'))
+    cameras = [
+        [r['picture_focal_length'].item(), *r['picture_principal_point'], r['camera_source'].item()]
+        for r in found.values()
+    ]
+    of_table = [width / 2 * np.sqrt(3), width / 2, height / 2, 3]
+    of_exif = [50 * np.hypot(width, height) / np.hypot(36, 24), width / 2, height / 2, 2]
+    expected = [of_table, of_table, of_exif, [0, 0, 0, 0]]
+    np.testing.assert_allclose(cameras, expected, rtol=1e-6)
+    kinds = ['camera of the table'] * 2 + ["camera of the file's EXIF data", 'camera unknown']
+    assert [remark.kind for remark in remarks] == kinds
+
+
+def test_a_table_of_other_pictures_is_an_error(rng, tmp_path, pixels):
+    module, folder = load_builder('pseudo_gt'), tmp_path / 'dataset_tars'
+    people = [real_formats.fitted_person(rng, pixels[0])]
+    real_formats.write_tar(folder / 'mpii-train/000000.tar', {'a': sample(pixels, people)})
+    table = tmp_path / 'fov.csv'
+    table.write_text('image,fov\nother,50\n')
+    settings = module.Settings(
+        set='mpii',
+        manual_dir=str(folder),
+        pose_density='none',
+        num_processes=1,
+        cameras=str(table),
+    )
+    builder = module.Builder(settings=settings, data_dir=tmp_path / 'out')
+    with pytest.raises(ValueError, match=r'fov.csv: names no picture of 1 persons: expected names'):
+        prepare.prepare_dataset(builder, settings)
 
 
 def losses(value):

@@ -2,6 +2,7 @@
 
 A sample is `<key>.jpg` and `<key>.data.pyd`, a pickled list of persons. A box is `center` and
 `scale`, (width, height) / 200 px. The tars lack the camera of the fits: a record has the crop's.
+The picture's own is its EXIF data's, or that of a table of estimates.
 """
 
 import os
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tokenhmr_jax.data import pictures, records
-from tokenhmr_jax.readers import labels, tars
+from tokenhmr_jax.readers import labels, picture_cameras, tars
 from tokenhmr_jax.readers.filters import Filters
 from tokenhmr_jax.readers.shards import CORRUPT, Remark, corrupt
 
@@ -51,9 +52,11 @@ def is_broken_tar(path: pathlib.Path) -> bool:
 
 
 def read_persons(
-    path: str | os.PathLike, filters: Filters, options: Mapping[str, Any]
+    path: str | os.PathLike, filters: Filters, options: Mapping[str, Any], cameras: str = ''
 ) -> Iterator[dict | Remark]:
-    """Reads the persons in a tar; `options` go to `records.store_picture`.
+    """Reads the persons in a tar.
+
+    `options` go to `records.store_picture`; `cameras` is a table as of `picture_cameras`.
 
     Raises as `tars.samples`.
     """
@@ -66,14 +69,19 @@ def read_persons(
         try:
             picture, persons = tars.split_sample(name, parts)
             image = pictures.decode_picture(picture, name)
+            camera = picture_cameras.find_camera(sample, picture, cameras)
         except ValueError as error:
             yield Remark(CORRUPT, str(error))
             continue
+        source = picture_cameras.source_of(camera)
+        remark = Remark(picture_cameras.REMARKS[source])
         for index, person in enumerate(persons):
-            yield from _read_person(f'{name}/{index}', image, person, filters, options)
+            yield from _read_person(f'{name}/{index}', image, camera, person, filters, options)
+            if cameras or source != 'default':
+                yield remark
 
 
-def _read_person(key, image, person, filters, options):
+def _read_person(key, image, camera, person, filters, options):
     try:
         box_center = labels.read_field(person, 'center', 2)
         box_size = labels.PIXELS_PER_SCALE * labels.read_field(person, 'scale', 2)
@@ -82,7 +90,7 @@ def _read_person(key, image, person, filters, options):
             _reprojection_loss(person),
         )
         if found is not None:
-            yield records.assemble(image, key, box_center, box_size, found, **options)
+            yield records.assemble(image, key, box_center, box_size, found | camera, **options)
     except ValueError as error:
         yield corrupt(key, error)
     else:

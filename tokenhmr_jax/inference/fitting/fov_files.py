@@ -1,21 +1,11 @@
-"""Files of fields of view, one number per picture, such as other estimators of cameras give.
+"""Files of fields of view by the frames of a source; images are named as in files of boxes."""
 
-FILE.csv has the columns image and fov, FILE.json is {"image": fov}. `fov` is in degrees across the
-upright picture's width. Images are named as in files of boxes.
-"""
-
-import csv
-import io
-import math
 import pathlib
-from collections.abc import Iterable
 
 from tokenhmr_jax.inference.inputs.sources import Images, Video
-from tokenhmr_jax.inference.people import boxes, coco_files
+from tokenhmr_jax.inference.people import boxes
 from tokenhmr_jax.inference.people.persons import frames_called
-
-SUFFIXES = '.csv', '.json'
-_EXPECTED = 'expected the columns image and fov, or {"image": fov}; fov in degrees, from 0 to 180'
+from tokenhmr_jax.readers import fov_tables
 
 
 class FovFile:
@@ -28,9 +18,7 @@ class FovFile:
     def __init__(self, path: str, source: Images | Video):
         check_file(path)
         self._path, self._degrees, self.nowhere = path, {}, []
-        reader = _read_json if pathlib.PurePath(path).suffix.lower() == '.json' else _read_csv
-        for name, value, place in reader(pathlib.Path(path)):
-            degrees = _degrees(value, f'{path}: {place}')
+        for name, degrees, place in fov_tables.read_table(path):
             frames = frames_called(path, name, source)
             if not frames:
                 self.nowhere.append(name)
@@ -52,42 +40,7 @@ class FovFile:
 
 def check_file(path: str) -> None:
     """Raises ValueError for another kind of file, FileNotFoundError for a missing one."""
-    if pathlib.PurePath(path).suffix.lower() not in SUFFIXES:
-        raise ValueError(f'--fov={path}: expected degrees, or a file {", ".join(SUFFIXES)}')
-    boxes.check_file(path, 'fov', SUFFIXES)
-
-
-def _degrees(value: object, place: str) -> float:
-    try:
-        number = float(str(value).replace(',', '.'))
-    except ValueError:
-        number = math.nan
-    if isinstance(value, bool) or not 0 < number < 180:
-        raise ValueError(f'{place}: fov {value!r}: {_EXPECTED}')
-    return number
-
-
-def _read_json(path: pathlib.Path) -> Iterable[tuple[str, object, str]]:
-    content = coco_files.read_json(path)
-    if not isinstance(content, dict) or not content:
-        raise ValueError(f'{path}: holds {type(content).__name__}: {_EXPECTED}')
-    return [(name, value, f'{name!r}') for name, value in content.items()]
-
-
-def _read_csv(path: pathlib.Path) -> Iterable[tuple[str, object, str]]:
-    """Names, values and places. The separator is the header's."""
-    text = coco_files.read_text(path)
-    first = next((line for line in text.splitlines() if line.strip()), '')
-    separator = next((each for each in ';\t,' if each in first), ',')
-    lines = csv.reader(io.StringIO(text, newline=''), delimiter=separator, skipinitialspace=True)
-    rows = [(lines.line_num, [cell.strip() for cell in cells]) for cells in lines if any(cells)]
-    header = [cell.lower() for cell in rows[0][1]] if rows else []
-    if missing := {'image', 'fov'} - set(header):
-        raise ValueError(f'{path}: no column {", ".join(sorted(missing))}: {_EXPECTED}')
-    found = []
-    for number, cells in rows[1:]:
-        if len(cells) < len(header):
-            raise ValueError(f'{path}: line {number}: {len(cells)} of {len(header)} cells')
-        row = dict(zip(header, cells, strict=False))
-        found.append((row['image'], row['fov'], f'line {number}'))
-    return found
+    if pathlib.PurePath(path).suffix.lower() not in fov_tables.SUFFIXES:
+        kinds = ', '.join(fov_tables.SUFFIXES)
+        raise ValueError(f'--fov={path}: expected degrees, or a file {kinds}')
+    boxes.check_file(path, 'fov', fov_tables.SUFFIXES)

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError, features
 
 from tokenhmr_jax.inference.inputs import pixel_values
-from tokenhmr_jax.inference.inputs.exif import ExifFocalLength, exif_focal_length
+from tokenhmr_jax.readers.exif import ExifFocalLength, exif_focal_length
 
 MAX_PIXELS = 500_000_000  # 1.5 GB of RGB
 

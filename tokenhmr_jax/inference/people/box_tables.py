@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tokenhmr_jax import cli
-from tokenhmr_jax.inference.people.coco_files import read_text
+from tokenhmr_jax.readers.text_files import read_text
 
 # Spellings of columns, in small letters and digits alone, the preferred ones first.
 _IMAGES = (

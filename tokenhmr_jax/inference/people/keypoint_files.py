@@ -18,7 +18,7 @@ from tokenhmr_jax.inference.people.persons import (
     known_points,
     make_persons,
 )
-from tokenhmr_jax.readers import listing
+from tokenhmr_jax.readers import listing, text_files
 
 SUFFIXES = ('.json', '.npz')
 _OPENPOSE_END = '_keypoints.json'
@@ -128,7 +128,7 @@ def _triples(who: str, key: str, numbers: Any, count: int | None = None) -> np.n
 def _read_openpose(folder: pathlib.Path) -> tuple:
     names, places, points = [], [], []
     for path in listing.find_files(folder, f'*{_OPENPOSE_END}'):
-        content = coco_files.read_json(path)
+        content = text_files.read_json(path)
         if not isinstance(content, dict) or not isinstance(content.get('people'), list):
             raise ValueError(f'{path}: no list of people: expected a file of OpenPose')
         for i, person in enumerate(content['people']):
