@@ -92,6 +92,9 @@ def _setting_flags(flags: cli.Flags) -> PredictSettings:
         recursive=flags.boolean(
             'recursive', default.recursive, 'Also the pictures of all folders in the folder.'
         ),
+        gif=flags.boolean(
+            'gif', default.gif, "Write a video's longest track as motion.gif, for a README."
+        ),
     )
 
 

@@ -32,7 +32,7 @@ def write_overlay_video(
     beside = _longest(tracks)
 
     def draw(frame: sources.Frame) -> tuple[float, np.ndarray]:
-        return frame.time, _sheet(frame, by_frame.get(frame.index, []), model, beside)
+        return frame.time, draw_frame(frame, by_frame.get(frame.index, []), model, beside)
 
     frames = sources.ahead(source.frames(lambda name: False))
     readable = (frame for frame in frames if frame.image is not None)
@@ -54,13 +54,18 @@ def _vertices(body, params):
     return smpl.forward(body, params).vertices
 
 
-def _sheet(
+def draw_frame(
     frame: sources.Frame,
     people: list[tuple[int, dict, int]],
     model: Model,
     beside: list[int],
 ) -> UInt8[np.ndarray, 'h w 3']:
-    """A frame's overlay. People are track ids, their tracks, and rows of them."""
+    """A frame's overlay.
+
+    Args:
+      people: track ids, their tracks, and rows of them.
+      beside: track ids that have views of their own, as in `overlays.overlay_sheet`.
+    """
     vertices, focal, middle = np.zeros((0, 0, 3)), 1.0, np.array(frame.image.shape[1::-1]) / 2
     if people:
         params = padded_params([(track, row) for _, track, row in people])

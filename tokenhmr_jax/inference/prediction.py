@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.drawing import draw
-from tokenhmr_jax.inference import smoothing, summary
+from tokenhmr_jax.inference import motion_gif, smoothing, summary
 from tokenhmr_jax.inference.batching import FrameJob, predict_batches
 from tokenhmr_jax.inference.cameras import Camera
 from tokenhmr_jax.inference.fitting.camera_choice import CameraChoice, check_cameras
@@ -52,6 +52,7 @@ class PredictSettings(NamedTuple):
     shortest_track: int = 5
     refine: bool | None = None
     recursive: bool = False
+    gif: bool = False
 
     def check(self) -> None:
         """Raises ValueError for settings that cannot be served; also as `check_finder`."""
@@ -80,7 +81,7 @@ def predict_with_checkpoint(
     another run writes to. Raises ValueError if no frame could be read.
     """
     settings.check()
-    sources.open_source(path, settings.recursive)
+    _check_gif(settings, sources.open_source(path, settings.recursive))
     if os.path.exists(out):
         with workdir.lock_workdir(out):
             pass
@@ -106,6 +107,7 @@ def predict(
     settings.check()
     start, folder = time.perf_counter(), pathlib.Path(out)
     source = sources.open_source(path, settings.recursive)
+    _check_gif(settings, source)
     find, description = finders.make_finder(
         settings.boxes, settings.keypoints, source, settings.detector_weights
     )
@@ -117,7 +119,7 @@ def predict(
     request = {'input': os.path.normpath(path), 'model': model.name} | settings._asdict()
     request['meshes'] = list(settings.meshes)
     # Speed alone, and files that can be made of a finished result.
-    del request['batch_size'], request['format']
+    del request['batch_size'], request['format'], request['gif']
     persons = finders.persons_digest(find, description, settings.detector_weights)
     origin = lambda name: Origin(  # noqa: E731
         source.digest(name), persons(name), model.digest, camera.digest(name)
@@ -132,6 +134,8 @@ def predict(
             found = _with_tracks(run, found)
         if run.result.finished is None or joint_files.lacks(folder, settings.format):
             joint_files.write_joints(folder, bool(source.fps), settings.format)
+        if settings.gif and not (folder / motion_gif.NAME).exists():
+            _write_gif(run)
         run.clock.seconds['all'] = time.perf_counter() - start
         return run.result.finish(found, run.clock.seconds)
 
@@ -219,6 +223,19 @@ def _tidy_up(run: _Run) -> None:
         for name in others:
             run.totals.add(name, results.read_arrays(run.result.path(name)))
         print(f'kept of pictures that are no longer there: {summary.listed(others)}')
+
+
+def _check_gif(settings: PredictSettings, source: sources.Images | sources.Video) -> None:
+    """Raises ValueError for pictures, which have no motion."""
+    if settings.gif and not source.fps:
+        raise ValueError('--gif: the input is no video: expected one, or no --gif')
+
+
+def _write_gif(run: _Run) -> None:
+    with run.clock('gif'):
+        written = motion_gif.write_motion_gif(run.source, run.result.folder, run.model)
+    if not written:
+        print(f'no track of {run.settings.shortest_track} frames: no {motion_gif.NAME}')
 
 
 def _check_readable(model: Model, settings: PredictSettings) -> None:

@@ -199,7 +199,7 @@ class OpenResult:
         for name in ('tracks', 'amass'):
             shutil.rmtree(self.folder / name)
             (self.folder / name).mkdir()
-        for name in ('scene.glb', 'overlay.webm'):
+        for name in ('scene.glb', 'overlay.webm', 'motion.gif'):
             (self.folder / name).unlink(missing_ok=True)
         return self.folder
 
