@@ -95,7 +95,23 @@ def _setting_flags(flags: cli.Flags) -> PredictSettings:
         gif=flags.boolean(
             'gif', default.gif, "Write a video's longest track as motion.gif, for a README."
         ),
+        **_sample_flags(flags, default),
     )
+
+
+def _sample_flags(flags: cli.Flags, default: PredictSettings) -> dict:
+    return {
+        'samples': flags.integer(
+            'samples', default.samples, "Bodies of each person drawn from the tokens' distribution."
+        ),
+        'seed': flags.integer('seed', default.seed, 'Of the samples.'),
+        'temperature': flags.number(
+            'temperature', None, 'Of the samples: above 1 for wider ones. Default: as measured.'
+        ),
+        'prior': flags.path(
+            'prior', None, "A prior's workdir: tokens that go together. Default: one by one."
+        ),
+    }
 
 
 if __name__ == '__main__':

@@ -207,6 +207,22 @@ class RegressorOutput:
 
 
 @struct.dataclass
+class BodySamples:
+    """S bodies of each person, drawn from the distribution of the pose's tokens.
+
+    They have the person's own orientation, shape, hands and translation.
+
+    body_pose: rotations of joints 1 to 23.
+    joints: metres, as those of `ImagePrediction`.
+    spread_mm: radius around the mean of a joint's samples that four in five of them stay within.
+    """
+
+    body_pose: Float[np.ndarray, 'N S 23 3 3']
+    joints: Float[np.ndarray, 'N S 24 3']
+    spread_mm: Float[np.ndarray, 'N 24']
+
+
+@struct.dataclass
 class ImagePrediction:
     """Bodies of N boxes in images, as NumPy arrays.
 
@@ -223,6 +239,7 @@ class ImagePrediction:
       tokens of `load_tokenizer`. None for a head without them.
     pose_token_probs: of the pose tokens, whose mixtures of codes `params` were decoded from. None
       for a head without them.
+    samples: bodies drawn from the distribution of the tokens; None if none were asked for.
     """
 
     params: SmplParams
@@ -239,6 +256,7 @@ class ImagePrediction:
     principal_point: Float[np.ndarray, 'N 2']
     residual_token_probs: Float[np.ndarray, 'N T K'] | None
     pose_token_probs: Float[np.ndarray, 'N T K'] | None
+    samples: 'BodySamples | None'
 
     @property
     def tokens(self) -> 'PoseTokens | None':
@@ -246,6 +264,13 @@ class ImagePrediction:
         if self.pose_token_probs is None:
             return None
         return PoseTokens(np.argmax(self.pose_token_probs, axis=-1).astype(np.int32))
+
+    @property
+    def camera_samples(self) -> Float[np.ndarray, 'N S 24 3'] | None:
+        """The samples' joints in the image's camera, metres."""
+        if self.samples is None:
+            return None
+        return self.samples.joints + self.translation[:, None, None]
 
 
 @struct.dataclass

@@ -10,6 +10,10 @@ import tokenhmr_jax
 from tokenhmr_jax import evaluate, train
 from tokenhmr_jax.body import rotations, skeleton
 from tokenhmr_jax.inference.pose_prior import evidence_of_latents
+from tokenhmr_jax.inference.samples import Sampler, SampleSettings
+from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, upright_mean
+from tokenhmr_jax.models.token_head import PoseTokenHead, QueryDecoder
+from tokenhmr_jax.models.vit import ViT
 from tokenhmr_jax.studies import completion
 from tokenhmr_jax.types import PoseTokens
 
@@ -121,6 +125,24 @@ def test_samples_and_recovered_poses_are_poses(prior, poses):
     little, much = prior.recover(poses, 0.01), prior.recover(poses, 90.0)
     np.testing.assert_allclose(np.linalg.det(little), 1, atol=1e-4)
     assert np.abs(much - little).max() > 0.05
+
+
+@pytest.mark.slow
+def test_bodies_are_drawn_with_the_prior_of_the_same_tokenizer(prior):
+    """Sure tokens stay; a prior of another tokenizer is an error."""
+    sure = np.array([[3], [7]]) + np.arange(20)
+    log_probs = np.log(0.001 / 32 + 0.999 * np.eye(32, dtype=np.float32)[sure])
+    found = prior.draw_with(log_probs, 6, steps=4)
+    assert found.shape == (2, 6, 20) and (found == sure[:, None]).mean() > 0.9
+    decoder = QueryDecoder(8, 1, 2, 4, 8, num_queries=21)
+    backbone = ViT(width=8, depth=1, heads=2, patch_size=8)
+    network = Regressor(backbone, PoseTokenHead(decoder, 32), prior.model, 'rows')
+    frozen = FrozenWeights(**upright_mean(), tokenizer=prior.params, codes=prior.codes)
+    settings = SampleSettings(2, prior=prior)
+    Sampler(network, frozen, prior.body).check(settings, 'net')
+    other = frozen.replace(codes=prior.codes + 1)
+    with pytest.raises(ValueError, match='trained on the tokens of another tokenizer than that of'):
+        Sampler(network, other, prior.body).check(settings, 'net')
 
 
 def test_evidence_of_noisy_latents_by_hand():

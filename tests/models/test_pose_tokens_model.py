@@ -55,11 +55,11 @@ def test_tokens_of_a_perfect_regressor_are_the_tokenizers_and_decode_to_its_pose
     assert len(np.unique(tokens)) > 1
     expected = stage1.decode(stage1.encode(poses))
     np.testing.assert_allclose(
-        jax.jit(model.decode_pose_tokens)(frozen, tokens), expected, atol=1e-5
+        jax.jit(model.decode_codes)(frozen, frozen.codes[tokens]), expected, atol=1e-5
     )
     probs = model.choice(100.0 * jax.nn.one_hot(tokens, 16))
-    mixed = jax.jit(model._decode)(frozen, probs).reshape(2, 21, 6)
-    np.testing.assert_allclose(rotations.rotation_6d_to_matrix(mixed), expected, atol=1e-5)
+    mixed = jax.jit(model.decode_codes)(frozen, model.mix_codes(frozen, probs))
+    np.testing.assert_allclose(mixed, expected, atol=1e-5)
 
 
 def test_pose_tokens_give_the_pose_itself_whatever_the_mean_body_is():
@@ -71,7 +71,7 @@ def test_pose_tokens_give_the_pose_itself_whatever_the_mean_body_is():
     logits['bias'] = np.where(np.arange(16) == 5, 100, 0).astype(np.float32)
     found = jax.jit(model.apply)(params, frozen, IMAGE)
     tokens = np.full((1, 20), 5)
-    expected = model.decode_pose_tokens(frozen, tokens)[0]
+    expected = model.decode_codes(frozen, frozen.codes[tokens])[0]
     for one in range(2):
         np.testing.assert_allclose(found.params.body_pose[one, :21], expected, atol=1e-5)
     other = frozen.replace(mean_pose=frozen.mean_pose + np.float32(0.3))

@@ -126,3 +126,23 @@ def test_tied_tokens_by_hand():
     assert token_prior.tied_tokens(ties, both, 0.1).tolist() == [
         [True, False, True], [False, True, False]
     ]  # fmt: skip
+
+
+def test_tokens_drawn_with_a_network_go_together_by_hand():
+    """Two tokens that the prior wants equal: the first drawn has the network's probabilities."""
+    probs = np.float32([[0.8, 0.2], [0.6, 0.4]])
+
+    def predict(tokens, known):
+        other, seen = tokens[:, ::-1], known[:, ::-1]
+        same = jnp.where(other[..., None] == jnp.arange(2), 20.0, -20.0)
+        return jnp.where(seen[..., None], same, 0.0)
+
+    found = token_prior.draw_with(predict, jnp.log(probs), 4000, 2, jax.random.key(0))
+    assert (found[:, 0] == found[:, 1]).all()
+    np.testing.assert_allclose((found[:, 0] == 0).mean(), 0.7, atol=0.03)
+
+    def independent(tokens, known):
+        return jnp.broadcast_to(jnp.float32([1.0, 3.0]), (*tokens.shape, 2))
+
+    found = token_prior.draw_with(independent, jnp.log(probs), 4000, 2, jax.random.key(0))
+    np.testing.assert_allclose((found == 0).mean(axis=0), [0.8, 0.6], atol=0.03)

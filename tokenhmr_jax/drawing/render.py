@@ -333,11 +333,25 @@ def render_view(
     `focus` (N, 3) fills the image, by default the vertices. `normals` are unit vectors of the
     body's frame, by default `vertex_normals`. Other options go to `render`.
     """
+    vertices = np.asarray(vertices, float)
+    focus = vertices if focus is None else np.asarray(focus, float)
+    rotation, translation, intrinsics = view_camera(view, focus, image_size, margin)
+    options = {'supersample': 2, 'background': np.full((*image_size, 3), 255, np.uint8)} | options
+    seen = vertices @ rotation.T + translation
+    turned = None if normals is None else normals @ rotation.T
+    return render(seen, faces, intrinsics, image_size, normals=turned, **options)[0]
+
+
+def view_camera(
+    view: str | Sequence[float],
+    focus: Float[np.ndarray, 'N 3'],
+    image_size: tuple[int, int],
+    margin: float = 1.08,
+) -> tuple[Float[np.ndarray, '3 3'], Float[np.ndarray, '3'], tuple[float, float, float, float]]:
+    """Rotation, translation and intrinsics of the camera of a `render_view` of some points."""
     if isinstance(view, str) and view not in VIEWS:
         raise ValueError(f'view {view!r} is not one of {sorted(VIEWS)}')
     direction, up = VIEWS[view] if isinstance(view, str) else (view, (0, 1, 0))
-    vertices = np.asarray(vertices, float)
-    focus = vertices if focus is None else np.asarray(focus, float)
     centre = (focus.min(axis=0) + focus.max(axis=0)) / 2
     size = np.linalg.norm(focus.max(axis=0) - focus.min(axis=0))
     direction = np.asarray(direction, float) / np.linalg.norm(direction)
@@ -345,11 +359,7 @@ def render_view(
     seen = focus @ rotation.T + translation
     half = np.abs(seen[:, :2] / seen[:, 2:]).max(axis=0) * margin
     focal = min(image_size[1] / 2 / half[0], image_size[0] / 2 / half[1])
-    intrinsics = (focal, focal, (image_size[1] - 1) / 2, (image_size[0] - 1) / 2)
-    options = {'supersample': 2, 'background': np.full((*image_size, 3), 255, np.uint8)} | options
-    seen = vertices @ rotation.T + translation
-    turned = None if normals is None else normals @ rotation.T
-    return render(seen, faces, intrinsics, image_size, normals=turned, **options)[0]
+    return rotation, translation, (focal, focal, (image_size[1] - 1) / 2, (image_size[0] - 1) / 2)
 
 
 def contact_sheet(

@@ -15,7 +15,10 @@ from tokenhmr_jax.inference.inputs.sources import Frame
 from tokenhmr_jax.inference.model import Dispatched, Model
 from tokenhmr_jax.inference.network_inputs import LookedAt
 from tokenhmr_jax.inference.people.persons import Persons
+from tokenhmr_jax.inference.samples import SampleSettings
 from tokenhmr_jax.types import ImagePrediction
+
+_NO_SAMPLES = SampleSettings()
 
 
 @dataclasses.dataclass
@@ -56,9 +59,13 @@ class _Batch(NamedTuple):
 
 
 def predict_batches(
-    model: Model, jobs: Iterable[FrameJob], batch_size: int, refine: bool = False
+    model: Model,
+    jobs: Iterable[FrameJob],
+    batch_size: int,
+    refine: bool = False,
+    samples: SampleSettings = _NO_SAMPLES,
 ) -> Iterator[FrameJob]:
-    """The jobs, in order, with their persons predicted and, if asked for, refined.
+    """The jobs, in order, with their persons predicted and, if asked for, refined and sampled.
 
     The device gets a batch before the last one's bodies are fetched, so that it does not wait. A
     batch fills across frames, but waits for few of them: each holds its image in memory. A batch
@@ -75,7 +82,7 @@ def predict_batches(
 
     def finish(but=0):
         while len(running) > but:
-            _finish(model, running.popleft(), refine)
+            _finish(model, running.popleft(), refine, samples)
 
     for job in jobs:
         open_jobs.append(job)
@@ -106,7 +113,7 @@ def _start(model: Model, persons: list[tuple[FrameJob, int]]) -> _Batch:
     return _Batch(persons, model.dispatch(jax.tree.map(lambda *x: np.stack(x), *rows)))
 
 
-def _finish(model: Model, batch: _Batch, refine: bool) -> None:
+def _finish(model: Model, batch: _Batch, refine: bool, samples: SampleSettings) -> None:
     """Waits for a batch, and gives each person to its job."""
     for job, _ in batch.persons:
         job.passed += 1
@@ -120,6 +127,8 @@ def _finish(model: Model, batch: _Batch, refine: bool) -> None:
         keypoints2d = np.stack(points + points[-1:] * (size - len(points)))
         bodies = model.keypoint_body, model.body
         prediction, moves = refinement.refine_prediction(*bodies, prediction, keypoints2d)
+    if samples.count:
+        prediction = model.with_samples(prediction, samples)
     for i, (job, _) in enumerate(asked):
         row = lambda x, i=i: x[i]  # noqa: E731
         job.persons.append(jax.tree.map(row, prediction))

@@ -60,8 +60,9 @@ class Bodies(ImagePrediction):
         """The RGB picture with the bodies over it, and beside it from the side and from above."""
         image, focal, faces = self.shown
         middle = np.array(image.shape[1::-1]) / 2
-        people = range(len(self))
-        return overlays.overlay_sheet(image, self.camera_vertices, faces, people, focal, middle)
+        view = range(len(self)), focal, middle
+        samples = self.camera_samples
+        return overlays.overlay_sheet(image, self.camera_vertices, faces, *view, samples=samples)
 
     def to_glb(self) -> bytes:
         """A GLB file of all people and the camera, y up, metres, near the origin.

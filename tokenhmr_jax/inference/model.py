@@ -24,6 +24,7 @@ from tokenhmr_jax.inference.people.persons import Finder, Persons, box_of_points
 from tokenhmr_jax.inference.placement import PlacedBodies, place_bodies
 from tokenhmr_jax.inference.pose_prior import PosePrior
 from tokenhmr_jax.inference.pose_tokenizer import PoseTokenizer
+from tokenhmr_jax.inference.samples import Sampler, SampleSettings
 from tokenhmr_jax.models.regressor import FrozenWeights
 from tokenhmr_jax.tasks import prompting
 from tokenhmr_jax.tasks.prior import PriorTask
@@ -165,6 +166,7 @@ class Model:
         boxes: ArrayLike | Sequence[ArrayLike] | None = None,
         focal_length: float | str | Sequence[float] | None = None,
         keypoints: ArrayLike | Sequence[ArrayLike] | None = None,
+        samples: SampleSettings | int = 0,
     ) -> Bodies | list[Bodies]:
         """The bodies of the people in a picture, or in each of several.
 
@@ -179,16 +181,19 @@ class Model:
           focal_length: of the picture's camera in pixels, or a guess of `predict_boxes`. By default
             that of the file's EXIF data, else 'diagonal'.
           keypoints: (N, 44, 3) pixels and confidence; `keypoint_conventions.to_44` makes them.
+          samples: bodies to draw for each person from the tokens' distribution, or how to draw
+            them; the same for all pictures. ValueError for a network that cannot.
         """
+        self.check_samples(samples)
         if isinstance(image, Sequence) and not isinstance(image, str):
             given = (boxes, focal_length, keypoints)
             lists = [
                 _one_each(name, each, len(image)) for name, each in zip(_NAMES, given, strict=True)
             ]
-            return [self._predict(*each) for each in zip(image, *lists, strict=True)]
-        return self._predict(image, boxes, focal_length, keypoints)
+            return [self._predict(*each, samples) for each in zip(image, *lists, strict=True)]
+        return self._predict(image, boxes, focal_length, keypoints, samples)
 
-    def _predict(self, image, boxes, focal_length, keypoints) -> Bodies:
+    def _predict(self, image, boxes, focal_length, keypoints, samples) -> Bodies:
         """The bodies of one picture; arguments as of `predict`."""
         picture = picture_files.as_picture(image)
         if focal_length is None:
@@ -203,6 +208,7 @@ class Model:
         if not count:  # the body of nobody has the shapes
             boxes, keypoints = [[0, 0, *size[0]]], np.ones((1, 44, 3), np.float32)
         found = self.predict_boxes(picture.image, boxes, float(focal), keypoints)
+        found = self.with_samples(found, samples)
         found = jax.tree.map(lambda x: x[:count], found)
         shown = Shown(picture.image, float(focal), self.faces)
         return Bodies(**vars(found), shown=shown)
@@ -284,7 +290,34 @@ class Model:
             principal_point=looked.principal_point,
             residual_token_probs=output.token_probs if residual else None,
             pose_token_probs=None if residual else output.token_probs,
+            samples=None,
         )
+
+    @functools.cached_property
+    def _sampler(self) -> Sampler:
+        return Sampler(self._task.model, self.state, self.keypoint_body.body)
+
+    def check_samples(self, samples: SampleSettings | int) -> None:
+        """Raises ValueError if they cannot be drawn from this network."""
+        settings = SampleSettings.of(samples)
+        if settings.count:
+            self._sampler.check(settings, self.name)
+
+    def with_samples(
+        self, prediction: ImagePrediction, samples: SampleSettings | int
+    ) -> ImagePrediction:
+        """The prediction with bodies drawn from its tokens' distribution around each person's.
+
+        Where refinement has turned a joint, its samples are turned with it. Raises ValueError as
+        `check_samples`.
+        """
+        settings = SampleSettings.of(samples)
+        if not settings.count:
+            return prediction
+        self._sampler.check(settings, self.name)
+        probs = prediction.residual_token_probs
+        probs = prediction.pose_token_probs if probs is None else probs
+        return prediction.replace(samples=self._sampler(prediction.params, probs, settings))
 
     def predict_crops(
         self, images: Num[np.ndarray, 'B H W 3'] | None, prompts: Prompts | None = None

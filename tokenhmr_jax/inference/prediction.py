@@ -8,17 +8,16 @@ import pathlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.drawing import draw
-from tokenhmr_jax.inference import motion_gif, smoothing, summary
+from tokenhmr_jax.inference import motion_gif, summary
 from tokenhmr_jax.inference.batching import FrameJob, predict_batches
 from tokenhmr_jax.inference.cameras import Camera
-from tokenhmr_jax.inference.fitting.camera_choice import CameraChoice, check_cameras
+from tokenhmr_jax.inference.fitting.camera_choice import CameraChoice
 from tokenhmr_jax.inference.inputs import sources
 from tokenhmr_jax.inference.model import Model, load
 from tokenhmr_jax.inference.network_inputs import LookedAt
@@ -27,49 +26,13 @@ from tokenhmr_jax.inference.overlay_video import write_overlay_video
 from tokenhmr_jax.inference.people import finders
 from tokenhmr_jax.inference.people.persons import Finder, Listed, Persons
 from tokenhmr_jax.inference.people.tracks import Tracker
+from tokenhmr_jax.inference.predict_settings import PredictSettings
 from tokenhmr_jax.inference.resuming import OpenResult, Origin
+from tokenhmr_jax.inference.samples import SampleSettings
 from tokenhmr_jax.inference.video import finish_tracks
 from tokenhmr_jax.training import malloc, workdir
 
 _WAITING_WRITES = 8
-
-
-class PredictSettings(NamedTuple):
-    """Settings of a prediction; the command's flags explain each."""
-
-    boxes: str = 'detect'
-    keypoints: str | None = None
-    detector_weights: str | None = None
-    focal_length: float | None = None
-    fov: float | str | None = None
-    camera_guess: str = 'diagonal'
-    batch_size: int = 16
-    meshes: tuple[str, ...] = ('glb',)
-    format: tuple[str, ...] = ()
-    overlays: bool = True
-    all_probs: bool = False
-    smoothing: str = 'zero_lag'
-    shortest_track: int = 5
-    refine: bool | None = None
-    recursive: bool = False
-    gif: bool = False
-
-    def check(self) -> None:
-        """Raises ValueError for settings that cannot be served; also as `check_finder`."""
-        finders.check_finder(self.boxes, self.keypoints)
-        check_cameras(self.focal_length, self.fov, self.camera_guess)
-        if self.batch_size < 1 or self.batch_size & (self.batch_size - 1):
-            raise ValueError(f'batch_size={self.batch_size}: expected a power of two')
-        unknown = set(self.meshes) - set(meshes.FORMATS)
-        if unknown:
-            raise ValueError(f'meshes={sorted(unknown)}: expected some of {meshes.FORMATS}')
-        unknown = set(self.format) - set(joint_files.FORMATS)
-        if unknown:
-            raise ValueError(f'format={sorted(unknown)}: expected some of {joint_files.FORMATS}')
-        if self.smoothing not in smoothing.FILTERS:
-            raise ValueError(f'smoothing={self.smoothing!r}: expected one of {smoothing.FILTERS}')
-        if self.shortest_track < 1:
-            raise ValueError(f'shortest_track={self.shortest_track}: expected frames, at least 1')
 
 
 def predict_with_checkpoint(
@@ -112,6 +75,8 @@ def predict(
         settings.boxes, settings.keypoints, source, settings.detector_weights
     )
     _check_readable(model, settings)
+    samples = settings.sampling()
+    model.check_samples(samples)
     given = settings.focal_length, settings.fov, settings.camera_guess
     camera = CameraChoice(*given, source, model, find)
     notes = *source.notes, description, *camera.notes
@@ -120,12 +85,16 @@ def predict(
     request['meshes'] = list(settings.meshes)
     # Speed alone, and files that can be made of a finished result.
     del request['batch_size'], request['format'], request['gif']
+    if not settings.samples:
+        for name in ('samples', 'seed', 'temperature', 'prior'):
+            del request[name]
     persons = finders.persons_digest(find, description, settings.detector_weights)
     origin = lambda name: Origin(  # noqa: E731
         source.digest(name), persons(name), model.digest, camera.digest(name)
     )
     with workdir.lock_workdir(folder):
-        run = _Run(model, source, find, camera, settings, OpenResult(folder, request, origin))
+        result = OpenResult(folder, request, origin)
+        run = _Run(model, source, find, camera, settings, samples, result)
         _predict_frames(run)
         _tidy_up(run)
         run.result.describe_changes()
@@ -173,6 +142,7 @@ class _Run:
     find: Finder
     camera: CameraChoice
     settings: PredictSettings
+    samples: SampleSettings
     result: OpenResult
     clock: Clock = dataclasses.field(default_factory=Clock)
     failed: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -258,7 +228,7 @@ def _predict_frames(run: _Run) -> None:
     bar = cli.Progress('predicting', 'frame', len(run.source))
     with futures.ThreadPoolExecutor(2) as pool, bar:
         jobs = clock.timed(sources.ahead(_jobs(run, bar)), 'wait')
-        jobs = predict_batches(run.model, jobs, settings.batch_size, refine)
+        jobs = predict_batches(run.model, jobs, settings.batch_size, refine, run.samples)
         for job in clock.timed(jobs, 'network'):
             bar.update()
             if job.kept is not None:
@@ -370,10 +340,11 @@ def _write(run: _Run, job: FrameJob, arrays: dict[str, ArrayLike]) -> None:
 
 def _write_bodies(job: FrameJob, folder: pathlib.Path, model: Model, settings) -> None:
     """Writes meshes, scene and overlay of an image."""
-    prediction, vertices = job.prediction, np.zeros((0, 0, 3))
+    prediction, vertices, samples = job.prediction, np.zeros((0, 0, 3)), None
     frame, ids = job.frame, job.found.track_ids
     if prediction is not None:
         vertices = prediction.vertices + prediction.translation[:, None]
+        samples = prediction.camera_samples
     for row, body in enumerate(vertices):
         for suffix in settings.meshes:
             meshes.write_mesh(folder / 'meshes' / f'{frame.name}_{row}.{suffix}', body, model.faces)
@@ -384,5 +355,6 @@ def _write_bodies(job: FrameJob, folder: pathlib.Path, model: Model, settings) -
         path = folder / 'scenes' / f'{frame.name}.glb'
         scene.write_picture_scene(path, vertices, model.faces, ids, lens)
     if settings.overlays:
-        sheet = overlays.overlay_sheet(frame.image, vertices, model.faces, ids, focal, middle)
+        view = ids, focal, middle
+        sheet = overlays.overlay_sheet(frame.image, vertices, model.faces, *view, samples=samples)
         draw.write_image(folder / 'overlays' / f'{frame.name}.jpg', sheet)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from flax import struct
-from jaxtyping import Bool, Float, Int, Int32, Num
+from jaxtyping import Bool, Float, Int32, Num
 
 from tokenhmr_jax.body import rotations, skeleton
 from tokenhmr_jax.models.prompts import PromptEncoder, ray_turn
@@ -144,7 +144,7 @@ class Regressor:
         else:
             choice_rng = None if train_rng is None else jax.random.fold_in(train_rng, 1)
             token_logits, token_probs = offset.logits, self.choice(offset.logits, choice_rng)
-            decoded = self._decode(frozen, token_probs)
+            decoded = self._decode(frozen, self.mix_codes(frozen, token_probs))
             pose = jnp.concatenate([offset.global_orient, decoded, offset.hands], axis=-1)
         mean_pose = frozen.mean_pose
         if self.has_pose_tokens:
@@ -171,12 +171,14 @@ class Regressor:
             latents = self.tokenizer.apply(variables, body_pose, method='encode')
         return nearest_codes(frozen.codes, latents)
 
-    def decode_pose_tokens(
-        self, frozen: FrozenWeights, tokens: Int[Array, 'B T']
+    def decode_codes(
+        self, frozen: FrozenWeights, codes: Float[Array, 'B T C']
     ) -> Float[Array, 'B 21 3 3']:
-        """The poses of tokens that stand for whole poses."""
-        decoded = self._decode(frozen, jax.nn.one_hot(tokens, len(frozen.codes)))
-        return rotations.rotation_6d_to_matrix(decoded.reshape(len(decoded), -1, 6))
+        """The poses of tokens' codes, or of mixtures of them, as `apply` decodes them."""
+        pose = self._decode(frozen, codes).reshape(len(codes), -1, 6)
+        if not self.has_pose_tokens:
+            pose = frozen.mean_pose[_BODY] + pose
+        return rotations.rotation_6d_to_matrix(pose)
 
     def _read(
         self, params, image, prompts, train_rng
@@ -203,12 +205,15 @@ class Regressor:
         features, known = zip(*parts, strict=True)
         return jnp.concatenate(features, axis=1), jnp.concatenate(known, axis=1)
 
-    def _decode(
+    def mix_codes(
         self, frozen: FrozenWeights, token_probs: Float[Array, 'B T K']
-    ) -> Float[Array, 'B 126']:
-        """21 joints, or their offsets: the tokens' expected codes through stage 1's decoder."""
+    ) -> Float[Array, 'B T C']:
+        """The tokens' expected codes."""
         exact = jax.lax.Precision.HIGHEST
-        codes = jnp.einsum('btk,kc->btc', token_probs, frozen.codes, precision=exact)
+        return jnp.einsum('btk,kc->btc', token_probs, frozen.codes, precision=exact)
+
+    def _decode(self, frozen: FrozenWeights, codes: Float[Array, 'B T C']) -> Float[Array, 'B 126']:
+        """21 joints, or their offsets, by stage 1's decoder."""
         variables = {'params': {'decoder': frozen.tokenizer['decoder']}}
         # Accelerators would round float32 products, and a released decoder's poses with them.
         with jax.default_matmul_precision('highest'):

@@ -113,6 +113,21 @@ def complete_tokens(
     return tokens
 
 
+def draw_with(
+    predict: Predict, log_probs: Float[Array, 'T K'], count: int, steps: int, key: jax.Array
+) -> Int32[Array, '{count} T']:
+    """Draws tokens of several poses by the prior and by a network's log-probabilities.
+
+    Tokens are drawn in random order. A token whose drawn neighbours say nothing has the network's
+    probabilities; else the prior's, times the ratio of the network's to those that the prior has
+    when nothing is known.
+    """
+    nothing = jnp.zeros((count, len(log_probs)), jnp.int32)
+    alone = jax.nn.log_softmax(predict(nothing[:1], nothing[:1] > 0))
+    evidence = jnp.broadcast_to(log_probs - alone, (count, *log_probs.shape))
+    return complete_tokens(predict, nothing, nothing > 0, steps, evidence, key)
+
+
 def log_likelihood(predict: Predict, tokens: Int[Array, 'N T'], steps: int) -> Float[Array, ' N']:
     """Log-probability of tokens, nats, summed in parallel steps of one fixed random order.
 

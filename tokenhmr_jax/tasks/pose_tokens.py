@@ -59,7 +59,8 @@ def with_argmax_body(
     if not model.has_pose_tokens:
         return output
     tokens = jnp.argmax(output.token_probs, axis=-1)
-    pose = model.decode_pose_tokens(jax.lax.stop_gradient(state), tokens)
+    state = jax.lax.stop_gradient(state)
+    pose = model.decode_codes(state, state.codes[tokens])
     hands = output.params.body_pose[:, skeleton.NUM_BODY_JOINTS :]
     whole = jnp.concatenate([pose, hands], axis=1)
     posed = smpl.forward(body, dataclasses.replace(output.params, body_pose=whole))

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from tokenhmr_jax.drawing import draw, render
+from tokenhmr_jax.drawing.samples import draw_samples
 from tokenhmr_jax.inference.outputs import gltf
 
 _LONGEST = 960  # pixels of the drawn picture
@@ -36,6 +37,7 @@ def overlay_sheet(
     focal_length: float,
     principal_point: Float[np.ndarray, ' 2'],
     beside: Sequence[int] | None = None,
+    samples: Float[np.ndarray, 'N S 24 3'] | None = None,
 ) -> UInt8[np.ndarray, 'h w 3']:
     """The RGB picture with the bodies; beside it each body from its left side and from above.
 
@@ -46,6 +48,7 @@ def overlay_sheet(
       focal_length, principal_point: of the image's camera, pixels.
       beside: track ids, at most `MOST_BESIDE`, that have a row beside the picture, whether they
         are in it or not; else the nearest bodies.
+      samples: joints of other answers for each body, metres, in the image's camera.
     """
     scale = min(_LONGEST / max(image.shape[:2]), 1.0)
     width, height = drawn_size(image.shape[1::-1])
@@ -57,13 +60,17 @@ def overlay_sheet(
         x, y = scale * principal_point - 0.5
         lens = (scale * focal_length, scale * focal_length, x, y)
         image = _draw_over(image, vertices, faces, lens, colors)
+        for joints in () if samples is None else samples:
+            image = draw_samples(image, joints, lens)
         ids = np.asarray(track_ids)
         if beside is None:
             nearest = np.argsort(vertices[..., 2].mean(axis=1), kind='stable')
             beside = sorted(ids[nearest[:MOST_BESIDE]].tolist())
         for row, track in enumerate(beside):
             for body in np.flatnonzero(ids == track):
-                _draw_beside(side, row, len(beside), vertices[body], faces, colors[body])
+                drawn = None if samples is None else samples[body]
+                place = row, len(beside)
+                _draw_beside(side, *place, vertices[body], faces, colors[body], drawn)
     return draw.side_by_side([image, side])
 
 
@@ -75,7 +82,7 @@ def _draw_over(image, vertices, faces, lens, colors) -> UInt8[np.ndarray, 'h w 3
     return cv2.addWeighted(image, 1 - _OPACITY, drawn, _OPACITY, 0)
 
 
-def _draw_beside(side: np.ndarray, row: int, rows: int, vertices, faces, color) -> None:
+def _draw_beside(side: np.ndarray, row: int, rows: int, vertices, faces, color, samples) -> None:
     """Draws a body into its row: from its left side and from above, side by side.
 
     A single row has the one view over the other. All bodies have the same scale, but large ones.
@@ -92,4 +99,8 @@ def _draw_beside(side: np.ndarray, row: int, rows: int, vertices, faces, color) 
     for number, view in enumerate(('left', 'top')):
         x, y = (0, number * size[0]) if rows == 1 else (number * size[1], row * size[0])
         drawn = render.render_view(upright, faces, view, size, focus=focus, colors=color)
+        if samples is not None:
+            rotation, translation, lens = render.view_camera(view, focus, size)
+            seen = samples @ gltf.TO_Y_UP @ rotation.T + translation
+            drawn = draw_samples(drawn, seen, lens, circles=False)
         side[y : y + size[0], x : x + size[1]] = drawn

@@ -44,6 +44,11 @@ given_keypoints2d of no rows, and no other arrays of persons:
     refinement_moved_mm  (N,) mean movement of the joints by the refinement, with
     refinement_turned_degrees, refinement_error_before, refinement_error_after (% of the box) and
     refinement_changed (False: the network's answer); absent without refinement
+    sample_body_pose (N, S, 21, 3) float16, axis-angle: S bodies drawn with --samples. The hands,
+                     orientation, betas and translation are the person's
+    sample_joints    (N, S, 24, 3) float16, their joints, as `joints`
+    joint_spread_mm  (N, 24) radius around the mean of a joint's samples, from the body's own
+                     origin, that four in five of them stay within; absent without samples, as both
     persons_without_keypoints  () persons left out, of whom the network can read nothing
     made_of          (4,) digests of the picture or video, of the source of its persons and of the
                      network, and the field of view that a file gives: a run that finds others
@@ -121,10 +126,12 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax import cli
+from tokenhmr_jax.body import skeleton
 from tokenhmr_jax.readers import listing
-from tokenhmr_jax.types import ImagePrediction
+from tokenhmr_jax.types import BodySamples, ImagePrediction
 
 _ARRAYS = (
     'joints', 'keypoints3d', 'keypoints2d', 'crop_camera', 'crop_translation', 'crop_center',
@@ -147,7 +154,19 @@ def person_arrays(prediction: ImagePrediction, all_probs: bool = False) -> dict[
         arrays[f'{kind}_token_confidence'] = probs.max(-1)
         if all_probs:
             arrays[f'{kind}_token_probs'] = probs.astype(np.float16)
-    return arrays
+    return arrays | _sample_arrays(prediction.samples)
+
+
+def _sample_arrays(samples: BodySamples | None) -> dict[str, np.ndarray]:
+    if samples is None or not len(samples.joints):
+        return {}
+    body_pose = samples.body_pose[:, :, : skeleton.NUM_BODY_JOINTS]
+    turns = Rotation.from_matrix(body_pose.reshape(-1, 3, 3)).as_rotvec()
+    return {
+        'sample_body_pose': turns.reshape(body_pose.shape[:-1]).astype(np.float16),
+        'sample_joints': samples.joints.astype(np.float16),
+        'joint_spread_mm': samples.spread_mm,
+    }
 
 
 def write_arrays(path: str | os.PathLike, arrays: Mapping[str, ArrayLike]) -> None:
