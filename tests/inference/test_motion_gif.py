@@ -47,3 +47,14 @@ def test_pictures_have_no_motion(small_model, tmp_path):
     with pytest.raises(ValueError, match='--gif: the input is no video'):
         predict(small_model, tmp_path / 'a.png', tmp_path / 'result', settings)
     assert not (tmp_path / 'result').exists()
+
+
+def test_a_finished_result_gets_it(film, clip, small_model, tmp_path):
+    """Nothing is predicted again; of 8 frames, 25 a second, 3 are shown."""
+    out = tmp_path / 'result'
+    shutil.copytree(film[0], out)
+    settings = PredictSettings(boxes=str(clip / 'boxes.csv'), batch_size=4, gif=True)
+    found = predict(small_model, str(clip / 'clip.avi'), str(out), settings)
+    assert found == film[1]
+    with Image.open(out / motion_gif.NAME) as gif:
+        assert gif.n_frames == 3
