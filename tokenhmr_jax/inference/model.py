@@ -190,7 +190,8 @@ class Model:
             lists = [
                 _one_each(name, each, len(image)) for name, each in zip(_NAMES, given, strict=True)
             ]
-            return [self._predict(*each, samples) for each in zip(image, *lists, strict=True)]
+            each = zip(image, *lists, [samples] * len(image), strict=True)
+            return [self._predict(*arguments) for arguments in each]
         return self._predict(image, boxes, focal_length, keypoints, samples)
 
     def _predict(self, image, boxes, focal_length, keypoints, samples) -> Bodies:
@@ -316,8 +317,9 @@ class Model:
             return prediction
         self._sampler.check(settings, self.name)
         probs = prediction.residual_token_probs
-        probs = prediction.pose_token_probs if probs is None else probs
-        return prediction.replace(samples=self._sampler(prediction.params, probs, settings))
+        probs = cast(np.ndarray, prediction.pose_token_probs if probs is None else probs)
+        drawn = self._sampler(prediction.params, probs, settings)
+        return dataclasses.replace(prediction, samples=drawn)
 
     def predict_crops(
         self, images: Num[np.ndarray, 'B H W 3'] | None, prompts: Prompts | None = None
