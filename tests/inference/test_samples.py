@@ -120,7 +120,7 @@ def test_what_cannot_be_drawn_is_told_before_anything_is_computed(small_model):
         with pytest.raises(ValueError, match=f'samples={wrong}: expected at least 2, or 0'):
             small_model.predict('no such file', samples=wrong)
     with pytest.raises(ValueError, match='temperature=0: expected a number above 0'):
-        PredictSettings(samples=4, temperature=0).check()
+        PredictSettings(boxes='image', samples=4, temperature=0).check()
     with pytest.raises(ValueError, match='prior=runs/prior: expected samples, which a prior is'):
-        PredictSettings(prior='runs/prior').check()
+        PredictSettings(boxes='image', prior='runs/prior').check()
     assert set(samples.TEMPERATURES) == {'residual', 'pose'}

@@ -111,7 +111,7 @@ def test_decided_tokens_give_their_codes(frozen, apply):
 
 def test_a_frozen_decoder_asks_for_full_float32(frozen):
     """By default TPUs round what goes into a float32 product to bfloat16, GPUs to TF32."""
-    traced = jax.make_jaxpr(TOKENS._decode)(frozen, jnp.zeros((1, 20, 16)))
+    traced = jax.make_jaxpr(TOKENS._decode)(frozen, jnp.zeros((1, 20, 4)))
     convolutions = [e for e in traced.eqns if e.primitive.name == 'conv_general_dilated']
     assert len(convolutions) == 1 + 2 + 2 + 2
     exact = jax.lax.Precision.HIGHEST

@@ -1,4 +1,4 @@
-"""How often the truth lies among the samples of `predict --samples`, by joint.
+"""How often the truth lies among samples of `predict --samples`, by joint.
 
     python -m tokenhmr_jax.studies.calibration --checkpoint=bundled --data_dir=DATA
 
