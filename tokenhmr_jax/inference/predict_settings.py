@@ -55,6 +55,6 @@ class PredictSettings(NamedTuple):
             raise ValueError(f'prior={self.prior}: expected samples, which a prior is for')
 
     def sampling(self) -> SampleSettings:
-        """How to draw samples; loads the prior, with the errors of `load_prior`."""
+        """Settings of the samples; loads the prior, with the errors of `load_prior`."""
         prior = None if self.prior is None else load_prior(self.prior)
         return SampleSettings(self.samples, self.seed, self.temperature, prior)

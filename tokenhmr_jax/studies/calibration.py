@@ -1,4 +1,4 @@
-"""How often the truth lies among samples of `predict --samples`, by joint.
+"""Share of people whose truth lies among `predict --samples`, by joint.
 
     python -m tokenhmr_jax.studies.calibration --checkpoint=bundled --data_dir=DATA
 
@@ -25,7 +25,7 @@ from tokenhmr_jax.inference.model import load_prior
 from tokenhmr_jax.inference.samples import Sampler, SampleSettings
 from tokenhmr_jax.tasks.regressor_targets import true_params
 from tokenhmr_jax.training.trained_run import Trained, open_run
-from tokenhmr_jax.types import Array, BodySamples, ImageBatch, SmplParams
+from tokenhmr_jax.types import Array, BodySamples, ImageBatch, RegressorOutput, SmplParams
 
 _BATCH = 64
 TEMPERATURES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
@@ -68,20 +68,21 @@ class Calibration:
         parts: dict[str, list] = {name: [] for name in views}
         for columns, valid in batches:
             batch = self._run.task.batch(columns)
+            output = self._predict(self._run.params, self._run.state, self._run.frozen, batch)
             for name in views:
-                found = self._compared(batch, settings, VIEWS[name])
+                found = self._compared(batch, output, settings, VIEWS[name])
                 parts[name].append([value[valid] for value in found])
         return {
             name: dict(zip(_HEADER, map(_mean, zip(*each, strict=True)), strict=True))
             for name, each in parts.items()
         }
 
-    def _compared(self, batch: ImageBatch, settings, seen: Callable) -> tuple[np.ndarray, ...]:
-        run = self._run
-        output = self._predict(run.params, run.state, run.frozen, batch)
+    def _compared(
+        self, batch: ImageBatch, output: RegressorOutput, settings, seen: Callable
+    ) -> tuple[np.ndarray, ...]:
         truth = true_params(batch.global_orient, batch.body_pose, batch.betas)
         samples = self._sampler(seen(output.params), output.token_probs, settings)
-        true, answer = (_joints(run.body, seen(each)) for each in (truth, output.params))
+        true, answer = (_joints(self._run.body, seen(each)) for each in (truth, output.params))
         return compare(samples, answer, true)
 
 

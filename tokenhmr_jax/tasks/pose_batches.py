@@ -9,7 +9,7 @@ from tokenhmr_jax.types import PoseBatch
 
 
 class PoseBatches:
-    """Those methods of a task that make its batches of records of poses; see `Task`."""
+    """The part of a `Task` that makes its batches of records of poses."""
 
     config: ml_collections.FrozenConfigDict
 
