@@ -1,14 +1,20 @@
 """Several answers for one person."""
 
+import shutil
+
 import numpy as np
 import pytest
+from page_results import add_samples
 from PIL import Image
 from small_model import picture
 
 from tokenhmr_jax.body import rotations, smpl
 from tokenhmr_jax.body.joint_spread import joint_spread
-from tokenhmr_jax.inference import samples
+from tokenhmr_jax.inference import samples, video
+from tokenhmr_jax.inference.inputs import sources
+from tokenhmr_jax.inference.model import Model
 from tokenhmr_jax.inference.outputs import results
+from tokenhmr_jax.inference.overlay_video import draw_frame
 from tokenhmr_jax.inference.prediction import PredictSettings, predict
 from tokenhmr_jax.inference.samples import Sampler, SampleSettings, draw_tokens
 from tokenhmr_jax.models.regressor import Regressor
@@ -107,6 +113,36 @@ def test_the_commands_result_has_those_of_the_function(small_model, tmp_path):
     plain = settings._replace(samples=0, seed=0)
     found = predict(small_model, str(tmp_path / 'a.png'), tmp_path / 'plain', plain)
     assert not {'samples', 'seed', 'temperature', 'prior'} & found['request'].keys()
+
+
+def test_samples_turn_with_the_body_that_smoothing_turns():
+    """A quarter turn about z, around the root: what was to the right of it is below."""
+    joints = np.zeros((2, 1, 24, 3), np.float16)
+    joints[..., :] = (1, 2, 3)
+    joints[:, :, 1, 0] += 0.5
+    quarter = np.float32([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    new = np.stack([np.eye(3, dtype=np.float32), quarter]) @ quarter
+    found = video.turned_samples(joints, np.stack([quarter, quarter]), new)
+    np.testing.assert_allclose(found[0, 0, 1], [1.5, 2, 3], atol=1e-3)
+    np.testing.assert_allclose(found[1, 0, 1], [1, 2.5, 3], atol=1e-3)
+    np.testing.assert_allclose(found[:, 0, 0], [[1, 2, 3]] * 2, atol=1e-3)
+
+
+def test_tracks_and_frames_of_videos_have_samples(film_result, mannequin, tmp_path):
+    frames = shutil.copytree(film_result / 'frames', tmp_path / 'frames')
+    for path in frames.iterdir():
+        add_samples(tmp_path, f'frames/{path.name}')
+    tracks = results.read_tracks(tmp_path)
+    assert tracks[2]['sample_joints'].shape == (7, 3, 24, 3)
+    model = object.__new__(Model)  # its body alone is used
+    model.body = mannequin
+    frame = sources.Frame('000005', 5, picture(120, 160), time=0.5)
+    people = [(number, tracks[number], 5 - first) for number, first in ((0, 0), (2, 4))]
+    drawn = draw_frame(frame, people, model, [0, 2])
+    for _, track, _ in people:
+        del track['sample_joints']
+    plain = draw_frame(frame, people, model, [0, 2])
+    assert (drawn[:, :160] != plain[:, :160]).any() and (drawn[:, 160:] != plain[:, 160:]).any()
 
 
 def test_what_cannot_be_drawn_is_told_before_anything_is_computed(small_model):

@@ -5,7 +5,7 @@ import os
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.cli import Progress
@@ -73,7 +73,18 @@ def draw_frame(
         _, track, row = people[0]
         focal, middle = float(track['focal_length'][row]), track['principal_point'][row]
     ids = [track_id for track_id, _, _ in people]
-    return overlays.overlay_sheet(frame.image, vertices, model.faces, ids, focal, middle, beside)
+    view = ids, focal, middle, beside, _samples(people)
+    return overlays.overlay_sheet(frame.image, vertices, model.faces, *view)
+
+
+def _samples(people: list[tuple[int, dict, int]]) -> Float[np.ndarray, 'N S 24 3'] | None:
+    """Joints of samples in the image's camera, metres; None for tracks without."""
+    placed = [
+        track['sample_joints'][row] + track['translation'][row]
+        for _, track, row in people
+        if 'sample_joints' in track
+    ]
+    return np.stack(placed) if placed else None
 
 
 def padded_params(rows: list[tuple[dict, int]]) -> SmplParams:

@@ -58,12 +58,28 @@ def _finished(track: dict, body: smpl.BodyModel, smooth: bool, fps: float) -> di
     """A track as its file has it."""
     interpolated = ~smoothing.possible_frames(track)
     track = smoothing.bridge_track(track) | {'interpolated': interpolated}
-    raw = joint_motion(body, track)
+    raw, orient = joint_motion(body, track), track['global_orient']
     if smooth:
         track = smoothing.smooth_track(track)
+    if 'sample_joints' in track:
+        samples = turned_samples(track['sample_joints'], orient, track['global_orient'])
+        samples[interpolated] = np.nan
+        track = track | {'sample_joints': samples}
     joints, keypoints = joint_motion(body, track), keypoint_motion(body, track)
     motion = {'camera_joints': joints, 'camera_keypoints': keypoints, 'raw_camera_joints': raw}
     return track | motion | {'fps': fps}
+
+
+def turned_samples(
+    joints: Float[np.ndarray, 'T S 24 3'],
+    orient: Float[np.ndarray, 'T 3 3'],
+    new_orient: Float[np.ndarray, 'T 3 3'],
+) -> Float[np.ndarray, 'T S 24 3']:
+    """Joints of samples, turned about the root from one orientation of the body to another."""
+    turn = new_orient @ np.swapaxes(orient, -1, -2)
+    root = joints[:, :, :1].astype(np.float32)
+    turned = np.einsum('tij,tskj->tski', turn, joints - root) + root
+    return turned.astype(joints.dtype)
 
 
 def _track_report(track: dict, resampled: bool) -> dict:

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from page_results import add_samples
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.body import smpl
@@ -54,6 +55,32 @@ def test_the_page_holds_all_of_pictures(album_result):
         np.testing.assert_allclose(moved, body.vertices, atol=2e-4)
     with pytest.raises(FileNotFoundError, match=r'no result.json'):
         page.page(album_result / 'frames')
+
+
+def test_samples_are_where_the_camera_sees_them(film_result, album_result, tmp_path, monkeypatch):
+    """Of a video also in a frame that its track lacks: halfway between the others."""
+    film, album = shutil.copytree(film_result, tmp_path / 'f'), tmp_path / 'a'
+    shutil.copytree(album_result, album)
+    for path in results.frame_paths(album)[:2]:
+        add_samples(album, f'frames/{path.name}')
+    data = content_of(page.page(album))
+    arrays = results.read_arrays(album / 'frames/b.npz')
+    true = (arrays['sample_joints'][0] + arrays['translation'][0]) @ gltf.TO_Y_UP
+    found = unpack(data['people'][3]['samples']) + data['places'][1]['origin']
+    np.testing.assert_allclose(found, true[None], atol=1e-3)
+    for number in (0, 1, 2):
+        add_samples(film, f'tracks/{number}.npz')
+    track = results.read_arrays(film / 'tracks/2.npz')
+    places = (track['sample_joints'] + track['translation'][:, None, None]) @ gltf.TO_Y_UP
+    track['sample_joints'][3] = np.nan
+    results.write_arrays(film / 'tracks/2.npz', track)
+    data = content_of(page.page(film))
+    found = unpack(data['people'][2]['samples']) + data['places'][0]['origin']
+    places[3] = (places[2] + places[4]) / 2
+    np.testing.assert_allclose(found, places, atol=2e-3)
+    monkeypatch.setattr(page_content, '_MOST_SAMPLED', 1)
+    data = content_of(page.page(film))
+    assert [person['samples']['shape'][1] for person in data['people']] == [2, 2, 2]
 
 
 def test_a_page_says_what_it_leaves_out(album_result, tmp_path, capsys, monkeypatch):

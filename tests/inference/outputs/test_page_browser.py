@@ -1,12 +1,14 @@
 """The page in a headless Chromium: what a user sees, and what each control does."""
 
 import itertools
+import shutil
 
 import cv2
 import numpy as np
 import pygltflib
 import pytest
 from browser import Browser
+from page_results import add_samples
 from scipy.spatial.transform import Rotation
 
 from tokenhmr_jax.inference.outputs import page, results
@@ -182,6 +184,34 @@ def test_facts_of_what_is_pointed_at(browser, film_page):
     assert '12 frames' in facts
     browser.mouse('Moved', x + 300, y, buttons=0, button='none')
     assert browser.evaluate("document.querySelector('#facts').hidden")
+
+
+@pytest.mark.slow
+def test_samples_are_shown_where_the_result_has_them(browser, album_page, album_result, tmp_path):
+    hidden = "document.querySelector('#samples').hidden"
+    browser.open(album_page, 1000, 700)
+    assert browser.evaluate(hidden)
+    before = space_of(browser)
+    browser.key('s')
+    np.testing.assert_allclose(space_of(browser), before, atol=8)
+    shutil.copytree(album_result, tmp_path / 'r')
+    for path in results.frame_paths(tmp_path / 'r')[:2]:
+        add_samples(tmp_path / 'r', f'frames/{path.name}')
+    browser.open(page.write_page(tmp_path / 'r'), 1000, 700)
+    assert not browser.evaluate(hidden)
+    shown = space_of(browser)
+    browser.click('#samples')
+    np.testing.assert_allclose(space_of(browser), before, atol=8)
+    assert browser.evaluate("document.querySelector('#samples').ariaPressed") == 'false'
+    browser.key('s')
+    again = space_of(browser)
+    np.testing.assert_allclose(again, shown, atol=8)
+    changed = (abs(shown - before).sum(axis=2) > 30).sum()
+    assert 50 < changed < 5000  # thin lines
+    for box in range(3):
+        browser.click(f'#people li:nth-child({box + 1}) input')
+    assert sum(colored(space_of(browser))) == 0  # samples go with their person
+    assert browser.errors == []
 
 
 @pytest.mark.slow

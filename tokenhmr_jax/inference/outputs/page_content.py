@@ -27,6 +27,8 @@ _QUALITY = 80  # of its JPEG
 _MOST_PICTURES, _MOST_PEOPLE = 1000, 300  # the page must still open
 # Bytes of a video that is taken as it is; a larger one is encoded anew, at no less bits per second.
 _MOST_VIDEO, _LEAST_BIT_RATE = 8_000_000, 400_000
+# Bytes of all people's samples; of each person as many are shown as fit, but some.
+_MOST_SAMPLED, _LEAST_SAMPLES = 4_000_000, 2
 _FLESH = 0.1  # metres around joints
 _GROUND = 2  # percentile of the lowest joints of a video's bodies
 # Of the ground: points that tell it, their error in metres, and how steep a camera may see it.
@@ -99,7 +101,7 @@ def _content(frames: list, places: list, people: list, topology: dict) -> dict:
     return {
         'frames': frames,
         'places': places,
-        'people': people,
+        'people': _with_packed_samples(people),
         'topology': topology,
         'skeleton': {'names': list(skeleton.JOINTS), 'parents': parents},
     }
@@ -164,6 +166,9 @@ def _still_person(
     number = int(arrays['track_ids'][row])
     person = _person(number, frame, 1, float(arrays['scores'][row]), arrays['betas'][row])
     person['vertices'] = _quantised(body.vertices - place['origin'])
+    if 'sample_joints' in arrays:
+        samples = arrays['sample_joints'][row] + arrays['translation'][row]
+        person['samples'] = samples[None] @ gltf.TO_Y_UP - place['origin']
     return person | _movement(rest, quaternions, root, place)
 
 
@@ -184,7 +189,30 @@ def _moving_person(body: glb_files.PersonFile, track: dict, number: int, place: 
     score, betas = float(np.mean(track['scores'])), track['betas'][0]
     person = _person(number, int(index[0]), len(movement.root), score, betas)
     person['vertices'] = _quantised(body.vertices)
+    if 'sample_joints' in track:
+        person['samples'] = _moving_samples(track, person) @ gltf.TO_Y_UP - place['origin']
     return person | _movement(body.skin.joints, movement.rotations, movement.root, place)
+
+
+def _moving_samples(track: dict, person: dict) -> Float[np.ndarray, 'T S 24 3']:
+    """Joints of samples in the camera, in all of a person's frames: missing ones interpolated."""
+    joints = track['sample_joints'] + track['translation'][:, None, None]
+    seen = np.isfinite(joints).all(axis=(1, 2, 3))
+    frames = person['first'] + np.arange(person['count'])
+    columns = joints[seen].reshape(seen.sum(), -1).T
+    moved = [np.interp(frames, track['index'][seen], column) for column in columns]
+    return np.stack(moved, axis=1).reshape(-1, *joints.shape[1:])
+
+
+def _with_packed_samples(people: list[dict]) -> list[dict]:
+    """The people with their samples quantised, as many of each as the page has room for."""
+    sampled = [person['samples'] for person in people if 'samples' in person]
+    if not sampled:
+        return people
+    bytes_of_one = sum(2 * samples[:, 0].size for samples in sampled)
+    most = max(_MOST_SAMPLED // bytes_of_one, _LEAST_SAMPLES)
+    _tell(sampled[0].shape[1], most, 'samples of each person')
+    return [person | {'samples': _quantised(person['samples'][:, :most])} for person in people]
 
 
 def _person(number: int, first: int, count: int, score: float, betas) -> dict:

@@ -100,6 +100,8 @@ betas are constant.
 
     interpolated     (T,) True where the frame's body is not finite or behind the camera: the
                      track's other frames give it
+    sample_joints    (T, S, 24, 3) float16, as in frames, turned as smoothing turned the body; NaN
+                     where that is interpolated; absent without samples
     camera_joints    (T, 24, 3) metres, in the image's camera, smoothed
     camera_keypoints (T, 44, 3) likewise
     raw_camera_joints  (T, 24, 3) before smoothing
@@ -140,6 +142,7 @@ _ARRAYS = (
 _PARAMS = ('global_orient', 'body_pose', 'betas')
 # Fields of a person in a frame that a track keeps.
 TRACKED = ('boxes', 'scores', *_PARAMS, 'translation', 'focal_length', 'principal_point')
+_SAMPLES = 'sample_joints'  # a track keeps them, too, where frames have them
 
 
 def person_arrays(prediction: ImagePrediction, all_probs: bool = False) -> dict[str, np.ndarray]:
@@ -216,9 +219,10 @@ def read_tracks(folder: str | os.PathLike) -> dict[int, dict[str, np.ndarray]]:
     """The persons of a video's result through time: id to arrays of T rows, in order of frames."""
     rows: dict[int, list[dict]] = {}
     for path in frame_paths(folder):
-        frame = read_arrays(path, ('track_ids', 'index', 'time', 'shot', *TRACKED))
+        frame = read_arrays(path, ('track_ids', 'index', 'time', 'shot', *TRACKED, _SAMPLES))
+        fields = TRACKED + ((_SAMPLES,) if _SAMPLES in frame else ())
         for row, track in enumerate(frame['track_ids']):
-            person = {name: frame[name][row] for name in TRACKED}
+            person = {name: frame[name][row] for name in fields}
             person |= {name: frame[name] for name in ('index', 'time', 'shot')}
             rows.setdefault(int(track), []).append(person)
     return {

@@ -2,6 +2,7 @@
 
 import * as THREE from 'three';
 import {content, isHere, unpack} from 'page/data.js';
+import {Samples} from 'page/samples.js';
 
 const {parents} = content.skeleton;
 const GHOST = 0.18; // opacity of the mesh around a skeleton
@@ -35,7 +36,9 @@ export class Body {
     this.joints = parents.map(() => new THREE.Vector3());
     this.material = new THREE.MeshStandardMaterial({color: this.tint, roughness: 0.75});
     this.mesh = this.makeMesh();
-    const solid = new THREE.MeshStandardMaterial({color: this.tint.clone().multiplyScalar(0.6), roughness: 0.6});
+    const dark = this.tint.clone().multiplyScalar(0.6);
+    const solid = new THREE.MeshStandardMaterial({color: dark, roughness: 0.6});
+    this.sampled = person.samples && new Samples(person, dark);
     this.balls = new THREE.InstancedMesh(ball, solid, parents.length);
     this.rods = new THREE.InstancedMesh(rod, solid, parents.length - 1);
     this.bonesShape = new THREE.Group().add(this.balls, this.rods);
@@ -81,13 +84,15 @@ export class Body {
     return mesh;
   }
 
-  /** Poses the body as in a frame of the whole; hides it where it is not there. */
-  show(frame, mode) {
+  /** Poses the body as in a frame of the whole; hides it where it is not there. `sampled`: with its samples. */
+  show(frame, mode, sampled) {
     const seen = this.visible && isHere(this, frame), bones = mode === 'skeleton';
     this.mesh.visible = seen;
     this.bonesShape.visible = seen && bones;
+    if (this.sampled) this.sampled.lines.visible = seen && sampled;
     if (!isHere(this, frame)) return;
     this.pose(frame - this.first);
+    this.sampled?.pose(frame - this.first);
     if (bones) this.drawBones();
     if (mode !== this.mode) this.dress(mode);
   }

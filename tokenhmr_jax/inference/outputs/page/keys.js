@@ -18,6 +18,7 @@ export function listenToKeys({player, space, toggles}) {
       r: () => toggles.reset(),
       c: () => space.look('camera'),
       g: toggles.ground,
+      s: toggles.samples,
       f: toggles.follow,
     }),
   };

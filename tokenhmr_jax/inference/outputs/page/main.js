@@ -8,6 +8,7 @@ import {listenToKeys} from 'page/keys.js';
 import {makePicture, showPicture} from 'page/picture.js';
 import {PeopleList} from 'page/people.js';
 import {Player} from 'page/player.js';
+import {hasSamples} from 'page/samples.js';
 import {Space} from 'page/space.js';
 import {Timeline} from 'page/timeline.js';
 
@@ -89,6 +90,11 @@ function toggleGround() {
   space.draw();
 }
 
+function toggleSamples() {
+  space.showSamples(!space.sampled);
+  get('samples').setAttribute('aria-pressed', space.sampled);
+}
+
 function reset() {
   if (space.followed) follow(null);
   space.look('all');
@@ -99,6 +105,7 @@ const toggles = {
   theme: () => setTheme(root.dataset.theme === 'dark' ? 'light' : 'dark'),
   people: togglePeople,
   ground: toggleGround,
+  samples: toggleSamples,
   mode: setMode,
   follow: followNext,
   reset,
@@ -118,6 +125,8 @@ function listenToSpace() {
   }
   for (const button of document.querySelectorAll('[data-mode]')) button.onclick = () => setMode(button.dataset.mode);
   get('grid').onclick = toggleGround;
+  get('samples').onclick = toggleSamples;
+  get('samples').hidden = !hasSamples;
   listenToPointer();
 }
 

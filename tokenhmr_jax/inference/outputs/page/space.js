@@ -23,7 +23,7 @@ export class Space {
     this.stage = new Stage(this.scene, this.world);
     this.bodies = bodies;
     for (const body of bodies) {
-      this.world.add(body.mesh);
+      this.world.add(body.mesh, ...(body.sampled ? [body.sampled.lines] : []));
       this.scene.add(body.bonesShape);
     }
     this.camera = new THREE.PerspectiveCamera(FIELD, 1, 0.01, 1000);
@@ -31,6 +31,7 @@ export class Space {
     this.controls.addEventListener('change', () => this.draw());
     this.controls.addEventListener('start', () => this.leaveCamera());
     this.mode = 'mesh';
+    this.sampled = true;
     this.view = 'all';
     this.frame = 0;
     this.theme = 'light';
@@ -63,7 +64,7 @@ export class Space {
     const moved = placeOf(frame) !== placeOf(this.frame);
     this.frame = frame;
     if (moved) this.stage.set(frame, this.theme);
-    for (const body of this.bodies) body.show(frame, this.mode);
+    for (const body of this.bodies) body.show(frame, this.mode, this.sampled);
     if (moved) {
       this.follow(null);
       this.look(this.view);
@@ -80,6 +81,11 @@ export class Space {
 
   setMode(mode) {
     this.mode = mode;
+    this.show(this.frame);
+  }
+
+  showSamples(sampled) {
+    this.sampled = sampled;
     this.show(this.frame);
   }
 
