@@ -23,9 +23,11 @@ def test_the_colour_blind_tell_the_colours_apart(kind):
         assert np.linalg.norm(one - other) > 0.15
 
 
-def test_rows_have_colours_of_their_own():
-    for count in (1, 7, 12):
-        assert len({str(color) for color in plot_theme.row_colors(count)}) == count
+def test_rows_differ_without_colours_and_with_them():
+    styles = plot_theme.row_styles(56)
+    assert len({style[:2] for style in styles}) == 56
+    assert len({style.marker for style in styles[:8]}) == 8
+    assert len({style.color for style in styles[:7]}) == 7
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,8 @@ def test_rows_have_colours_of_their_own():
         ('mixture_mpjpe_mm', 'mixture MPJPE, mm'),
         ('keypoints2d_px', '2D error, px'),
         ('code_usage', 'code usage'),
+        ('global_orient_deg', 'global orient, degrees'),
+        ('pck_150mm', 'PCK at 150 mm'),
     ],
 )
 def test_metrics_are_named_with_their_units(metric, label):

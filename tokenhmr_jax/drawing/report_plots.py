@@ -16,6 +16,7 @@ from tokenhmr_jax.drawing import plot_theme
 _ERRORS = ['keypoints2d_px', 'mpjpe_mm']
 _COLUMNS = 3
 _WIDTH, _HEIGHT = 4.6, 3.4  # inches of a plot
+_MARKS = 10  # of a curve
 
 
 def figures(rows: Sequence[str], values: pd.DataFrame, curves: pd.DataFrame) -> dict[str, Figure]:
@@ -36,10 +37,12 @@ def plot_curves(rows: Sequence[str], curves: pd.DataFrame) -> Figure:
     figure = Figure((_WIDTH * columns, _HEIGHT * lines), layout='constrained')
     axes = list(figure.subplots(lines, columns, squeeze=False).flat)
     for axis, metric in zip(axes, metrics, strict=False):
-        for row, color in zip(rows, plot_theme.row_colors(len(rows)), strict=True):
+        for row, style in zip(rows, plot_theme.row_styles(len(rows)), strict=True):
             runs = _curves_of(curves, row, metric)
-            axis.plot(runs, color=color, alpha=0.3, linewidth=0.8)
-            axis.plot(runs.dropna().mean(axis=1), color=color, label=row)
+            axis.plot(runs, color=style.color, alpha=0.3, linewidth=0.8)
+            mean = runs.dropna().mean(axis=1)
+            marks = {'markersize': 5, 'markevery': max(len(mean) // _MARKS, 1)}
+            axis.plot(mean, label=row, **style._asdict(), **marks)
         axis.set(xlabel='training step', ylabel=plot_theme.metric_label(metric))
         plot_theme.calm_axes(axis)
     for axis in axes[len(metrics) :]:
@@ -49,13 +52,13 @@ def plot_curves(rows: Sequence[str], curves: pd.DataFrame) -> Figure:
 
 
 def plot_errors(rows: Sequence[str], values: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """Error in 3D against error in 2D: small dots are runs, a thin line is the mean in training.
+    """Error in 3D against error in 2D: small marks are runs, a thin line is the mean in training.
 
-    A large dot with bars is a row's mean and standard deviation. Errors not finite are left out.
+    A large mark with bars is a row's mean and standard deviation. Errors not finite are left out.
     """
     figure = Figure((1.7 * _WIDTH, 1.7 * _HEIGHT), layout='constrained')
     axis, ends = figure.subplots(), []
-    for row, color in zip(rows, plot_theme.row_colors(len(rows)), strict=True):
+    for row, (color, marker, line) in zip(rows, plot_theme.row_styles(len(rows)), strict=True):
         found = values[values['row'] == row].pivot(index='run', columns='metric', values='value')
         points = found.reindex(columns=_ERRORS).to_numpy()
         points = points[np.isfinite(points).all(axis=1)]
@@ -64,11 +67,11 @@ def plot_errors(rows: Sequence[str], values: pd.DataFrame, curves: pd.DataFrame)
         ends.append(points)
         means = [_curves_of(curves, row, metric).dropna().mean(axis=1) for metric in _ERRORS]
         way = pd.concat(means, axis=1).dropna().to_numpy()
-        axis.plot(*way.T, color=color, alpha=0.35, linewidth=0.8)
-        axis.scatter(*points.T, s=10, color=color)
+        axis.plot(*way.T, line, color=color, alpha=0.35, linewidth=0.8)
+        axis.scatter(*points.T, s=14, color=color, marker=marker)
         spread = points.std(axis=0, ddof=1) if len(points) > 1 else (0, 0)
         axis.errorbar(
-            *points.mean(axis=0)[:, None], xerr=spread[0], yerr=spread[1], fmt='o', markersize=8,
+            *points.mean(axis=0)[:, None], xerr=spread[0], yerr=spread[1], fmt=marker, markersize=8,
             capsize=3, color=color, label=row,
         )  # fmt: skip
     if ends:

@@ -71,10 +71,11 @@ def _scatter_poses(axis: Axes, every: np.ndarray, true: Points, found: Points) -
 
 
 def _plot_noise(axis: Axes, degrees: Sequence[float], noise: Mapping[str, Mapping]) -> None:
-    colors = plot_theme.row_colors(len(noise))
-    for color, (name, errors) in zip(colors, noise.items(), strict=True):
-        for (kind, values), style in zip(errors.items(), (':', '-', '--'), strict=True):
-            axis.plot(degrees, values, style, color=color, label=f'{name}, {kind}')
+    styles = plot_theme.row_styles(len(noise))
+    for (color, marker, _), (name, errors) in zip(styles, noise.items(), strict=True):
+        for (kind, values), line in zip(errors.items(), (':', '-', '--'), strict=True):
+            look = {'color': color, 'marker': marker, 'markersize': 4, 'linestyle': line}
+            axis.plot(degrees, values, label=f'{name}, {kind}', **look)
     axis.set(xlabel='noise on each joint, degrees', ylabel='MPJPE, mm', title='poses with noise')
     plot_theme.calm_axes(axis)
     axis.legend(fontsize=7)

@@ -57,7 +57,7 @@ def overlay_sheet(
     if len(vertices):
         colors = [COLORS[track % len(COLORS)] for track in track_ids]
         # The renderer's origin is the first pixel's centre.
-        x, y = scale * principal_point - 0.5
+        x, y = (scale * principal_point - 0.5).tolist()
         lens = (scale * focal_length, scale * focal_length, x, y)
         image = _draw_over(image, vertices, faces, lens, colors)
         for joints in () if samples is None else samples:
