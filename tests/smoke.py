@@ -1,15 +1,15 @@
 """Every command of an installed package, in an empty folder outside any checkout.
 
-PYTHON tests/smoke.py [quick]
+PYTHON tests/smoke.py [quick | extras]
 
-`make test-wheel`, and `make test-oldest` in less time, run it with environments of their own. Data
-alone are prepared by the checkout's builders, which are no part of the package.
+`quick` runs three commands, `extras` those that need the extras hub, photos and report; without a
+word all others run. `make test-wheel`, `test-newest` and `test-oldest` run it with environments of
+their own. Data alone are prepared by the checkout's builders, which are no part of the package.
 """
 
 import importlib.util
 import json
 import pathlib
-import pkgutil
 import subprocess
 import sys
 import tempfile
@@ -48,14 +48,10 @@ def command(folder: pathlib.Path, name: str, *arguments: str, **expected) -> Non
 def helps() -> None:
     """Prints the help of each command, with all of its modules imported."""
     import tokenhmr_jax
-    from tokenhmr_jax import studies
-    from tokenhmr_jax.__main__ import COMMANDS
+    from tokenhmr_jax.__main__ import COMMANDS, studies
 
-    found = [f'studies.{each.name}' for each in pkgutil.iter_modules(studies.__path__)]
-    for name in (*COMMANDS, *found):
-        module = importlib.import_module(f'tokenhmr_jax.{name}')
-        if hasattr(module, 'main'):
-            module.main(['--help'])
+    for name in (*COMMANDS, *studies()):
+        importlib.import_module(f'tokenhmr_jax.{name}').main(['--help'])
     print('from', tokenhmr_jax.__file__)
 
 
@@ -82,31 +78,58 @@ def others(folder: pathlib.Path) -> None:
     """Runs the other commands, on the results of `quick`."""
     run(folder, '-m', 'tokenhmr_jax', says='predict')
     run(folder, __file__, 'helps', says=f'from {sys.prefix}')
-    command(folder, 'plan', *SETTINGS, '--topology=cpu:1', '--nosearch')
+    train = 'next: python -m tokenhmr_jax.train --config=tokenizer:quickstart'
+    command(folder, 'plan', *SETTINGS, '--topology=cpu:1', '--nosearch', says=train)
     command(folder, 'evaluate', '--checkpoint=run')
     command(folder, 'pack', '--checkpoint=run', '--out=packed')
     builder = str(DATASETS / 'mannequin/mannequin_dataset_builder.py')
     run(folder, builder, '--data_dir=data', '--num_train=2', '--num_pseudo=0', '--num_heldout=1')
     config = '--config=regressor:quickstart'
     command(folder, 'preview', config, '--config.data.data_dir=data', '--num=2')
+    refit = '--data_dir=data', '--split=mannequin/suit/train', '--checkpoint=bundled'
+    command(folder, 'refit', *refit, says='next: name them in config.data.mixture')
     command(folder, 'check', '--dir=.')
-    # What the extras are for says so.
-    (folder / 'a.ckpt').touch()
-    if importlib.util.find_spec('pandas'):
-        command(folder, 'report', 'run', says='plot: run/report/curves.png')
-    else:
-        command(folder, 'report', 'run', expect=1, says='tokenhmr_jax[report]')
-    command(folder, 'demo', expect=1, says='tokenhmr_jax[photos]')
-    command(folder, 'export', '--checkpoint=run', '--out=e', expect=1, says='tokenhmr_jax[convert]')
-    convert = '--source=a.ckpt', '--config=tokenizer', '--workdir=c'
-    command(folder, 'convert', *convert, expect=1, says='tokenhmr_jax[convert]')
+    command(folder, 'studies.stablehlo', '--checkpoint=bundled', '--out=program', '--batch=1')
+    command(folder, 'studies.evaluation_crops', '--out=crops.png', '--crop_size=64')
+    lifting = '--data_dir=data', '--split=amass/procedural_heldout', '--limit=16'
+    command(folder, 'studies.lifting', *lifting)
+    lacking(folder)
 
+
+def lacking(folder: pathlib.Path) -> None:
+    """Commands that need an extra name it, unless what it brings is there."""
+    (folder / 'a.ckpt').touch()
+    convert = '--source=a.ckpt', '--config=tokenizer', '--workdir=c'
+    export = '--checkpoint=run', '--out=e'
+    for module, extra, *words in (
+        ('pandas', 'report', 'report', 'run'),
+        ('ai_edge_litert', 'photos', 'demo'),
+        ('safetensors', 'hub', 'export', *export, '--format=safetensors'),
+        ('torch', 'convert', 'export', *export),
+        ('torch', 'convert', 'convert', *convert),
+    ):
+        if not importlib.util.find_spec(module):
+            command(folder, *words, expect=1, says=f'tokenhmr_jax[{extra}]')
+
+
+def extras(folder: pathlib.Path) -> None:
+    """Runs the commands that need extras, on the run of `quick`."""
+    command(folder, 'export', '--checkpoint=run', '--out=shared', '--format=safetensors')
+    back = '--source=shared/model.safetensors', '--workdir=back'
+    command(folder, 'convert', *back, says='evaluate --checkpoint=back')
+    command(folder, 'evaluate', '--checkpoint=back')
+    command(folder, 'report', 'run', says='plot: run/report/curves.png')
+    command(folder, 'studies.camera_curve', '--out=curve.png', '--num=2')
+    command(folder, 'demo', '--out=demo', says='wrote demo; next: open file://')
+    assert json.loads((folder / 'demo/result/result.json').read_text())['persons'] >= 1
+
+
+PARTS = {'': (quick, others), 'quick': (quick,), 'extras': (quick, extras)}
 
 if __name__ == '__main__':
     if sys.argv[1:] == ['helps']:
         helps()
     else:
         with tempfile.TemporaryDirectory() as parent:
-            quick(pathlib.Path(parent))
-            if sys.argv[1:] != ['quick']:
-                others(pathlib.Path(parent))
+            for part in PARTS[' '.join(sys.argv[1:])]:
+                part(pathlib.Path(parent))

@@ -14,13 +14,8 @@ import pytest
 from conftest import ROOT, command
 
 from tokenhmr_jax import cli
-from tokenhmr_jax.__main__ import COMMANDS, list_commands
+from tokenhmr_jax.__main__ import COMMANDS, list_commands, studies
 
-STUDIES = [
-    path.stem
-    for path in sorted((ROOT / 'tokenhmr_jax/studies').glob('*.py'))
-    if "__name__ == '__main__'" in path.read_text()
-]
 TOKENIZER = f'--config={ROOT}/configs/tokenizer.py'
 
 
@@ -28,7 +23,7 @@ def main_of(name: str):
     return importlib.import_module(f'tokenhmr_jax.{name}').main
 
 
-@pytest.mark.parametrize('name', [*COMMANDS, *(f'studies.{study}' for study in STUDIES)])
+@pytest.mark.parametrize('name', [*COMMANDS, *studies()])
 def test_every_command_explains_itself(name, capsys):
     """And has its line in the list."""
     main_of(name)(['--help'])  # returns: exit code 0

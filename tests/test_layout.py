@@ -34,7 +34,7 @@ def test_commands_types_config_and_cli_are_all_that_stands_flat():
     from tokenhmr_jax.__main__ import COMMANDS
 
     flat = {path.stem for path in (ROOT / 'tokenhmr_jax').glob('*.py')}
-    assert flat == {*COMMANDS, 'types', 'config', 'cli', '__init__', '__main__'}
+    assert flat == {*COMMANDS, 'types', 'config', '__init__', '__main__'}
 
 
 @pytest.mark.parametrize('folder', [p for p in (ROOT / 'tests').iterdir() if p.is_dir()])

@@ -12,13 +12,14 @@ import pytest
 from conftest import ROOT
 
 from tokenhmr_jax import cli
+from tokenhmr_jax.cli import progress
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that the test turns."""
     now = [0.0]
-    monkeypatch.setattr(cli.time, 'monotonic', lambda: now[0])
+    monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
     return now
 
 
@@ -61,6 +62,7 @@ def test_without_a_total(clock, capsys):
 
 LOOP = """
 from tokenhmr_jax import cli
+from tokenhmr_jax.cli import progress
 with cli.Progress('counting', 'number', 3) as bar:
     for i in bar.over(range(3)):
         bar.say(f'at {i}')

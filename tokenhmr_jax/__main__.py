@@ -18,19 +18,23 @@ _EXIT_CODES = (
 )
 
 
+def studies() -> list[str]:
+    """The names of the studies that are commands: 'studies.NAME'."""
+    paths = sorted((pathlib.Path(__file__).parent / 'studies').glob('*.py'))
+    return [f'studies.{p.stem}' for p in paths if "__name__ == '__main__'" in p.read_text()]
+
+
 def list_commands() -> str:
     """One line for each command and each study."""
-    folder = pathlib.Path(__file__).parent
     lines = ['python -m tokenhmr_jax.COMMAND --help tells more of each.', '', 'commands:']
-    lines += [_line(folder / f'{name}.py', name) for name in COMMANDS]
+    lines += [_line(name) for name in COMMANDS]
     lines += ['', 'studies:']
-    for path in sorted((folder / 'studies').glob('*.py')):
-        if "__name__ == '__main__'" in path.read_text():
-            lines.append(_line(path, f'studies.{path.stem}'))
+    lines += [_line(name) for name in studies()]
     return '\n'.join([*lines, '', *_EXIT_CODES])
 
 
-def _line(path: pathlib.Path, name: str) -> str:
+def _line(name: str) -> str:
+    path = pathlib.Path(__file__).parent / f'{name.replace(".", "/")}.py'
     return f'  {name:22} {ast.get_docstring(ast.parse(path.read_text())).splitlines()[0]}'
 
 

@@ -7,6 +7,7 @@ the folders and their subfolders, and reads each. Says which steps from the rele
 their published errors can be done. The exit code is 1 if a file is not usable.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 from tokenhmr_jax import cli
@@ -24,7 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         released = check_released(folders.value)
         print(describe_findings(bodies))
         print(describe_released(bodies, released))
-        return int(any(finding.problem for finding in (*bodies, *released)))
+        found = [dataclasses.asdict(finding) for finding in (*bodies, *released)]
+        bad = any(finding.problem for finding in (*bodies, *released))
+        convert = '' if bad or not released else cli.command_line('convert', '--help')
+        return cli.Done(next=convert, result=found, code=int(bad))
 
     cli.run(flags, command)
 

@@ -34,6 +34,7 @@ from tokenhmr_jax.released.torch_files import TorchFile, read_checkpoint
 from tokenhmr_jax.tasks import make_task
 from tokenhmr_jax.tasks.body_models import load_body
 from tokenhmr_jax.training.kept_files import copy_kept_files, keep_files
+from tokenhmr_jax.training.trained_run import next_command
 
 
 def convert_weights(
@@ -131,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if config.value and config.value.task == 'regressor' and not backbone.value:
             heads = config.value.model.backbone.heads
             print(f'number of attention heads in the backbone, from the config: {heads}')
-        print(f'wrote {workdir.value}, which loads as a run does')
+        return cli.Done(workdir.value, next_command(workdir.value), {'left_aside': unused})
 
     cli.run(flags, command)
 

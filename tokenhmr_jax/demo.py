@@ -55,7 +55,6 @@ def run_demo(
     sheet = overlay_rows([picture_files.read_picture(path).image[..., ::-1] for path in overlays])
     _write_jpeg(folder / 'demo.jpg', sheet)
     print(f'bodies over the pictures: {result / "overlays"}, all on one sheet: {folder}/demo.jpg')
-    print(f'open in a browser: {page}')
     return page
 
 
@@ -173,7 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def command():
         cli.keep_compiled()
-        run_demo(checkpoint.value, out.value, photos.value or None)
+        page = run_demo(checkpoint.value, out.value, photos.value or None)
+        return cli.Done(out.value, f'open {page.resolve().as_uri()} in a browser')
 
     cli.run(flags, command, on_interrupt='interrupted; run the same command again to go on')
 

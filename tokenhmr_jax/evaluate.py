@@ -8,7 +8,6 @@ are means over all splits together, the others over each split.
 
 import dataclasses
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 
 from etils import epath
@@ -82,8 +81,6 @@ def evaluate(
     for name, image in pictures.items():
         draw.write_image(folder / name, image)
         print(f'\npicture: {folder / name}')
-    report = f'python -m tokenhmr_jax.report {shlex.quote(str(workdir))}'
-    print(f'\nwrote {folder}; next: {report}')
     return rows
 
 
@@ -173,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = flags.path('out', None, 'Folder for tables and pictures. Default: in the workdir.')
 
     def command():
-        evaluate(
+        rows = evaluate(
             checkpoint.value,
             step.value,
             data_dir.value,
@@ -182,6 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             convention.value,
             truth.value,
         )
+        folder = out.value or epath.Path(checkpoint.value) / 'evaluation'
+        return cli.Done(folder, cli.command_line('report', checkpoint.value), rows)
 
     cli.run(flags, command)
 

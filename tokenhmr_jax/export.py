@@ -14,6 +14,7 @@ for Hugging Face's hub. `tokenhmr_jax.load` and `convert --source` take it, and 
 import json
 import os
 import pathlib
+import shlex
 from collections.abc import Sequence
 
 from tokenhmr_jax import cli
@@ -99,10 +100,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def command():
         if kind.value == 'safetensors':
             share_run(checkpoint.value, out.value, step.value)
-            print(f'wrote {out.value}; read its README.md before you share it')
-            return
-        for path in export_run(checkpoint.value, out.value, step.value):
-            print(f'wrote {path}')
+            upload = f'hf upload OWNER/NAME {shlex.quote(out.value)}'
+            return cli.Done(out.value, f'read its README.md, then {upload}')
+        paths = export_run(checkpoint.value, out.value, step.value)
+        print('files:', *(path.name for path in paths))
+        return cli.Done(out.value, "load them with the original's code", {'files': paths})
 
     cli.run(flags, command)
 

@@ -14,6 +14,7 @@ import numpy as np
 from tokenhmr_jax import cli
 from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.training.kept_files import copy_kept_files
+from tokenhmr_jax.training.trained_run import next_command
 
 _HALF = np.float16
 
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def command():
         size = pack(checkpoint.value, out.value, step.value)
-        print(f'wrote {out.value}: {size / 1e6:.1f} MB of arrays; it loads as a run does')
+        print(f'{size / 1e6:.1f} MB of arrays; they load as a run does')
+        return cli.Done(out.value, next_command(out.value), {'bytes': size})
 
     cli.run(flags, command)
 

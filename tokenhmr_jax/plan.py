@@ -8,7 +8,6 @@ machine) and cpu:N. The exit code is 1 if the step does not fit a TPU. For GPUs 
 the sizes with their memory.
 """
 
-import sys
 from collections.abc import Sequence
 
 from tokenhmr_jax import cli
@@ -26,8 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     costliest = flags.integer('costliest', 0, 'How many instructions to list, costliest first.')
 
     def command():
-        if not step_plan.report_step(config.value, topology.value, search.value, costliest.value):
-            sys.exit(1)
+        settings = config.value, topology.value, search.value, costliest.value
+        fits = step_plan.report_step(*settings)
+        train = cli.command_line('train', *flags.config_arguments(), '--workdir=RUN')
+        return cli.Done(next=train if fits else '', result={'fits': fits}, code=int(not fits))
 
     cli.run(flags, command)
 

@@ -36,7 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             meshes=tuple(given.meshes),
             format=tuple(given.format),
         )
-        predict_with_checkpoint(checkpoint.value, step.value, path.value, out.value, given)
+        paths = path.value, out.value
+        found = predict_with_checkpoint(checkpoint.value, step.value, *paths, given)
+        if not found['detections']:  # the report ends with advice
+            return cli.Done(result=found)
+        return cli.Done(out.value, cli.command_line('view', out.value), found)
 
     cli.run(flags, command, on_interrupt='interrupted; run the same command again to go on')
 

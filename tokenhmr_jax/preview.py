@@ -143,7 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         sheet = draw_preview(config.value, num.value)
         draw.write_image(path, sheet)
-        print(f'{path}: {sheet.shape[1]} x {sheet.shape[0]}')
+        train = cli.command_line('train', *flags.config_arguments(), '--workdir=RUN')
+        return cli.Done(path, f'look at it, then {train}')
 
     cli.run(flags, command)
 

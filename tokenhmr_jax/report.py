@@ -10,6 +10,7 @@ else those of the evaluations in training. Writes `report.md`, `report.csv`, `cu
 `errors.png`. Needs `pip install "tokenhmr_jax[report]"`.
 """
 
+import shlex
 from collections.abc import Sequence
 
 from tokenhmr_jax import cli
@@ -30,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from tokenhmr_jax.studies import comparison
 
         out_folder = out.value or f'{first}/report'
-        comparison.report_runs(flags.operands, out_folder, baseline.value, root)
+        rows = comparison.report_runs(flags.operands, out_folder, baseline.value, root)
+        look = f'look at {shlex.quote(out_folder)}/report.md'
+        return cli.Done(out_folder, look, comparison.scores_by_row(rows))
 
     cli.run(flags, command)
 

@@ -11,7 +11,6 @@ such as that of a signal: run it again, it goes on from the last checkpoint.
 
 import collections
 import contextlib
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -206,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         'heartbeat', 100, 'Seconds without a sign of life after which another process is dead.'
     )
 
-    def command() -> int:
+    def command() -> cli.Done | int:
         if distributed.value:
             # A process that ends waits as long for others that died.
             jax.distributed.initialize(
@@ -226,10 +225,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise
             print(f'another process was lost: {error}', file=sys.stderr)
             return preemption.EXIT_CODE
-        if jax.process_index() == 0:
-            again = f'python -m tokenhmr_jax.evaluate --checkpoint={shlex.quote(folder.value)}'
-            print(f'wrote {folder.value}; next: {again}')
-        return 0
+        if jax.process_index():
+            return 0
+        evaluate = cli.command_line('evaluate', f'--checkpoint={folder.value}')
+        return cli.Done(folder.value, evaluate)
 
     cli.run(flags, command, on_interrupt='interrupted; run the same command again to go on')
 

@@ -21,9 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def command():
         path = write_page(flags.operands[0])
-        print(f'wrote {path}')
-        if browser.value:
-            webbrowser.open(path.as_uri())
+        print(f'{path.name}: {path.stat().st_size / 1e6:.1f} MB')
+        if browser.value and webbrowser.open(path.as_uri()):
+            return cli.Done(path)
+        return cli.Done(path, f'open {path.as_uri()} in a browser')
 
     cli.run(flags, command)
 

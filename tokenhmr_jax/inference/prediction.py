@@ -37,8 +37,8 @@ _WAITING_WRITES = 8
 
 def predict_with_checkpoint(
     checkpoint: str, step: str, path: str, out: str, settings: PredictSettings
-) -> None:
-    """Predicts with a checkpoint as in `predict`, and prints a report.
+) -> dict:
+    """Predicts with a checkpoint as in `predict`, and prints a report; returns as `predict`.
 
     A wrong source or setting raises its error before the checkpoint is read, as does an `out` that
     another run writes to. Raises ValueError if no frame could be read.
@@ -55,6 +55,7 @@ def predict_with_checkpoint(
     if not found['frames']:
         reasons = '; '.join(list(found['failed'].values())[:3])
         raise ValueError(f'{path}: nothing could be read{": " if reasons else ""}{reasons}')
+    return found
 
 
 def predict(

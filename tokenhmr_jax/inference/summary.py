@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import shlex
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -92,8 +91,6 @@ def report(summary: dict, out: str) -> None:
         print(f'left out: {listed(list(failed))}')
     if summary['frames'] and not detections:
         print(f'NO PERSON in {cli.counted(summary["frames"], frame)}: {_advice(summary)}')
-    elif summary['frames']:
-        print(f'wrote {out}; next: python -m tokenhmr_jax.view {shlex.quote(str(out))}')
 
 
 def _by_kind(sources: Mapping[str, int]) -> Mapping[str, int]:

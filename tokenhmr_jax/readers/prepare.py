@@ -112,6 +112,7 @@ def run_builder(
         builder = builder_class(settings=settings, data_dir=flags.values['data_dir'].value)
         prepare_dataset(builder, settings)
         then(builder, settings)
+        return cli.Done(builder.data_dir, _use(builder.info))
 
     cli.run(flags, command, on_interrupt='interrupted; run the same command again to go on')
 
@@ -136,6 +137,13 @@ def prepare_dataset(builder: tfds.core.DatasetBuilder, settings: Any) -> None:
         with tempfile.TemporaryDirectory() as download_dir:  # stays empty
             builder.download_and_prepare(file_format='array_record', download_dir=download_dir)
     print(dataset_summary(builder.info))
+
+
+def _use(info: tfds.core.DatasetInfo) -> str:
+    """The use of a dataset's splits, in words."""
+    dataset = info.full_name.removesuffix(f'/{info.version}')
+    splits = ', '.join(f'{dataset}/{name}' for name in sorted(info.splits))
+    return f'name them in config.data.mixture or config.data.validation: {splits}'
 
 
 def dataset_summary(info: tfds.core.DatasetInfo) -> str:

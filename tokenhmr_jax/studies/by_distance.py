@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if out.value:
             with cli.whole_file(pathlib.Path(out.value)) as path:
                 path.write_text(text)
+        report = cli.command_line('report', *flags.operands)
+        return cli.Done(out.value or '', report, {'distance_m': distance, 'mpjpe_mm': columns})
 
     cli.run(flags, command)
 

@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f'{distance:4.1f} m  {row.mean():.4f}')
         threshold = float(tals.load_thresholds('table1').keypoints2d.mean())
         extras.write_figure(out, study_plots.plot_camera_curve(DISTANCES, values, threshold))
-        print(out)
+        errors = dict(zip(DISTANCES, values.mean(1), strict=True))
+        return cli.Done(out, f'look at {out}', errors)
 
     cli.run(flags, command)
 

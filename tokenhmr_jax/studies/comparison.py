@@ -103,6 +103,14 @@ def main_scores(rows: Sequence[Row]) -> tuple[pd.DataFrame, str]:
     return collect(rows, lambda row: [_main(run.evaluation.scores) for run in row.counted]), source
 
 
+def scores_by_row(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Mean scores of each row, by name."""
+    found = {row.name: {} for row in rows}
+    for (row, metric), mean in summarize(main_scores(rows)[0])['mean'].items():
+        found[row][metric] = mean
+    return found
+
+
 def newest_scores(row: Row) -> list[dict[str, float]]:
     """Scores at the newest step at which all counted runs with any evaluation were evaluated."""
     each = [run.evaluations for run in row.counted if run.evaluations]

@@ -176,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run.config.data.data_dir = data_dir.value or run.config.data.data_dir
         folder = pathlib.Path(out.value or pathlib.Path(checkpoint.value) / 'evaluation')
         print(report(run, splits.value, limit.value, folder))
-        print(f'\npicture: {folder / "recovered.png"}')
+        return cli.Done(folder, f'look at {folder / "recovered.png"}')
 
     cli.run(flags, command)
 

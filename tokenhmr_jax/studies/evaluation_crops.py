@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 from tokenhmr_jax import cli
 from tokenhmr_jax.data import augment, crops, pictures, records
 from tokenhmr_jax.drawing import draw, render
-from tokenhmr_jax.drawing.markdown import markdown_table
+from tokenhmr_jax.drawing.markdown import markdown_table, rows_by_name
 
 SHRINKS = (1, 2, 4)
 _AMPLIFIED = 4  # differences in the picture
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             lines += [[str(shrink), *line] for line in each]
         draw.write_image(out.value, draw_crops(found))
         print(markdown_table(_HEADER, lines))
-        print(f'\npicture: {out.value}')
+        return cli.Done(out.value, f'look at {out.value}', rows_by_name(_HEADER, lines))
 
     cli.run(flags, command)
 

@@ -160,7 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(text)
         if picture is not None:
             draw.write_image(folder / 'failures.jpg', picture)
-            print(f'\npicture: {folder / "failures.jpg"}')
+        shown = 'failures.md' if picture is None else 'failures.jpg'
+        return cli.Done(folder, f'look at {folder / shown}')
 
     cli.run(flags, command)
 

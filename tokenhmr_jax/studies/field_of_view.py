@@ -18,7 +18,7 @@ from jaxtyping import Float
 from tokenhmr_jax import cli
 from tokenhmr_jax.body import keypoint_conventions
 from tokenhmr_jax.data import detections, virtual_people
-from tokenhmr_jax.drawing.markdown import markdown_table
+from tokenhmr_jax.drawing.markdown import markdown_table, rows_by_name
 from tokenhmr_jax.inference.fitting import field_of_view
 from tokenhmr_jax.inference.model import Model, load
 from tokenhmr_jax.mannequin import motion
@@ -148,6 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for count, found in measure(model, condition, distance, people.value).items():
                     lines.append([condition, f'{distance:g}', str(count), *found.row()])
         print(markdown_table(HEADER, lines))
+        predict = 'predict', '--input=PHOTOS', '--out=RESULT', '--camera_guess=people'
+        return cli.Done(next=cli.command_line(*predict), result=rows_by_name(HEADER, lines))
 
     cli.run(flags, command)
 

@@ -17,7 +17,7 @@ from tokenhmr_jax import cli
 from tokenhmr_jax.body import camera, smpl
 from tokenhmr_jax.body.keypoint_body import reduce_body
 from tokenhmr_jax.data import pipeline
-from tokenhmr_jax.drawing.markdown import markdown_table
+from tokenhmr_jax.drawing.markdown import markdown_table, rows_by_name
 from tokenhmr_jax.inference.fitting import refinement
 from tokenhmr_jax.tasks import make_task
 from tokenhmr_jax.tasks.regressor_targets import label_errors
@@ -107,7 +107,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for split in splits.value:
                 for name, means in measure(run, data_dir.value, split, limit.value).items():
                     lines.append([checkpoint, split, name, *(f'{v:.0f}' for v in means.values())])
-        print(markdown_table(['checkpoint', 'split', 'condition', *means], lines))
+        header = ['checkpoint', 'split', 'condition', *means]
+        print(markdown_table(header, lines))
+        predict = 'predict', f'--checkpoint={checkpoints.value[-1]}', '--input=PHOTOS'
+        return cli.Done(
+            next=cli.command_line(*predict, '--out=RESULT'), result=rows_by_name(header, lines)
+        )
 
     cli.run(flags, command)
 

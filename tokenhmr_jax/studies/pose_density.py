@@ -7,6 +7,7 @@ The filter of `datasets/pseudo_gt` reads the result.
 """
 
 import pathlib
+import shlex
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -45,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         counts = count_poses(_read_poses(data_dir.value, split.value))
         with cli.whole_file(path) as partial, partial.open('wb') as file:
             np.save(file, smooth_density(counts))
-        print(f'{path}: {int(counts[0].sum())} poses of {", ".join(split.value)}')
+        number = int(counts[0].sum())
+        print(f'{number} poses of {", ".join(split.value)}')
+        use = f'a builder of datasets/pseudo_gt with --pose_density={shlex.quote(out.value)}'
+        return cli.Done(path, use, {'poses': number})
 
     cli.run(flags, command)
 

@@ -214,7 +214,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with cli.whole_file(folder / 'pose_space.md') as file:
             file.write_text(text + '\n')
         extras.write_figure(folder / 'pose_space.png', figure)
-        print(f'{text}\n\npicture: {folder / "pose_space.png"}')
+        print(text)
+        return cli.Done(folder, f'look at {folder / "pose_space.png"}')
 
     cli.run(flags, command)
 

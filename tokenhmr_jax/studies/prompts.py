@@ -14,7 +14,7 @@ import numpy as np
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.data import crop_batches, pipeline
-from tokenhmr_jax.drawing.markdown import markdown_table
+from tokenhmr_jax.drawing.markdown import markdown_table, rows_by_name
 from tokenhmr_jax.models.regressor import no_prompts
 from tokenhmr_jax.tasks import prompting
 from tokenhmr_jax.tasks.regressor_targets import label_errors
@@ -96,7 +96,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for split in run.config.data.validation:
             for name, means in measure(run, split).items():
                 lines.append([split, name, *(f'{value:.1f}' for value in means.values())])
-        print(markdown_table(['split', 'condition', *_ERRORS], lines))
+        header = ['split', 'condition', *_ERRORS]
+        print(markdown_table(header, lines))
+        predict = 'predict', f'--checkpoint={checkpoint.value}', '--input=PHOTOS'
+        return cli.Done(
+            next=cli.command_line(*predict, '--out=RESULT'), result=rows_by_name(header, lines)
+        )
 
     cli.run(flags, command)
 

@@ -8,6 +8,7 @@ optimise more.
 """
 
 import pathlib
+import shlex
 from collections.abc import Callable, Sequence
 
 import jax
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def command():
         export_program(load(checkpoint.value, step.value), out.value, batch.value)
-        print(f'wrote {out.value}: python {out.value}/load.py CROPS.npy OUT.npz')
+        return cli.Done(out.value, f'python {shlex.quote(out.value)}/load.py CROPS.npy OUT.npz')
 
     cli.run(flags, command)
 

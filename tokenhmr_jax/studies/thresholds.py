@@ -188,8 +188,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tals.write_thresholds(thresholds, out.value)
         degrees = np.degrees(thresholds.angles).mean()
         source = f'predictions of {checkpoint.value}' if checkpoint.value else angles.value
-        print(f'{out.value}: of {count} bodies. 2D: mean {thresholds.keypoints2d.mean():.4f} of')
-        print(f'the crop. Angles, of {source or "release"}: mean {degrees:.1f} degrees')
+        print(f'of {count} bodies. 2D: mean {thresholds.keypoints2d.mean():.4f} of the crop.')
+        print(f'Angles, of {source or "release"}: mean {degrees:.1f} degrees')
+        table = f'--config.tals.thresholds={out.value}'
+        train = cli.command_line('train', '--config=regressor', table, '--workdir=RUN')
+        means = {'keypoints2d': thresholds.keypoints2d, 'angles': thresholds.angles}
+        return cli.Done(out.value, train, {'bodies': count} | means)
 
     cli.run(flags, command)
 

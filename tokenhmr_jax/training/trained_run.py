@@ -10,6 +10,7 @@ import jax
 import ml_collections
 from jax.sharding import Mesh
 
+from tokenhmr_jax import cli
 from tokenhmr_jax.body import smpl
 from tokenhmr_jax.checkpoints import shared
 from tokenhmr_jax.checkpoints.store import Checkpoints
@@ -53,6 +54,19 @@ class Trained:
 def bundled_run(kind: str | None = None) -> pathlib.Path:
     """The folder of the regressor, or the tokenizer, that comes with the package."""
     return pathlib.Path(__file__).parents[1] / BUNDLED / (kind or 'regressor')
+
+
+def next_command(workdir: str | os.PathLike) -> str:
+    """The command that uses the weights in a folder first."""
+    with Checkpoints(workdir, create=False) as saved:
+        kind = saved.read_config(saved.find('best'))['config']['task']
+    checkpoint = f'--checkpoint={workdir}'
+    if kind == 'regressor':
+        return cli.command_line('predict', checkpoint, '--input=PHOTOS', '--out=RESULT')
+    if kind == 'backbone':
+        start = f'--config.warm_start.checkpoint={workdir}'
+        return cli.command_line('train', '--config=regressor', start, '--workdir=RUN')
+    return cli.command_line('evaluate', checkpoint)
 
 
 def open_run(

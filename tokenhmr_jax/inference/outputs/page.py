@@ -27,7 +27,6 @@ def write_page(result: str | os.PathLike) -> pathlib.Path:
     text, path = page(result), pathlib.Path(result).resolve() / 'view.html'
     with cli.whole_file(path) as partial:
         partial.write_text(text)
-    print(f'wrote {path}, {len(text) / 1e6:.1f} MB')
     return path
 
 
