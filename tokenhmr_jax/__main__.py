@@ -15,6 +15,9 @@ _EXIT_CODES = (
     '  1    failed for the reason printed, such as an unknown flag: it would fail again',
     '  75   a training or a sweep was stopped: the same command goes on',
     '  130  Ctrl-C',
+    '',
+    'The last line tells what was written and what to run next. With --json it is a JSON object',
+    'with wrote, next and result, and all of standard output; the rest goes to standard error.',
 )
 
 
