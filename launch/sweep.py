@@ -259,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # This process uses no accelerator, so that its runs can.
     jax.config.update('jax_platforms', 'cpu')
 
-    def command() -> int:
+    def command() -> cli.Done:
         planned = sweeps.plan_sweep(
             flags.rest, sweeps.load_sweep(sweep.value), workdir.value, seeds.value
         )
@@ -267,15 +267,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if check_inputs.value:
             sweeps.check_inputs(planned)
         if launcher.value:
-            print('\n'.join(commands(planned, launcher.value)))
-            return 0
+            printed = commands(planned, launcher.value)
+            print('\n'.join(printed))
+            return cli.Done(result=printed)
         outcomes = Local(planned, parallel.value).run()
         _report(planned[: seeds.value], planned, outcomes, workdir.value)
-        if STOPPED in outcomes.values():
-            return preemption.EXIT_CODE
-        return 0 if all(outcome == DONE for outcome in outcomes.values()) else 1
+        return _done(outcomes, workdir.value)
 
     cli.run(flags, command, others=True)
+
+
+def _done(outcomes: dict[str, str], workdir: str) -> cli.Done:
+    """What a sweep wrote, and its exit code."""
+    again = 'the same command goes on'
+    if STOPPED in outcomes.values():
+        return cli.Done(workdir, again, outcomes, preemption.EXIT_CODE)
+    if any(outcome != DONE for outcome in outcomes.values()):
+        return cli.Done(workdir, f'mend what failed; {again}', outcomes, code=1)
+    report = pathlib.Path(workdir) / 'report/report.md'
+    look = f'look at {shlex.quote(str(report))}' if report.exists() else ''
+    return cli.Done(workdir, look, outcomes)
 
 
 def _report(

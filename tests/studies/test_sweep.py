@@ -359,6 +359,19 @@ def test_without_the_report_extra_a_sweep_prints_its_summary(
     assert summary == '1 of 1 runs are done'
 
 
+def test_a_sweep_ends_with_its_report_or_with_what_to_do(tmp_path):
+    done, folder = load_command()._done, str(tmp_path)
+    assert done({'a': 'done'}, folder).line() == f'wrote {folder}'  # without the extra `report`
+    (tmp_path / 'report').mkdir()
+    report = tmp_path / 'report/report.md'
+    report.touch()
+    assert done({'a': 'done'}, folder).line() == f'wrote {folder}; next: look at {report}'
+    stopped = done({'a': 'done', 'b': 'stopped'}, folder)
+    failed = done({'a': 'exit code 1: no', 'b': 'done'}, folder)
+    assert (stopped.code, failed.code) == (75, 1)
+    assert stopped.line().endswith('next: the same command goes on')
+
+
 @pytest.mark.skipif(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason='nohup')
 def test_ctrl_c_stops_a_sweep_as_sigterm_does():
     assert {signal.SIGTERM, signal.SIGINT} <= set(load_command()._stop_signals())

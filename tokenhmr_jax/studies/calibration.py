@@ -132,7 +132,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(_fit_table(tried, fits), end='\n\n')
         best = fit_temperature([_over_joints(fit)[0] for fit in fits], tried)
         print(f'temperature {best}, {split.value}:\n')
-        print(_joint_table(look(split.value, settings[tried.index(best)])))
+        found = look(split.value, settings[tried.index(best)])
+        print(_joint_table(found))
+        predict = 'predict', f'--checkpoint={checkpoint.value}', '--input=PHOTOS', '--out=RESULT'
+        drawn = [f'--samples={count.value}', f'--temperature={best}']
+        drawn += [f'--prior={prior.value}'] if prior.value else []
+        result = {'temperature': best, 'joints': skeleton.JOINTS} | found
+        return cli.Done(next=cli.command_line(*predict, *drawn), result=result)
 
     cli.run(flags, command)
 

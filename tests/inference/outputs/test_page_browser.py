@@ -69,13 +69,25 @@ def middle_of(browser):
     )
 
 
+def edge(browser, what, side):
+    return browser.evaluate(f"document.querySelector('{what}').getBoundingClientRect().{side}")
+
+
 @pytest.mark.parametrize(
-    'size', [pytest.param((1400, 900), marks=pytest.mark.slow), (390, 844)], ids=['desk', 'phone']
+    ('size', 'phone'),
+    [
+        pytest.param((1400, 900), False, marks=pytest.mark.slow),
+        ((390, 844), True),
+        pytest.param((844, 390), True, marks=pytest.mark.slow),
+    ],
+    ids=['desk', 'phone', 'phone on its side'],
 )
-def test_the_page_opens_without_errors_or_requests(browser, film_page, size):
-    """At the sizes of a desk and of a phone, with nothing beside it."""
-    browser.open(film_page, *size, touch=size[0] < 500)
+def test_the_page_opens_without_errors_or_requests(browser, film_page, size, phone):
+    """With nothing beside it; on a phone, the buttons stand above the 3D view."""
+    browser.open(film_page, *size, touch=phone)
     assert min(colored(space_of(browser))) > 100
+    assert (edge(browser, '#views', 'bottom') <= edge(browser, '#canvas', 'top')) == phone
+    assert edge(browser, 'main', 'bottom') <= edge(browser, 'footer', 'top')
     outside = [url for url in browser.requests if not url.startswith(('data:', 'blob:'))]
     assert browser.errors == [] and outside == [film_page.as_uri()]
     overflow = 'document.documentElement.scrollWidth - innerWidth'

@@ -159,7 +159,7 @@ get('people-button').onclick = togglePeople;
 get('downloads-button').onclick = () => openDownloads(bodies, player.frame);
 get('help-button').onclick = toggles.help;
 get('theme-button').onclick = toggles.theme;
-get('people').dataset.open = String(!matchMedia('(max-width: 820px)').matches);
+get('people').dataset.open = String(!matchMedia('(max-width: 820px), (max-height: 480px)').matches);
 get('people-button').setAttribute('aria-expanded', get('people').dataset.open);
 player.addEventListener('frame', show);
 player.addEventListener('playing', () => { root.dataset.playing = player.playing; });
