@@ -138,7 +138,7 @@ test-newest:
 	else echo 'skipped: no $(NEWEST) here'; fi
 
 docs: $(VENV)/docs
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 	@echo 'wrote build/site; open build/site/index.html in a browser'
 
 faults: $(VENV)/$(EXTRAS)
