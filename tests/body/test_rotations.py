@@ -113,7 +113,8 @@ def test_6d_gives_rotations_with_the_vectors_in_place(convention, rng):
     )
     if convention == 'rows':
         found = rotation_6d_to_matrix(rotations.matrix_to_rotation_6d(matrix))
-        np.testing.assert_allclose(found, matrix, atol=1e-6)
+        # Rounding of two orthonormalisations in float32: 1.01e-6 with the oldest JAX.
+        np.testing.assert_allclose(found, matrix, atol=2e-6)
 
 
 def test_6d_refuses_an_unknown_convention():
