@@ -4,6 +4,7 @@
 # make lint         ruff, the layers of the package, and its declared dependencies
 # make test-wheel   every command of the wheel, in an empty environment
 # make test-oldest  some of them and some tests, with the oldest versions that are allowed
+# make test-newest  some of them, with the newest Python and the newest versions: NEWEST=PYTHON
 # make docs         the documentation as a site, build/site; broken links are errors
 # make plan         memory and operations of the published training on a slice of TPUs, without one
 # make faults       all faults that a run must survive, in full, and a table of the outcomes
@@ -30,11 +31,12 @@ MINIATURE_CONFIG = --config=configs/regressor.py:variant=miniature \
 
 PYTEST := $(PY) -m pytest -q -n auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
+NEWEST ?= $(shell PYENV_VERSION=3.13 pyenv which python 2>/dev/null || echo python3.13)
 OLDEST_TESTS := tests/body/test_rotations.py tests/data/test_pipeline.py tests/test_plan.py \
 	-m 'not slow'
 
 .PHONY: demo quickstart bundled miniature miniature-camera test test-all test-wheel test-oldest \
-	faults plan lint docs clean
+	test-newest faults plan lint docs clean
 
 demo: $(VENV)/photos
 	$(PY) -m tokenhmr_jax.demo --out=$(DEMO) $(if $(PHOTOS),'--photos=$(PHOTOS)')
@@ -124,6 +126,14 @@ test-oldest:
 	$(VENV)-oldest/bin/python tests/smoke.py quick
 	$(VENV)-oldest/bin/python -m pytest -q $(OLDEST_TESTS)
 
+test-newest:
+	rm -rf build $(VENV)-newest
+	@if $(NEWEST) --version; then \
+		set -ex; $(NEWEST) -m venv $(VENV)-newest; \
+		$(VENV)-newest/bin/python -m pip install -q .; \
+		$(VENV)-newest/bin/python tests/smoke.py quick; \
+	else echo 'skipped: no $(NEWEST) here'; fi
+
 docs: $(VENV)/docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 	@echo 'wrote build/site; open build/site/index.html in a browser'
@@ -159,4 +169,4 @@ $(VENV)/%: pyproject.toml setup.py
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-wheel $(VENV)-oldest build *.egg-info .cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-wheel $(VENV)-oldest $(VENV)-newest build *.egg-info .cache .pytest_cache

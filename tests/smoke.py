@@ -57,6 +57,12 @@ def helps() -> None:
 
 def quick(folder: pathlib.Path) -> None:
     """Predicts with the bundled network, and trains a tokenizer."""
+    predicted(folder)
+    trained(folder)
+
+
+def predicted(folder: pathlib.Path) -> None:
+    """The result of a picture with keypoints, and its page."""
     draw = f"""
 import cv2, json, numpy
 cv2.imwrite('a.png', numpy.full((480, 640, 3), 90, 'uint8'))
@@ -69,6 +75,10 @@ json.dump([person], open('a.json', 'w'))
     command(folder, 'view', 'result', '--nobrowser')
     assert (folder / 'result/view.html').exists()
     assert json.loads((folder / 'result/result.json').read_text())['persons'] == 1
+
+
+def trained(folder: pathlib.Path) -> None:
+    """A tokenizer, `run`, and its `data`."""
     builder = str(DATASETS / 'amass/amass_dataset_builder.py')
     run(folder, builder, '--data_dir=data', '--num_procedural=300')
     command(folder, 'train', *SETTINGS, '--workdir=run')
@@ -86,7 +96,7 @@ def others(folder: pathlib.Path) -> None:
     run(folder, builder, '--data_dir=data', '--num_train=2', '--num_pseudo=0', '--num_heldout=1')
     config = '--config=regressor:quickstart'
     command(folder, 'preview', config, '--config.data.data_dir=data', '--num=2')
-    refit = '--data_dir=data', '--split=mannequin/suit/train', '--checkpoint=bundled'
+    refit = '--data_dir=data', '--split=mannequin/suit', '--checkpoint=bundled'
     command(folder, 'refit', *refit, says='next: name them in config.data.mixture')
     command(folder, 'check', '--dir=.')
     command(folder, 'studies.stablehlo', '--checkpoint=bundled', '--out=program', '--batch=1')
@@ -113,7 +123,7 @@ def lacking(folder: pathlib.Path) -> None:
 
 
 def extras(folder: pathlib.Path) -> None:
-    """Runs the commands that need extras, on the run of `quick`."""
+    """Runs the commands that need extras, on the run of `trained`."""
     command(folder, 'export', '--checkpoint=run', '--out=shared', '--format=safetensors')
     back = '--source=shared/model.safetensors', '--workdir=back'
     command(folder, 'convert', *back, says='evaluate --checkpoint=back')
@@ -124,7 +134,7 @@ def extras(folder: pathlib.Path) -> None:
     assert json.loads((folder / 'demo/result/result.json').read_text())['persons'] >= 1
 
 
-PARTS = {'': (quick, others), 'quick': (quick,), 'extras': (quick, extras)}
+PARTS = {'': (quick, others), 'quick': (quick,), 'extras': (trained, extras)}
 
 if __name__ == '__main__':
     if sys.argv[1:] == ['helps']:
