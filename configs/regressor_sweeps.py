@@ -67,7 +67,7 @@ def head(config):
 # 3D keypoints known of one in fifty; of none.
 REGIMES = {
     'plain': {},
-    'hidden': {'prompts.detector.half': 0.67},
+    'hidden': {'prompts.detector.half': 2 / 3},
     'scarce': {'people.labelled': 0.02},
     'keypoints2d': {'people.labelled': 0.0},
 }
@@ -83,7 +83,7 @@ def token_elements(config):
     for regime, settings in REGIMES.items():
         for name, head in _heads(config).items():
             # Without true labels cross-entropy has nothing to add.
-            if (regime, name) != ('keypoints2d', 'cross_entropy'):
+            if regime != 'keypoints2d' or name not in ('cross_entropy', 'label_smoothing'):
                 yield f'{regime}/{name}', settings | head
 
 
@@ -100,6 +100,7 @@ def _heads(config):
         'cross_entropy': {'loss_weights.tokens': weight},
         'straight_through': {'pose_tokens.straight_through': True},
         'gumbel': {'pose_tokens.gumbel': 1.0},
+        'label_smoothing': {'pose_tokens.label_smoothing': 0.1},
     }
     heads = {
         'direct': {'model.head': 'direct'},

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from etils import epath
 from jax.sharding import Mesh
+from ml_collections import FrozenConfigDict
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.data import pipeline
@@ -22,7 +23,7 @@ from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.tasks import Task, make_task
 from tokenhmr_jax.training import malloc, sharding
 from tokenhmr_jax.training.evaluation import Evaluator, Measured, pooled
-from tokenhmr_jax.training.trained_run import Trained, open_run
+from tokenhmr_jax.training.trained_run import Trained, open_run, with_prior
 
 
 def evaluate(
@@ -33,6 +34,8 @@ def evaluate(
     out: str | None = None,
     convention: str | None = None,
     truth: str | None = None,
+    prior: str | None = None,
+    prior_steps: int = 1,
 ) -> dict[str, dict[str, float]]:
     """Evaluates a checkpoint, writes tables and a picture, and returns the tables' rows.
 
@@ -52,6 +55,8 @@ def evaluate(
         if value:
             config.eval[name] = value
     run = dataclasses.replace(run, task=make_task(config))
+    if prior is not None:
+        run = with_prior(run, open_run(prior, mesh=mesh, kind='prior'), prior_steps)
     names = splits or config.data.validation
     records = [pipeline.open_split(config.data.data_dir, name) for name in names]
 
@@ -67,9 +72,10 @@ def evaluate(
     folder.mkdir(parents=True, exist_ok=True)
     about = {'step': run.step, 'splits': list(names), 'convention': config.eval.get('convention')}
     about |= {'truth': _truth(stored), 'stored_truth': stored}
+    about |= {'prior': prior, 'prior_steps': prior_steps}
     with cli.whole_file(folder / 'evaluation.json') as file:
         file.write_text(json.dumps(about | {'rows': rows}, indent=1) + '\n')
-    title = f'{workdir}, step {run.step}, {sum(map(len, records))} records of {", ".join(names)}'
+    title = f'{run.name}, {sum(map(len, records))} records of {", ".join(names)}'
     if stored is not None:
         title += f'\ntruth: {_truth(stored)} (stored 3D keypoints of {stored:.1%} of the records)'
     text = f'{title}\n\n{_tables(rows)}'
@@ -98,7 +104,8 @@ def _alone(
     for name in inputs if len(inputs) > 1 else ():
         config = run.config.copy_and_resolve_references()
         config.eval.inputs = (name,)
-        evaluator = Evaluator(make_task(config), mesh, run.frozen, config, workers)
+        task = dataclasses.replace(run.task, config=FrozenConfigDict(config))
+        evaluator = Evaluator(task, mesh, run.frozen, config, workers)
         measured = [evaluator.measure(run.params, run.state, split) for split in records]
         rows[f'{run.task.report.row}, {name} alone'] = measured
     return rows
@@ -167,6 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "Truth of the joints: stored 3D keypoints, or SMPL bodies. Default: the run's; 'published' "
         'is stored ones where the records have them.',
     )  # fmt: skip
+    prior = flags.path('prior', None, "A prior's workdir, to refine pose tokens with.")
+    prior_steps = flags.integer('prior_steps', 1, 'In which it does; 1 for not at all.')
     out = flags.path('out', None, 'Folder for tables and pictures. Default: in the workdir.')
 
     def command():
@@ -178,6 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             out.value,
             convention.value,
             truth.value,
+            prior.value,
+            prior_steps.value,
         )
         folder = out.value or epath.Path(checkpoint.value) / 'evaluation'
         return cli.Done(folder, cli.command_line('report', checkpoint.value), rows)

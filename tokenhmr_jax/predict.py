@@ -25,6 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     step = flags.string('step', 'best', "Which step: 'best', 'last', or its number.")
     path = flags.path('input', None, 'Image, folder, glob or video.', required=True)
     out = flags.path('out', None, 'Folder of the result.', required=True)
+    prior = flags.path('prior', None, "A prior's workdir, for samples and refinement.")
+    prior_steps = flags.integer(
+        'prior_steps', 1, 'In which the prior refines pose tokens; 1 for not at all.'
+    )
     settings = _setting_flags(flags)
     cache = flags.path('compilation_cache', cli.COMPILED, "Folder, or '' for none.")
 
@@ -36,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             meshes=tuple(given.meshes),
             format=tuple(given.format),
         )
-        paths = path.value, out.value
-        found = predict_with_checkpoint(checkpoint.value, step.value, *paths, given)
+        where = checkpoint.value, step.value, path.value, out.value
+        found = predict_with_checkpoint(*where, given, prior.value, prior_steps.value)
         if not found['detections']:  # the report ends with advice
             return cli.Done(result=found)
         return cli.Done(out.value, cli.command_line('view', out.value), found)
@@ -111,9 +115,6 @@ def _sample_flags(flags: cli.Flags, default: PredictSettings) -> dict:
         'seed': flags.integer('seed', default.seed, 'Of the samples.'),
         'temperature': flags.number(
             'temperature', None, 'Of the samples: above 1 for wider ones. Default: as measured.'
-        ),
-        'prior': flags.path(
-            'prior', None, "A prior's workdir: tokens that go together. Default: one by one."
         ),
     }
 

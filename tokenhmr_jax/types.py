@@ -194,6 +194,8 @@ class RegressorOutput:
     keypoints3d: metres, of `body`.
     keypoints2d: projected, fractions of the crop's side from its centre.
     token_probs: of residual tokens, or of pose tokens; None for the direct head.
+    own_token_probs: of pose tokens, the network's own, before a prior refined them; None if none
+      did.
     argmax_body: of the likeliest pose tokens, as `body`; None where it is not asked for.
     """
 
@@ -203,6 +205,7 @@ class RegressorOutput:
     keypoints3d: Float[Array, 'B 44 3']
     keypoints2d: Float[Array, 'B 44 2']
     token_probs: Float[Array, 'B T K'] | None
+    own_token_probs: Float[Array, 'B T K'] | None = None
     argmax_body: BodyOutput | None = None
 
 
@@ -239,6 +242,8 @@ class ImagePrediction:
       tokens of `load_tokenizer`. None for a head without them.
     pose_token_probs: of the pose tokens, whose mixtures of codes `params` were decoded from. None
       for a head without them.
+    own_token_probs: of the pose tokens, the network's own, before a prior refined them; None if
+      none did.
     samples: bodies drawn from the distribution of the tokens; None if none were asked for.
     """
 
@@ -256,6 +261,7 @@ class ImagePrediction:
     principal_point: Float[np.ndarray, 'N 2']
     residual_token_probs: Float[np.ndarray, 'N T K'] | None
     pose_token_probs: Float[np.ndarray, 'N T K'] | None
+    own_token_probs: Float[np.ndarray, 'N T K'] | None
     samples: 'BodySamples | None'
 
     @property

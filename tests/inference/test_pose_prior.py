@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from conftest import made_once, quickstart_config
@@ -15,7 +16,8 @@ from tokenhmr_jax.models.regressor import FrozenWeights, Regressor, upright_mean
 from tokenhmr_jax.models.token_head import PoseTokenHead, QueryDecoder
 from tokenhmr_jax.models.vit import ViT
 from tokenhmr_jax.studies import completion
-from tokenhmr_jax.types import PoseTokens
+from tokenhmr_jax.tasks import pose_tokens
+from tokenhmr_jax.types import PoseTokens, SmplParams
 
 ARM = ('left_shoulder', 'left_elbow', 'left_wrist')
 SETTINGS = {
@@ -127,22 +129,63 @@ def test_samples_and_recovered_poses_are_poses(prior, poses):
     assert np.abs(much - little).max() > 0.05
 
 
-@pytest.mark.slow
-def test_bodies_are_drawn_with_the_prior_of_the_same_tokenizer(prior):
-    """Sure tokens stay; a prior of another tokenizer is an error."""
-    sure = np.array([[3], [7]]) + np.arange(20)
-    log_probs = np.log(0.001 / 32 + 0.999 * np.eye(32, dtype=np.float32)[sure])
-    found = prior.draw_with(log_probs, 6, steps=4)
-    assert found.shape == (2, 6, 20) and (found == sure[:, None]).mean() > 0.9
+@pytest.fixture(scope='module')
+def network(prior):
+    """A regressor of the prior's tokens, and its frozen weights; with the prior and without."""
     decoder = QueryDecoder(8, 1, 2, 4, 8, num_queries=21)
     backbone = ViT(width=8, depth=1, heads=2, patch_size=8)
-    network = Regressor(backbone, PoseTokenHead(decoder, 32), prior.model, 'rows')
+    plain = Regressor(backbone, PoseTokenHead(decoder, 32), prior.model, 'rows')
     frozen = FrozenWeights(**upright_mean(), tokenizer=prior.params, codes=prior.codes)
-    settings = SampleSettings(2, prior=prior)
-    Sampler(network, frozen, prior.body).check(settings, 'net')
-    other = frozen.replace(codes=prior.codes + 1)
-    with pytest.raises(ValueError, match='trained on the tokens of another tokenizer than that of'):
-        Sampler(network, other, prior.body).check(settings, 'net')
+    return plain, frozen
+
+
+def attached(network, prior, steps=1):
+    task, (params, weights) = prior._task, prior._weights
+    return pose_tokens.attach_prior(*network, task.model, params, weights, steps)
+
+
+@pytest.mark.slow
+def test_bodies_are_drawn_with_the_prior_of_the_same_tokenizer(prior, network):
+    """Tokens that the network is sure of stay, others follow the prior."""
+    sampler = Sampler(*attached(network, prior), prior.body)
+    params = SmplParams(np.eye(3)[None], np.tile(np.eye(3), (1, 23, 1, 1)), np.zeros((1, 10)))
+    sure = np.eye(32, dtype=np.float32)[3 + np.arange(20)][None]
+    found = sampler(params, sure, SampleSettings(4, temperature=1.0))
+    assert found.spread_mm.max() < 0.1
+    unsure = np.full((1, 20, 32), 1 / 32, np.float32)
+    drawn = sampler(params, unsure, SampleSettings(4, temperature=1.0))
+    alone = Sampler(*network, prior.body)(params, unsure, SampleSettings(4, temperature=1.0))
+    assert drawn.spread_mm.max() > 0.5 and np.abs(drawn.joints - alone.joints).max() > 1e-3
+    other = network[0], network[1].replace(codes=prior.codes + 1)
+    with pytest.raises(ValueError, match='a prior of the tokens of another tokenizer: expected'):
+        attached(other, prior)
+    with pytest.raises(ValueError, match='prior_steps=21: expected 1 to 20, the number of tokens'):
+        attached(network, prior, steps=21)
+
+
+@pytest.mark.slow
+def test_the_head_is_refined_in_more_than_one_step(prior, network):
+    plain, frozen = network
+    image = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3)).astype(np.uint8)
+    params = plain.init(jax.random.key(0), image)
+    params['head']['logits']['kernel'] *= 30
+    own = plain.apply(params, frozen, image)
+    one, with_one = attached(network, prior)
+    same = one.apply(params, with_one, image)
+    np.testing.assert_array_equal(same.token_probs, own.token_probs)
+    assert same.own_token_probs is None
+    four, with_four = attached(network, prior, steps=4)
+    refined = four.apply(params, with_four, image)
+    np.testing.assert_array_equal(refined.own_token_probs, own.token_probs)
+    np.testing.assert_allclose(refined.token_probs.sum(axis=-1), 1, atol=1e-4)
+    surest = own.token_probs.max(axis=-1).argmax(axis=-1)  # is taken before anything is known
+    rows = np.arange(2)
+    np.testing.assert_allclose(
+        refined.token_probs[rows, surest], own.token_probs[rows, surest], atol=1e-5
+    )
+    assert np.abs(refined.token_probs - own.token_probs).max() > 1e-3
+    trained = four.apply(params, with_four, image, jax.random.key(0))
+    np.testing.assert_allclose(trained.token_probs, own.token_probs, atol=1e-6)
 
 
 def test_evidence_of_noisy_latents_by_hand():

@@ -112,7 +112,7 @@ def test_the_commands_result_has_those_of_the_function(small_model, tmp_path):
     np.testing.assert_allclose(stored['sample_joints'], one.samples.joints, atol=2e-3)
     plain = settings._replace(samples=0, seed=0)
     found = predict(small_model, str(tmp_path / 'a.png'), tmp_path / 'plain', plain)
-    assert not {'samples', 'seed', 'temperature', 'prior'} & found['request'].keys()
+    assert not {'samples', 'seed', 'temperature'} & found['request'].keys()
 
 
 def test_samples_turn_with_the_body_that_smoothing_turns():
@@ -150,13 +150,9 @@ def test_what_cannot_be_drawn_is_told_before_anything_is_computed(small_model):
     direct = Regressor(ViT(width=8, depth=1, heads=2, patch_size=8), head, None, 'rows')
     with pytest.raises(ValueError, match='net regresses poses directly, expected a network with'):
         Sampler(direct, None, None).check(SampleSettings(4), 'net')
-    with pytest.raises(ValueError, match='the tokens of tiny are residual ones, expected pose'):
-        small_model.predict('no such file', samples=SampleSettings(4, prior='any'))
     for wrong in (-1, 1):
         with pytest.raises(ValueError, match=f'samples={wrong}: expected at least 2, or 0'):
             small_model.predict('no such file', samples=wrong)
     with pytest.raises(ValueError, match='temperature=0: expected a number above 0'):
         PredictSettings(boxes='image', samples=4, temperature=0).check()
-    with pytest.raises(ValueError, match='prior=runs/prior: expected samples, which a prior is'):
-        PredictSettings(boxes='image', prior='runs/prior').check()
     assert set(samples.TEMPERATURES) == {'residual', 'pose'}

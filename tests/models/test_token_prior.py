@@ -146,3 +146,20 @@ def test_tokens_drawn_with_a_network_go_together_by_hand():
 
     found = token_prior.draw_with(independent, jnp.log(probs), 4000, 2, jax.random.key(0))
     np.testing.assert_allclose((found == 0).mean(axis=0), [0.8, 0.6], atol=0.03)
+
+
+def test_refined_tokens_follow_the_surest_by_hand():
+    """The first token is surer, so the second, which the prior wants equal, follows it."""
+    probs = np.float32([[[0.8, 0.2], [0.4, 0.6]]])
+
+    def predict(tokens, known):
+        other, seen = tokens[:, ::-1], known[:, ::-1]
+        same = jnp.where(other[..., None] == jnp.arange(2), np.log(3.0), 0.0)
+        return jnp.where(seen[..., None], same, 0.0)
+
+    refine = lambda steps: jnp.exp(  # noqa: E731
+        token_prior.refine_log_probs(predict, jnp.log(probs), steps)
+    )
+    np.testing.assert_allclose(refine(1), probs, atol=1e-6)
+    # 0.4 to 0.6, times the prior's 3 to 1.
+    np.testing.assert_allclose(refine(2)[0], [[0.8, 0.2], [2 / 3, 1 / 3]], atol=1e-6)

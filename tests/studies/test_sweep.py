@@ -144,6 +144,7 @@ def test_what_runs_are_to_read_is_looked_for(prepared, trained, tmp_path):
         ('scale', there | small | {'tals.scale': -1.0}),
         ('rate', there | small | {'optimizer.schedule': 'steps'}),
         ('measure', there | small | {'eval.convention': 'emdb'}),
+        ('detector', there | small | {'prompts.detector.half': 0.7}),
         ('direct', there | {'model.head': 'direct', 'tokenizer.checkpoint': ''}),
         arguments=data,
     )
@@ -151,8 +152,8 @@ def test_what_runs_are_to_read_is_looked_for(prepared, trained, tmp_path):
         sweeps.check_inputs(runs)
     problems = str(error.value).splitlines()
     assert [line.split(':')[0].strip() for line in problems] == [
-        '8 problems in the sweep', 'data', 'stage1', 'sizes', 'body', 'table', 'scale', 'rate',
-        'measure',
+        '9 problems in the sweep', 'data', 'stage1', 'sizes', 'body', 'table', 'scale', 'rate',
+        'measure', 'detector',
     ]  # fmt: skip
     assert 'no checkpoints' in problems[2]
     assert 'a tokenizer with' in problems[3]
@@ -189,9 +190,9 @@ def test_elements_of_pose_tokens_add_up():
     sweep = sweeps.load_sweep(f'{ROOT}/configs/regressor_sweeps.py:token_elements')
     runs = dict(sweep(sweeps.parse_config(REGRESSOR)))
     heads = ('direct', 'published', 'whole_pose', 'queries', 'fsq_transformer', 'cross_entropy')
-    heads += ('straight_through', 'gumbel')
+    heads += ('straight_through', 'gumbel', 'label_smoothing')
     assert [name for name in runs if name.startswith('scarce/')] == [f'scarce/{n}' for n in heads]
-    assert 'keypoints2d/cross_entropy' not in runs and len(runs) == 31
+    assert 'keypoints2d/cross_entropy' not in runs and len(runs) == 34
     before = runs['hidden/queries']
     for name in heads[4:]:
         assert len(runs[f'hidden/{name}'].items() - before.items()) > 0

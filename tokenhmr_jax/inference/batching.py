@@ -126,7 +126,8 @@ def _finish(model: Model, batch: _Batch, refine: bool, samples: SampleSettings) 
         points = [job.found.keypoints2d[row] for job, row in asked]
         keypoints2d = np.stack(points + points[-1:] * (size - len(points)))
         bodies = model.keypoint_body, model.body
-        prediction, moves = refinement.refine_prediction(*bodies, prediction, keypoints2d)
+        given = prediction, keypoints2d, model.prior
+        prediction, moves = refinement.refine_prediction(*bodies, *given)
     if samples.count:
         prediction = model.with_samples(prediction, samples)
     for i, (job, _) in enumerate(asked):

@@ -30,7 +30,7 @@ from tokenhmr_jax.tasks import prompting
 from tokenhmr_jax.tasks.prior import PriorTask
 from tokenhmr_jax.tasks.regressor import RegressorTask
 from tokenhmr_jax.tasks.tokenizer import TokenizerTask
-from tokenhmr_jax.training.trained_run import open_run
+from tokenhmr_jax.training.trained_run import Trained, open_run, with_prior
 from tokenhmr_jax.types import Array, ImagePrediction, Prompts, RegressorOutput
 
 _NAMES = ('boxes', 'focal_length', 'keypoints')
@@ -45,18 +45,23 @@ class Weights(NamedTuple):
     body: smpl.BodyModel
 
 
-def load(path: str, step: str = 'best') -> 'Model':
+def load(path: str, step: str = 'best', prior: str | None = None, prior_steps: int = 1) -> 'Model':
     """The regressor of a run, or of converted weights, on the first device.
 
     `path` is the workdir, local or gs://...; 'hf://OWNER/NAME', a model of Hugging Face's hub; or
     'bundled', the network that comes with the package: it reads 2D keypoints alone, and its body is
-    the mannequin. `step` is 'best', 'last', or its number. Raises FileNotFoundError for a missing
-    checkpoint or body model, and ValueError for a checkpoint of another kind, a missing step or
-    setting, or a body model other than the one of training.
+    the mannequin. `step` is 'best', 'last', or its number. `prior` is a prior's run, for a network
+    of pose tokens: by it samples and refinement know which joints' turns go together, and it
+    refines the tokens in `prior_steps` parallel steps, 1 for not at all. Raises FileNotFoundError
+    for a missing checkpoint or body model, and ValueError for a checkpoint of another kind, a
+    missing step or setting, a body model other than the one of training, or as `with_prior`.
     """
-    run = open_run(path, step, kind='regressor')
+    run, known = open_run(path, step, kind='regressor'), None
+    if prior is not None:
+        of_prior = open_run(prior, kind='prior')
+        run, known = with_prior(run, of_prior, prior_steps), _prior(of_prior)
     task = cast(RegressorTask, run.task)
-    return Model(run.name, run.config, task, run.params, run.state, run.body)
+    return Model(run.name, run.config, task, run.params, run.state, run.body, known)
 
 
 def load_tokenizer(path: str, step: str = 'best') -> PoseTokenizer:
@@ -68,7 +73,10 @@ def load_tokenizer(path: str, step: str = 'best') -> PoseTokenizer:
 
 def load_prior(path: str, step: str = 'best') -> PosePrior:
     """The pose tokenizer with its prior, of a prior's run. Arguments and errors as in `load`."""
-    run = open_run(path, step, kind='prior')
+    return _prior(open_run(path, step, kind='prior'))
+
+
+def _prior(run: Trained) -> PosePrior:
     return PosePrior(cast(PriorTask, run.task), run.params, run.state, run.body)
 
 
@@ -81,7 +89,8 @@ class Dispatched(NamedTuple):
 
 
 class Model:
-    """A trained regressor: name of its checkpoint, config, weights and body model."""
+    """A trained regressor: name of its checkpoint, config, weights, body model, and prior of
+    its pose tokens, None for none."""
 
     def __init__(
         self,
@@ -91,8 +100,9 @@ class Model:
         params: dict,
         state: FrozenWeights,
         body: smpl.BodyModel,
+        prior: PosePrior | None = None,
     ):
-        self.name, self.config, self.body = name, config, body
+        self.name, self.config, self.body, self.prior = name, config, body, prior
         self.params, self.state = params, state
         self.reads_image = task.model.backbone is not None
         self.knows_camera = task.model.prompts is not None
@@ -263,7 +273,7 @@ class Model:
         padded = cast(LookedAt, _padded(looked, count))
         output = self._bodies(self.params, self.state, self.body, padded.crops, padded.prompts)
         placed = place_bodies(
-            dataclasses.replace(output, token_probs=None),
+            dataclasses.replace(output, token_probs=None, own_token_probs=None),
             *padded[2:],
             knows_camera=self.knows_camera,
             places_bodies=self.places_bodies,
@@ -291,6 +301,7 @@ class Model:
             principal_point=looked.principal_point,
             residual_token_probs=output.token_probs if residual else None,
             pose_token_probs=None if residual else output.token_probs,
+            own_token_probs=output.own_token_probs,
             samples=None,
         )
 
@@ -318,7 +329,7 @@ class Model:
         self._sampler.check(settings, self.name)
         probs = prediction.residual_token_probs
         probs = cast(np.ndarray, prediction.pose_token_probs if probs is None else probs)
-        drawn = self._sampler(prediction.params, probs, settings)
+        drawn = self._sampler(prediction.params, probs, settings, prediction.own_token_probs)
         return dataclasses.replace(prediction, samples=drawn)
 
     def predict_crops(

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int32
+from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 from tokenhmr_jax.body import rotations, skeleton, smpl
@@ -38,7 +38,6 @@ class PosePrior(PoseTokenizer):
         self._judge = jax.jit(self._judged, static_argnames='steps')
         self._expect = jax.jit(task.expected_pose)
         self._recover = jax.jit(self._recovered, static_argnames='steps')
-        self._draw = jax.jit(self._drawn, static_argnames=('count', 'steps'))
 
     def complete(
         self, tokens: PoseTokens, mask: ArrayLike, steps: int = STEPS, seed: int | None = None
@@ -97,28 +96,6 @@ class PosePrior(PoseTokenizer):
         found = self._in_chunks(self._complete, nothing, nothing > 0, steps=steps, seed=seed)
         return PoseTokens(found)
 
-    def draw_with(
-        self,
-        log_probs: Float[Array, 'N T K'],
-        count: int,
-        seed: int = 0,
-        steps: int | None = None,
-    ) -> Int32[np.ndarray, 'N S T']:
-        """Tokens of `count` poses for each of N persons: `token_prior.draw_with`.
-
-        By default one token after the other, with the same random numbers for each person.
-
-        Args:
-          log_probs: the network's, of the pose tokens' codes.
-          steps: evaluations of the prior, up to the number of tokens.
-        """
-        steps = steps or len(self.ties)
-        found = [
-            self._draw(*self._weights, one, jax.random.key(seed), count=count, steps=steps)
-            for one in np.asarray(log_probs)
-        ]
-        return np.stack(found)
-
     def log_likelihood(self, body_pose: ArrayLike, steps: int = STEPS) -> Float[np.ndarray, ' N']:
         """Log-probabilities, nats, of poses' tokens (N, 21, 3, 3): `token_prior.log_likelihood`."""
         return self._in_chunks(self._judge, self.encode(body_pose).indices, steps=steps)
@@ -156,10 +133,6 @@ class PosePrior(PoseTokenizer):
     def _completed(self, params, state, tokens, known, steps, key=None):
         predict = self._task.predict_logits(params)
         return token_prior.complete_tokens(predict, tokens, known, steps, key=key)
-
-    def _drawn(self, params, state, log_probs, key, count, steps):
-        predict = self._task.predict_logits(params)
-        return token_prior.draw_with(predict, log_probs, count, steps, key)
 
     def _judged(self, params, state, tokens, steps):
         return token_prior.log_likelihood(self._task.predict_logits(params), tokens, steps)

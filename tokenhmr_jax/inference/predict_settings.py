@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 from tokenhmr_jax.inference import smoothing
 from tokenhmr_jax.inference.fitting.camera_choice import check_cameras
-from tokenhmr_jax.inference.model import load_prior
 from tokenhmr_jax.inference.outputs import joint_files, meshes
 from tokenhmr_jax.inference.people import finders
 from tokenhmr_jax.inference.samples import SampleSettings
@@ -32,7 +31,6 @@ class PredictSettings(NamedTuple):
     samples: int = 0
     seed: int = 0
     temperature: float | None = None
-    prior: str | None = None
 
     def check(self) -> None:
         """Raises ValueError for settings that cannot be served; also as `check_finder`."""
@@ -50,11 +48,8 @@ class PredictSettings(NamedTuple):
             raise ValueError(f'smoothing={self.smoothing!r}: expected one of {smoothing.FILTERS}')
         if self.shortest_track < 1:
             raise ValueError(f'shortest_track={self.shortest_track}: expected frames, at least 1')
-        SampleSettings(self.samples, self.seed, self.temperature).check()
-        if self.prior is not None and not self.samples:
-            raise ValueError(f'prior={self.prior}: expected samples, which a prior is for')
+        self.sampling().check()
 
     def sampling(self) -> SampleSettings:
-        """Settings of the samples; loads the prior, with the errors of `load_prior`."""
-        prior = None if self.prior is None else load_prior(self.prior)
-        return SampleSettings(self.samples, self.seed, self.temperature, prior)
+        """Settings of the samples."""
+        return SampleSettings(self.samples, self.seed, self.temperature)

@@ -36,9 +36,15 @@ _WAITING_WRITES = 8
 
 
 def predict_with_checkpoint(
-    checkpoint: str, step: str, path: str, out: str, settings: PredictSettings
+    checkpoint: str,
+    step: str,
+    path: str,
+    out: str,
+    settings: PredictSettings,
+    prior: str | None = None,
+    prior_steps: int = 1,
 ) -> dict:
-    """Predicts with a checkpoint as in `predict`, and prints a report; returns as `predict`.
+    """Predicts with what `load` loads, and prints a report; returns as `predict`.
 
     A wrong source or setting raises its error before the checkpoint is read, as does an `out` that
     another run writes to. Raises ValueError if no frame could be read.
@@ -49,7 +55,7 @@ def predict_with_checkpoint(
         with workdir.lock_workdir(out):
             pass
     with malloc.large_arrays_given_back():
-        model = load(checkpoint, step)
+        model = load(checkpoint, step, prior, prior_steps)
     found = predict(model, path, out, settings)
     summary.report(found, out)
     if not found['frames']:
@@ -87,7 +93,7 @@ def predict(
     # Speed alone, and files that can be made of a finished result.
     del request['batch_size'], request['format'], request['gif']
     if not settings.samples:
-        for name in ('samples', 'seed', 'temperature', 'prior'):
+        for name in ('samples', 'seed', 'temperature'):
             del request[name]
     persons = finders.persons_digest(find, description, settings.detector_weights)
     origin = lambda name: Origin(  # noqa: E731

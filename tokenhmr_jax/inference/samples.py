@@ -10,7 +10,7 @@ from jaxtyping import Float, Int32
 
 from tokenhmr_jax.body import rotations, skeleton, smpl
 from tokenhmr_jax.body.joint_spread import joint_spread
-from tokenhmr_jax.inference.pose_prior import PosePrior
+from tokenhmr_jax.models import token_prior
 from tokenhmr_jax.models.regressor import FrozenWeights, Regressor
 from tokenhmr_jax.types import Array, BodySamples, SmplParams
 
@@ -27,14 +27,11 @@ class SampleSettings(NamedTuple):
     seed: the same seed draws the same bodies.
     temperature: above 1 for wider distributions of tokens, below for narrower ones; None for that
       of `TEMPERATURES`.
-    prior: of the network's pose tokens, to draw tokens that go together; None draws each token for
-      itself.
     """
 
     count: int = 0
     seed: int = 0
     temperature: float | None = None
-    prior: PosePrior | None = None
 
     @classmethod
     def of(cls, samples: 'SampleSettings | int') -> 'SampleSettings':
@@ -54,12 +51,16 @@ class SampleSettings(NamedTuple):
 class Sampler:
     """Draws bodies from the token distributions of a regressor's predictions.
 
+    With a prior it draws tokens that go together, by `token_prior.draw_with` one after the other;
+    without one each token for itself.
+
     body: any body model with the joints of the regressor's own.
     """
 
     def __init__(self, network: Regressor, frozen: FrozenWeights, body: smpl.BodyModel):
         self._network, self._frozen, self._body = network, frozen, body
         self._pose = jax.jit(self._posed)
+        self._draw = jax.jit(self._drawn, static_argnames='count')
 
     def check(self, settings: SampleSettings, name: str) -> None:
         """Raises ValueError if the regressor, of this name, has no tokens that can be drawn so."""
@@ -68,24 +69,13 @@ class Sampler:
                 f'samples={settings.count}: {name} regresses poses directly, expected a network '
                 "with tokens: model.head='tokens' or 'pose_tokens'"
             )
-        prior = settings.prior
-        if prior is None:
-            return
-        if not self._network.has_pose_tokens:
-            raise ValueError(
-                f'prior: the tokens of {name} are residual ones, expected pose tokens '
-                "(model.head='pose_tokens') or no prior"
-            )
-        ours = self._frozen.codes, self._frozen.tokenizer['decoder']
-        theirs = prior.codes, prior.params['decoder']
-        if not _equal(ours, theirs):
-            raise ValueError(
-                f'prior: trained on the tokens of another tokenizer than that of {name}: expected '
-                "one whose tokenizer.checkpoint is the network's"
-            )
 
     def __call__(
-        self, params: SmplParams, probs: Float[Array, 'N T K'], settings: SampleSettings
+        self,
+        params: SmplParams,
+        probs: Float[Array, 'N T K'],
+        settings: SampleSettings,
+        own_probs: Float[Array, 'N T K'] | None = None,
     ) -> BodySamples:
         """Bodies around predicted ones.
 
@@ -96,12 +86,27 @@ class Sampler:
           params: the predicted bodies, in any frame.
           probs: of their tokens.
           settings: checked ones.
+          own_probs: the network's own, before a prior refined them; None if none did.
         """
         if settings.temperature is None:
             kind = 'pose' if self._network.has_pose_tokens else 'residual'
             settings = settings._replace(temperature=TEMPERATURES[kind])
-        tokens = draw_tokens(probs, settings)
+        draw = draw_tokens if self._network.prior is None else self._draw_together
+        tokens = draw(probs if own_probs is None else own_probs, settings)
         return jax.device_get(self._pose(self._frozen, self._body, params, probs, tokens))
+
+    def _draw_together(self, probs, settings) -> Int32[np.ndarray, 'N S T']:
+        """As `draw_tokens`, by the prior."""
+        log_probs = _warmed(probs, settings.temperature)
+        count, key = settings.count, jax.random.key(settings.seed)
+        found = np.zeros((len(log_probs), count, log_probs.shape[1]), np.int32)
+        for i, one in enumerate(log_probs):
+            found[i] = self._draw(self._frozen, one, key, count=count)
+        return found
+
+    def _drawn(self, frozen, log_probs, key, count):
+        predict = self._network.predict_prior(frozen)
+        return token_prior.draw_with(predict, log_probs, count, len(log_probs), key)
 
     def _posed(self, frozen, body, params: SmplParams, probs, tokens) -> BodySamples:
         network = self._network
@@ -124,15 +129,14 @@ class Sampler:
 def draw_tokens(
     probs: Float[Array, 'N T K'], settings: SampleSettings
 ) -> Int32[np.ndarray, 'N S T']:
-    """Tokens of S answers for each of N persons, by the tokens' probabilities.
+    """Tokens of S answers for each of N persons, each by its own probabilities.
 
     Each person is drawn with the same random numbers, so that nobody's samples depend on who else
-    is there. With a prior as `PosePrior.draw_with`, else each token for itself.
+    is there.
     """
-    log_probs = _warmed(probs, settings.temperature)
-    if settings.prior is not None:
-        return settings.prior.draw_with(log_probs, settings.count, settings.seed)
-    return np.asarray(_draw_each(log_probs, settings.seed, settings.count))
+    return np.asarray(
+        _draw_each(_warmed(probs, settings.temperature), settings.seed, settings.count)
+    )
 
 
 @jax.jit
@@ -150,10 +154,3 @@ def _draw_each(log_probs, seed, count):
     found = jax.vmap(jax.vmap(find), (0, None))(total, place)
     last = log_probs.shape[-1] - 1
     return jnp.swapaxes(jnp.minimum(found, last), 1, 2).astype(jnp.int32)
-
-
-def _equal(ours, theirs) -> bool:
-    """Whether two trees have the same arrays."""
-    if jax.tree.structure(ours) != jax.tree.structure(theirs):
-        return False
-    return all(jax.tree.leaves(jax.tree.map(np.array_equal, ours, theirs)))

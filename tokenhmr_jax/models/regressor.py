@@ -15,6 +15,7 @@ from tokenhmr_jax.models.prompts import PromptEncoder, ray_turn
 from tokenhmr_jax.models.quantizer import nearest_codes
 from tokenhmr_jax.models.token_choice import TokenChoice
 from tokenhmr_jax.models.token_head import DirectHead, PoseTokenHead, TokenHead
+from tokenhmr_jax.models.token_prior import Predict, TokenPrior, refine_log_probs
 from tokenhmr_jax.models.tokenizer import Tokenizer
 from tokenhmr_jax.models.vit import ViT
 from tokenhmr_jax.types import Array, Prompts, SmplParams
@@ -47,6 +48,13 @@ class FrozenWeights:
 
 
 @struct.dataclass
+class FrozenWithPrior(FrozenWeights):
+    """Frozen weights, and the parameters of the regressor's `prior`, of a run of its own."""
+
+    prior: dict | None = None
+
+
+@struct.dataclass
 class Prediction:
     """Bodies as the network sees them.
 
@@ -56,12 +64,14 @@ class Prediction:
     token_logits: of residual tokens, or of pose tokens; None for a direct head.
     token_probs: weights of the codes that were decoded: the tokens' probabilities, but in training
       as the regressor's `choice` makes them.
+    own_token_probs: the head's own, before a prior refined them; None if none did.
     """
 
     params: SmplParams
     camera: Float[Array, 'B 3']
     token_logits: Float[Array, 'B T K'] | None
     token_probs: Float[Array, 'B T K'] | None
+    own_token_probs: Float[Array, 'B T K'] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +84,9 @@ class Regressor:
     rotation_6d: 'rows', TokenHMR's convention, or 'columns', HMR2.0's.
     prompts: of keypoints and camera; None for a network that reads the image alone, as published.
     choice: codes that training decodes.
+    prior: of pose tokens, with `FrozenWithPrior`; None for none.
+    prior_steps: parallel steps in which the prior refines tokens outside training, as
+      `refine_log_probs`. 1 leaves them as they are: so far refined ones have been worse.
     Raises ValueError if these do not go together.
     """
 
@@ -83,6 +96,8 @@ class Regressor:
     rotation_6d: str
     prompts: PromptEncoder | None = None
     choice: TokenChoice = _MIXTURE
+    prior: TokenPrior | None = None
+    prior_steps: int = 1
 
     def __post_init__(self):
         if self.backbone is None and self.prompts is None:
@@ -139,11 +154,14 @@ class Regressor:
         frozen = jax.lax.stop_gradient(frozen)
         features = self._read(params, image, prompts, train_rng)
         offset = self.head.apply({'params': params['head']}, *features)
+        own_probs = None
         if self.tokenizer is None:
             token_logits, token_probs, pose = None, None, offset.pose
         else:
             choice_rng = None if train_rng is None else jax.random.fold_in(train_rng, 1)
             token_logits, token_probs = offset.logits, self.choice(offset.logits, choice_rng)
+            if self.prior is not None and self.prior_steps > 1 and train_rng is None:
+                own_probs, token_probs = token_probs, self._refined(frozen, token_logits)
             decoded = self._decode(frozen, self.mix_codes(frozen, token_probs))
             pose = jnp.concatenate([offset.global_orient, decoded, offset.hands], axis=-1)
         mean_pose = frozen.mean_pose
@@ -159,7 +177,7 @@ class Regressor:
         betas = frozen.mean_betas + offset.betas
         camera = frozen.mean_camera + offset.camera
         body = SmplParams(global_orient, rotation[:, 1:], betas)
-        return Prediction(body, camera, token_logits, token_probs)
+        return Prediction(body, camera, token_logits, token_probs, own_probs)
 
     def pose_tokens(
         self, frozen: FrozenWeights, body_pose: Float[Array, 'B 21 3 3']
@@ -204,6 +222,15 @@ class Regressor:
         parts.append(self.prompts.apply({'params': params['prompts']}, prompts))
         features, known = zip(*parts, strict=True)
         return jnp.concatenate(features, axis=1), jnp.concatenate(known, axis=1)
+
+    def predict_prior(self, frozen: FrozenWithPrior) -> Predict:
+        """The prior, as a function of tokens and of which are known."""
+        return lambda tokens, known: self.prior.apply({'params': frozen.prior}, tokens, known)
+
+    def _refined(self, frozen: FrozenWithPrior, logits: Float[Array, 'B T K']) -> Array:
+        log_probs = jax.nn.log_softmax(logits)
+        refined = refine_log_probs(self.predict_prior(frozen), log_probs, self.prior_steps)
+        return jnp.exp(refined)
 
     def mix_codes(
         self, frozen: FrozenWeights, token_probs: Float[Array, 'B T K']

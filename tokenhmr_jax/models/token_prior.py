@@ -87,6 +87,12 @@ def complete_tokens(
       steps: evaluations of the prior.
       evidence: log-likelihood of what was observed, for each code; None for nothing.
     """
+    return _complete(predict, tokens, known, steps, evidence, key)[0]
+
+
+def _complete(predict, tokens, known, steps, evidence=None, key=None) -> tuple[Array, Array]:
+    """As `complete_tokens`; also the logarithm of each hidden token's distribution when it was
+    taken."""
     evidence = jnp.zeros(()) if evidence is None else evidence
     order = None if key is None else jax.random.uniform(key, tokens.shape)
     hidden_first = jnp.sum(~known, axis=-1, keepdims=True)
@@ -94,7 +100,7 @@ def complete_tokens(
     left[-1] = 0
 
     def step(carry, number_and_left):
-        tokens, known = carry
+        tokens, known, seen = carry
         number, left = number_and_left
         logits = jax.nn.log_softmax(predict(tokens, known) + evidence)
         if key is None:
@@ -105,12 +111,14 @@ def complete_tokens(
         rank = _ranks(jnp.where(known, -jnp.inf, urgency))
         hidden = jnp.sum(~known, axis=-1, keepdims=True)
         taken = (rank < hidden - jnp.floor(left * hidden_first)) & ~known
-        return (jnp.where(taken, found, tokens).astype(jnp.int32), known | taken), None
+        tokens = jnp.where(taken, found, tokens).astype(jnp.int32)
+        return (tokens, known | taken, jnp.where(taken[..., None], logits, seen)), None
 
-    start = tokens.astype(jnp.int32), known
+    nothing = jnp.zeros_like(jax.eval_shape(predict, tokens, known))
+    start = tokens.astype(jnp.int32), known, nothing
     numbers = jnp.arange(steps), jnp.asarray(left, jnp.float32)
-    (tokens, _), _ = jax.lax.scan(step, start, numbers)
-    return tokens
+    (tokens, _, seen), _ = jax.lax.scan(step, start, numbers)
+    return tokens, seen
 
 
 def draw_with(
@@ -123,9 +131,28 @@ def draw_with(
     when nothing is known.
     """
     nothing = jnp.zeros((count, len(log_probs)), jnp.int32)
-    alone = jax.nn.log_softmax(predict(nothing[:1], nothing[:1] > 0))
-    evidence = jnp.broadcast_to(log_probs - alone, (count, *log_probs.shape))
+    evidence = _beyond_prior(predict, jnp.broadcast_to(log_probs, (count, *log_probs.shape)))
     return complete_tokens(predict, nothing, nothing > 0, steps, evidence, key)
+
+
+def refine_log_probs(
+    predict: Predict, log_probs: Float[Array, 'N T K'], steps: int
+) -> Float[Array, 'N T K']:
+    """A network's log-probabilities of tokens, refined by the prior in few parallel steps.
+
+    Each step takes the tokens that it is surest of, at their most probable code, by the network and
+    by the prior given those taken before; as `draw_with` joins the two. The result has each token's
+    distribution in the step that took it: one step changes nothing.
+    """
+    nothing = jnp.zeros(log_probs.shape[:2], jnp.int32)
+    evidence = _beyond_prior(predict, log_probs)
+    return _complete(predict, nothing, nothing > 0, steps, evidence)[1]
+
+
+def _beyond_prior(predict: Predict, log_probs: Float[Array, 'N T K']) -> Float[Array, 'N T K']:
+    """A network's log-probabilities, less those that the prior has when nothing is known."""
+    nothing = jnp.zeros((1, log_probs.shape[1]), jnp.int32)
+    return log_probs - jax.nn.log_softmax(predict(nothing, nothing > 0))
 
 
 def log_likelihood(predict: Predict, tokens: Int[Array, 'N T'], steps: int) -> Float[Array, ' N']:

@@ -21,10 +21,9 @@ from tokenhmr_jax.body.joint_spread import CENTRAL
 from tokenhmr_jax.body.keypoint_body import reduce_body
 from tokenhmr_jax.data import pipeline
 from tokenhmr_jax.drawing.markdown import format_number, markdown_table
-from tokenhmr_jax.inference.model import load_prior
 from tokenhmr_jax.inference.samples import Sampler, SampleSettings
 from tokenhmr_jax.tasks.regressor_targets import true_params
-from tokenhmr_jax.training.trained_run import Trained, open_run
+from tokenhmr_jax.training.trained_run import Trained, open_run, with_prior
 from tokenhmr_jax.types import Array, BodySamples, ImageBatch, RegressorOutput, SmplParams
 
 _BATCH = 64
@@ -81,7 +80,8 @@ class Calibration:
         self, batch: ImageBatch, output: RegressorOutput, settings, seen: Callable
     ) -> tuple[np.ndarray, ...]:
         truth = true_params(batch.global_orient, batch.body_pose, batch.betas)
-        samples = self._sampler(seen(output.params), output.token_probs, settings)
+        probs = output.token_probs, settings, output.own_token_probs
+        samples = self._sampler(seen(output.params), *probs)
         true, answer = (_joints(self._run.body, seen(each)) for each in (truth, output.params))
         return compare(samples, answer, true)
 
@@ -124,9 +124,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def command():
         run = open_run(checkpoint.value, kind='regressor')
-        known = None if prior.value is None else load_prior(prior.value)
+        if prior.value is not None:
+            run = with_prior(run, open_run(prior.value, kind='prior'))
         tried = [float(t) for t in temperatures.value]
-        settings = [SampleSettings.of(SampleSettings(count.value, 0, t, known)) for t in tried]
+        settings = [SampleSettings.of(SampleSettings(count.value, 0, t)) for t in tried]
         look = Calibration(run, data_dir.value, limit.value).measure
         fits = [look(fit_split.value, setting, views=['pose']) for setting in settings]
         print(_fit_table(tried, fits), end='\n\n')

@@ -4,10 +4,12 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
 from tokenhmr_jax.body import skeleton, smpl
-from tokenhmr_jax.models.regressor import FrozenWeights, Prediction, Regressor
+from tokenhmr_jax.models.regressor import FrozenWeights, FrozenWithPrior, Prediction, Regressor
+from tokenhmr_jax.models.token_prior import PriorWeights, TokenPrior
 from tokenhmr_jax.objectives import token_losses
 from tokenhmr_jax.objectives.token_metrics import kept_share
 from tokenhmr_jax.tasks.prompting import Config
@@ -26,6 +28,41 @@ def loss_weights(config: Config) -> dict[str, float]:
     if config.model.head != 'pose_tokens' or not weights.get('tokens'):
         weights.pop('tokens', None)
     return weights
+
+
+def attach_prior(
+    model: Regressor,
+    state: FrozenWeights,
+    prior: TokenPrior,
+    params: dict,
+    weights: PriorWeights,
+    steps: int,
+) -> tuple[Regressor, FrozenWithPrior]:
+    """The regressor with a prior, which refines its pose tokens in parallel steps.
+
+    Raises ValueError for a regressor without pose tokens, a prior of another tokenizer, or an
+    impossible number of steps.
+    """
+    if not model.has_pose_tokens:
+        raise ValueError("no pose tokens, which a prior is of: expected model.head='pose_tokens'")
+    ours = state.codes, state.tokenizer['decoder']
+    if not _equal(ours, (weights.codes, weights.tokenizer['decoder'])):
+        raise ValueError(
+            'a prior of the tokens of another tokenizer: expected one whose tokenizer.checkpoint '
+            "is the network's"
+        )
+    if not 1 <= steps <= len(weights.ties):
+        most = f'1 to {len(weights.ties)}, the number of tokens'
+        raise ValueError(f'prior_steps={steps}: expected {most}')
+    model = dataclasses.replace(model, prior=prior, prior_steps=steps)
+    return model, FrozenWithPrior(**vars(state), prior=params)
+
+
+def _equal(ours, theirs) -> bool:
+    """Whether two trees have the same arrays."""
+    if jax.tree.structure(ours) != jax.tree.structure(theirs):
+        return False
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, ours, theirs)))
 
 
 def token_errors(

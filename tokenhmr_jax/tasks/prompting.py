@@ -202,6 +202,7 @@ def pick_poses(key: jax.Array, poses: Poses, count: int) -> Poses:
 
 def check_people(config: Config) -> None:
     """Raises ValueError for settings of people without pictures that do not go together."""
+    detections.DetectorSettings(**config.prompts.detector)
     if config.people.batch_size:
         people_settings(config)
     if not 0 <= config.people.labelled <= 1:

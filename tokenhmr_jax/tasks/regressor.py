@@ -367,6 +367,7 @@ class RegressorTask:
             keypoints3d=keypoints3d,
             keypoints2d=keypoints2d,
             token_probs=prediction.token_probs,
+            own_token_probs=prediction.own_token_probs,
         )
 
     @property

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from typing import Any
+from typing import Any, cast
 
 import jax
 import ml_collections
@@ -15,8 +15,10 @@ from tokenhmr_jax.body import smpl
 from tokenhmr_jax.checkpoints import shared
 from tokenhmr_jax.checkpoints.store import Checkpoints
 from tokenhmr_jax.config import config_from_json, missing_settings_named
-from tokenhmr_jax.tasks import Task, make_task
+from tokenhmr_jax.tasks import Task, make_task, pose_tokens
 from tokenhmr_jax.tasks.body_models import load_body
+from tokenhmr_jax.tasks.prior import PriorTask
+from tokenhmr_jax.tasks.regressor import RegressorTask
 from tokenhmr_jax.training import sharding
 from tokenhmr_jax.training.kept_files import use_kept_files
 
@@ -110,6 +112,23 @@ def open_run(
         like = jax.tree.map(place, jax.eval_shape(task.init, jax.random.key(0)))
         params, state = saved.restore_model(number, *like)
     return Trained(f'{workdir}, step {number}', config, number, task, params, state, body, mesh)
+
+
+def with_prior(run: Trained, prior: Trained, steps: int = 1) -> Trained:
+    """The run of a regressor with a prior of its pose tokens, which refines them in `steps`.
+
+    Raises ValueError for a run of another kind, and as `attach_prior`.
+    """
+    if not isinstance(run.task, RegressorTask):
+        raise ValueError(f'{run.name} with a prior: expected a regressor')
+    given = cast(PriorTask, prior.task).model, prior.params, prior.state
+    try:
+        model, state = pose_tokens.attach_prior(run.task.model, run.state, *given, steps)
+    except ValueError as error:
+        raise ValueError(f'{run.name} with {prior.name}: {error}') from None
+    task = dataclasses.replace(run.task, model=model)
+    name = f'{run.name}, with the prior {prior.name}'
+    return dataclasses.replace(run, name=name, task=task, state=state)
 
 
 def _reader(workdir: str | os.PathLike) -> Checkpoints | shared.Shared:

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from tokenhmr_jax.body import keypoint_body, skeleton, smpl
 from tokenhmr_jax.body import keypoint_conventions as conventions
 from tokenhmr_jax.inference.fitting import keypoint_fit, refinement
+from tokenhmr_jax.inference.pose_prior import PosePrior
 from tokenhmr_jax.mannequin import poses
 from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.types import ImagePrediction, SmplParams
@@ -149,6 +150,35 @@ def test_without_keypoints_the_answer_is_kept(reduced, people):
     given = jax.tree.map(lambda x: np.asarray(x)[:4], (answer, start))
     jax.tree.map(np.testing.assert_array_equal, kept, given)
     assert np.isnan(found.error_after[:2]).all() and found.moved_mm[:2].tolist() == [0, 0]
+
+
+class PriorOf(PosePrior):
+    """A prior to which one turn of the joints makes poses probable."""
+
+    def __init__(self, turned):
+        self.recover = lambda body_pose, noise: turned(body_pose)
+
+
+def test_with_a_prior_the_probable_pose_takes_the_answers_place(reduced, people, refined):
+    """The truth as the probable pose brings bodies nearer to it; who has no keypoints stays."""
+    true, _, seen, answer, start = people
+    seen, side = seen.copy(), side_of(seen)
+    seen[0, :, 2] = 0
+    given = start, seen, np.full(PEOPLE, FOCAL, np.float32), np.tile(MIDDLE, (PEOPLE, 1)), side
+    known = lambda _: np.asarray(true.body_pose[:, :21])  # noqa: E731
+    found = refinement.refine_with_prior(reduced, PriorOf(known), answer, *given)
+    assert found.changed.tolist() == [False] + [True] * (PEOPLE - 1)
+    np.testing.assert_array_equal(found.params.body_pose[0], answer.body_pose[0])
+    np.testing.assert_array_equal(found.translation[0], start[0])
+    later = lambda params: jax.tree.map(lambda x: x[1:], params)  # noqa: E731
+    before = errors(reduced, later(refined.params), later(true))
+    after = errors(reduced, later(found.params), later(true))
+    assert after[1] < 0.5 * before[1]
+    np.testing.assert_allclose(found.error_before[1:], refined.error_before[1:], rtol=1e-4)
+    joints = [smpl.forward(reduced.body, p).joints for p in (answer, found.params)]
+    first, second = (np.asarray(j - j[:, :1]) for j in joints)
+    moved = 1000 * np.linalg.norm(first - second, axis=-1).mean(1)
+    np.testing.assert_allclose(found.moved_mm, moved, rtol=1e-3, atol=1e-2)
 
 
 def test_a_keypoint_that_is_not_finite_is_an_absent_one(reduced, people):

@@ -4,6 +4,10 @@ The answer is a prior, the keypoints are measurements. Both have standard deviat
 body is the most probable one: a nonlinear least-squares problem of 79 unknowns, which Gauss-Newton
 solves in a few steps. Unknowns are in units of the prior's standard deviations: where no keypoint
 speaks, the answer stays. Keypoints that disagree with the body lose their weight (Geman-McClure).
+
+A prior of pose tokens, if there is one, knows which joints' turns go together, as the standard
+deviations do not: the refined pose is made a probable one and takes the answer's place, and the
+body is refined again.
 """
 
 import functools
@@ -15,9 +19,10 @@ import numpy as np
 from flax import struct
 from jaxtyping import Bool, Float
 
-from tokenhmr_jax.body import rotations, smpl
+from tokenhmr_jax.body import rotations, skeleton, smpl
 from tokenhmr_jax.body.keypoint_body import KeypointBody
 from tokenhmr_jax.inference.fitting import keypoint_fit
+from tokenhmr_jax.inference.pose_prior import PosePrior
 from tokenhmr_jax.types import Array, ImagePrediction, SmplParams
 
 _STEPS = 8
@@ -25,6 +30,8 @@ _STEPS = 8
 # far off: a low value from the start would take its own errors for the keypoints'.
 _TOLERANCE = np.geomspace(10, 3, _STEPS)
 _CHUNK = 8  # persons at once
+_NOISE = 10.0  # degrees, of a refined pose's joints, for the prior
+_BODY = slice(skeleton.NUM_BODY_JOINTS)
 
 
 @struct.dataclass
@@ -84,15 +91,45 @@ def refine(
     return jax.vmap(one)(params, translation, keypoints2d, focal_length, principal_point, side)
 
 
+def refine_with_prior(
+    reduced: KeypointBody, prior: PosePrior, params: SmplParams, *given: Float[Array, 'N ...']
+) -> Refined:
+    """As `refine`, of which `given` are the other arguments, with a prior of pose tokens."""
+    first = refine(reduced, params, *given)
+    body_pose = np.array(first.params.body_pose)
+    body_pose[:, _BODY] = prior.recover(body_pose[:, _BODY], _NOISE)
+    probable = first.params.replace(body_pose=body_pose)
+    second = refine(reduced, probable, first.translation, *given[1:])
+    return _joined(reduced, params, first, second)
+
+
+@jax.jit
+def _joined(reduced, answer, first: Refined, second: Refined) -> Refined:
+    """The second refinement where the first changed the answer, compared with the answer."""
+
+    def one(answer, first, second):
+        params = jax.tree.map(
+            lambda new, old: jnp.where(first.changed, new, old), second.params, answer
+        )
+        place = jnp.where(first.changed, second.translation, first.translation)
+        after = jnp.where(first.changed, second.error_after, first.error_after)
+        errors = jnp.stack([first.error_before, after])
+        return _compare(reduced, answer, params, place, errors, first.changed)
+
+    return jax.vmap(one)(answer, first, second)
+
+
 def refine_prediction(
     reduced: KeypointBody,
     body: smpl.BodyModel,
     prediction: ImagePrediction,
     keypoints2d: Float[np.ndarray, 'N 44 3'],
+    prior: PosePrior | None = None,
 ) -> tuple[ImagePrediction, RefinementReport]:
     """Moves predicted bodies onto keypoints (pixels, confidence), as `refine` does.
 
-    The crop's own camera stays the network's. Any number of persons is compiled once.
+    With a prior as `refine_with_prior`. The crop's own camera stays the network's. Any number of
+    persons is compiled once.
     """
     parts = (prediction.params, prediction.translation, keypoints2d, prediction.focal_length)
     parts = (*parts, prediction.principal_point, prediction.crop_side)
@@ -100,7 +137,10 @@ def refine_prediction(
     for start in range(0, count, _CHUNK):
         rows = np.minimum(np.arange(start, start + _CHUNK), count - 1)
         chunk = jax.tree.map(lambda x, rows=rows: np.asarray(x, np.float32)[rows], parts)
-        refined = refine(reduced, *chunk)
+        if prior is None:
+            refined = refine(reduced, *chunk)
+        else:
+            refined = refine_with_prior(reduced, prior, *chunk)
         posed = _pose(body, refined.params, refined.translation, *chunk[3:5])
         chunks.append((refined, posed))
     chunks = jax.device_get(chunks)
