@@ -23,7 +23,7 @@ from tokenhmr_jax.objectives import metrics
 from tokenhmr_jax.tasks import Task, make_task
 from tokenhmr_jax.training import malloc, sharding
 from tokenhmr_jax.training.evaluation import Evaluator, Measured, pooled
-from tokenhmr_jax.training.trained_run import Trained, open_run, with_prior
+from tokenhmr_jax.training.trained_run import Trained, open_prior, open_run, with_prior
 
 
 def evaluate(
@@ -55,8 +55,9 @@ def evaluate(
         if value:
             config.eval[name] = value
     run = dataclasses.replace(run, task=make_task(config))
-    if prior is not None:
-        run = with_prior(run, open_run(prior, mesh=mesh, kind='prior'), prior_steps)
+    of_prior = open_prior(prior, prior_steps, mesh)
+    if of_prior is not None:
+        run = with_prior(run, of_prior, prior_steps)
     names = splits or config.data.validation
     records = [pipeline.open_split(config.data.data_dir, name) for name in names]
 
@@ -175,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         'is stored ones where the records have them.',
     )  # fmt: skip
     prior = flags.path('prior', None, "A prior's workdir, to refine pose tokens with.")
-    prior_steps = flags.integer('prior_steps', 1, 'In which it does; 1 for not at all.')
+    prior_steps = flags.integer('prior_steps', 1, 'Parallel steps in which it does; 1 for none.')
     out = flags.path('out', None, 'Folder for tables and pictures. Default: in the workdir.')
 
     def command():

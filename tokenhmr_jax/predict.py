@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = flags.path('out', None, 'Folder of the result.', required=True)
     prior = flags.path('prior', None, "A prior's workdir, for samples and refinement.")
     prior_steps = flags.integer(
-        'prior_steps', 1, 'In which the prior refines pose tokens; 1 for not at all.'
+        'prior_steps', 1, 'Parallel steps in which it refines pose tokens, too; 1 for none.'
     )
     settings = _setting_flags(flags)
     cache = flags.path('compilation_cache', cli.COMPILED, "Folder, or '' for none.")

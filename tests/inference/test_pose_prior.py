@@ -17,6 +17,7 @@ from tokenhmr_jax.models.token_head import PoseTokenHead, QueryDecoder
 from tokenhmr_jax.models.vit import ViT
 from tokenhmr_jax.studies import completion
 from tokenhmr_jax.tasks import pose_tokens
+from tokenhmr_jax.training.trained_run import open_prior
 from tokenhmr_jax.types import PoseTokens, SmplParams
 
 ARM = ('left_shoulder', 'left_elbow', 'left_wrist')
@@ -161,6 +162,8 @@ def test_bodies_are_drawn_with_the_prior_of_the_same_tokenizer(prior, network):
         attached(other, prior)
     with pytest.raises(ValueError, match='prior_steps=21: expected 1 to 20, the number of tokens'):
         attached(network, prior, steps=21)
+    with pytest.raises(ValueError, match='prior_steps=4 without a prior: expected one, or 1 step'):
+        open_prior(None, 4)
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ from tokenhmr_jax.tasks import prompting
 from tokenhmr_jax.tasks.prior import PriorTask
 from tokenhmr_jax.tasks.regressor import RegressorTask
 from tokenhmr_jax.tasks.tokenizer import TokenizerTask
-from tokenhmr_jax.training.trained_run import Trained, open_run, with_prior
+from tokenhmr_jax.training.trained_run import Trained, open_prior, open_run, with_prior
 from tokenhmr_jax.types import Array, ImagePrediction, Prompts, RegressorOutput
 
 _NAMES = ('boxes', 'focal_length', 'keypoints')
@@ -57,8 +57,8 @@ def load(path: str, step: str = 'best', prior: str | None = None, prior_steps: i
     missing step or setting, a body model other than the one of training, or as `with_prior`.
     """
     run, known = open_run(path, step, kind='regressor'), None
-    if prior is not None:
-        of_prior = open_run(prior, kind='prior')
+    of_prior = open_prior(prior, prior_steps)
+    if of_prior is not None:
         run, known = with_prior(run, of_prior, prior_steps), _prior(of_prior)
     task = cast(RegressorTask, run.task)
     return Model(run.name, run.config, task, run.params, run.state, run.body, known)

@@ -119,7 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data_dir = flags.path('data_dir', None, 'Prepared data.', required=True)
     splits = flags.strings('split', ['amass/procedural_heldout'], 'Of poses; repeatable.')
     prior = flags.path('prior', None, "A prior's workdir.")
-    steps = flags.integer('prior_steps', 1, 'In which it refines tokens; 1 for not at all.')
+    steps = flags.integer(
+        'prior_steps', 1, 'Parallel steps in which it refines tokens, too; 1 for none.'
+    )
     limit = flags.integer('limit', None, 'People of each split, evenly spread. Default: all.')
 
     def command():

@@ -114,6 +114,15 @@ def open_run(
     return Trained(f'{workdir}, step {number}', config, number, task, params, state, body, mesh)
 
 
+def open_prior(path: str | None, steps: int, mesh: Mesh | None = None) -> Trained | None:
+    """A prior's run, None without one; errors as `open_run`, and ValueError for steps of none."""
+    if path is not None:
+        return open_run(path, mesh=mesh, kind='prior')
+    if steps != 1:
+        raise ValueError(f'prior_steps={steps} without a prior: expected one, or 1 step')
+    return None
+
+
 def with_prior(run: Trained, prior: Trained, steps: int = 1) -> Trained:
     """The run of a regressor with a prior of its pose tokens, which refines them in `steps`.
 
