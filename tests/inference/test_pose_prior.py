@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import made_once, quickstart_config
@@ -137,7 +138,7 @@ def network(prior):
     backbone = ViT(width=8, depth=1, heads=2, patch_size=8)
     plain = Regressor(backbone, PoseTokenHead(decoder, 32), prior.model, 'rows')
     frozen = FrozenWeights(**upright_mean(), tokenizer=prior.params, codes=prior.codes)
-    return plain, frozen
+    return plain, jax.tree.map(jnp.asarray, frozen)
 
 
 def attached(network, prior, steps=1):
