@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import FrozenConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from tokenhmr_jax import cli
 from tokenhmr_jax.data import pipeline
@@ -49,11 +49,7 @@ def evaluate(
     config.data.data_dir = data_dir or config.data.data_dir
     config.eval.limit = None
     config.eval.batch_size = -(-config.eval.batch_size // mesh.size) * mesh.size
-    for name, value in {'convention': convention, 'truth': truth}.items():
-        if value and name not in config.eval:
-            raise ValueError(f'a {config.task} is measured in one way: expected no --{name}')
-        if value:
-            config.eval[name] = value
+    _choose(config, {'convention': convention, 'truth': truth})
     run = dataclasses.replace(run, task=make_task(config))
     of_prior = open_prior(prior, prior_steps, mesh)
     if of_prior is not None:
@@ -89,6 +85,15 @@ def evaluate(
         draw.write_image(folder / name, image)
         print(f'\npicture: {folder / name}')
     return rows
+
+
+def _choose(config: ConfigDict, chosen: dict[str, str | None]) -> None:
+    """Sets what was chosen of `eval`; ValueError for a task without the choice."""
+    for name, value in chosen.items():
+        if value and name not in config.eval:
+            raise ValueError(f'a {config.task} is measured in one way: expected no --{name}')
+        if value:
+            config.eval[name] = value
 
 
 def _truth(stored: float | None) -> str | None:
