@@ -1,7 +1,9 @@
 """The benchmarks run, and both of their sides compute the same. No test looks at the times."""
 
 import re
+import shutil
 
+import browser
 import pytest
 from conftest import SMALL_REGRESSOR, command
 
@@ -112,3 +114,12 @@ def test_kept_memory():
     for way in ('kept', 'given back'):
         assert re.search(rf'memory {way}: [\d.]+ ms a step', out), out
     assert re.search(r'ratio [\d.]+x', out)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, browser.NAMES)), reason='no headless Chromium here')
+def test_page_start():
+    out = command('benchmarks/page_start.py', '--frames=6', '--persons=1', '--turns=1')
+    assert re.search(r'6 frames, 1 people in each: [\d.]+ MB', out), out
+    for name in ('first picture', "main thread's processor time", "Chromium's processor time"):
+        assert re.search(rf'{name}: [\d.]+ s \([\d.]+ to [\d.]+\)', out), out

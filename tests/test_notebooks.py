@@ -1,7 +1,7 @@
 """The notebooks run, and are stored with their outputs.
 
-One takes the bundled networks, one the quickstart's runs, here converted weights. To store them
-anew: `jupyter execute --inplace notebooks/*.ipynb`.
+One takes the bundled networks. One trains a network, or takes runs, here converted weights. To
+store them anew: `jupyter execute --inplace notebooks/*.ipynb`.
 """
 
 import base64
@@ -49,9 +49,12 @@ def outputs_of(notebook) -> tuple[list[np.ndarray], str]:
     return images, ''.join(output.text for output in outputs if 'text' in output)
 
 
-def execute(name: str, environment: dict[str, str]) -> tuple[list[np.ndarray], str]:
-    """The outputs of a notebook that runs anew."""
+def execute(name: str, environment: dict[str, str], **changed) -> tuple[list[np.ndarray], str]:
+    """The outputs of a notebook that runs anew, with texts of its code changed."""
     notebook = read_notebook(name)
+    for cell in notebook.cells:
+        for was, now in changed.items():
+            cell.source = cell.source.replace(was, now)
     client = nbclient.NotebookClient(
         notebook, timeout=600, resources={'metadata': {'path': str(ROOT / 'notebooks')}}
     )
@@ -84,9 +87,19 @@ def test_checkpoints(runs):
     lines = [{'step': 10 * i, 'eval/mpjpe_mm': 300 / i} for i in (1, 2, 3)]
     (runs / 'regressor/metrics.jsonl').write_text('\n'.join(map(json.dumps, lines)))
     names = f'{runs}/regressor@best {runs}/regressor@last {runs}/hmr2@best'
-    (curves, bodies), text = execute('checkpoints', {'TOKENHMR_CHECKPOINTS': names})
+    (bodies, curves), text = execute('checkpoints', {'TOKENHMR_CHECKPOINTS': names})
     assert (curves.min(axis=2) < 200).any()
     assert f'{runs}/hmr2: no evaluations' in text
-    # Persons, and the bodies of two checkpoints: what is one step is shown once.
-    assert bodies.shape == (3 * 240, 4 * 240, 3)
+    # Under a title each, the bodies of two checkpoints: what is one step is shown once.
+    assert bodies.shape == (2 * (40 + 320), 480 + 160, 3)
     assert text.count(' mm, mean ') == 2
+
+
+def test_checkpoints_of_a_run_that_is_trained(tmp_path):
+    """In three steps, which learn nothing; the package's own network comes last."""
+    settings = {'(50, 150, 500)': '(1, 2, 3)', 'runs/checkpoints': str(tmp_path)}
+    settings |= {'num_procedural=8000': 'num_procedural=200', 'eval.every=50': 'eval.every=1'}
+    (bodies, curves), text = execute('checkpoints', {}, **settings)
+    assert bodies.shape == (4 * (40 + 320), 480 + 160, 3) and (curves.min(axis=2) < 200).any()
+    means = [float(mean) for mean in re.findall(r'mm, mean ([\d.]+) mm', text)]
+    assert len(means) == 4 and means[3] < min(means[:3])

@@ -58,7 +58,7 @@ def test_a_report_of_poses_in_and_out_of_distribution(run, prepared, tmp_path, r
     inside, outside = rows[2], rows[3]
     assert (inside[:3], outside[:3]) == (
         ['amass/procedural_heldout', 'in', '20'],
-        ['Far', 'out', '20'],
+        ['Far', 'out of', '20'],
     )
     assert float(outside[6]) > float(inside[6])
     records = pipeline.open_split(str(prepared), 'amass/procedural_heldout')

@@ -158,7 +158,7 @@ def report_pose_space(run: Trained, poses: Mapping[str, Poses], title: str) -> t
         error = found[name].error
         nearest_mm = nearest['nearest training pose']['mpjpe_mm']
         values = error.mean(), *np.quantile(error, (0.5, 0.95)), nearest_mm
-        kind = 'in' if each.inside else 'out'
+        kind = 'in' if each.inside else 'out of'
         lines.append([name, kind, str(len(error)), *map(format_number, values)])
         titles[name] = f'{name} ({kind} distribution): {error.mean():.1f} mm'
     header = ['poses', 'distribution', 'count', 'MPJPE, mm', 'median', '95%', 'nearest in training']
