@@ -56,7 +56,7 @@ def execute(name: str, environment: dict[str, str], **changed) -> tuple[list[np.
         for was, now in changed.items():
             cell.source = cell.source.replace(was, now)
     client = nbclient.NotebookClient(
-        notebook, timeout=600, resources={'metadata': {'path': str(ROOT / 'notebooks')}}
+        notebook, timeout=1800, resources={'metadata': {'path': str(ROOT / 'notebooks')}}
     )
     client.execute(env=os.environ | {'PYTHONPATH': str(ROOT)} | environment)
     return outputs_of(notebook)
