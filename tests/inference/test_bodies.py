@@ -11,6 +11,7 @@ import tokenhmr_jax
 from tokenhmr_jax.body import rotations
 from tokenhmr_jax.inference.inputs import picture_files
 from tokenhmr_jax.inference.outputs import results
+from tokenhmr_jax.inference.people.persons import box_of_points
 
 BOXES = np.float32([[4, 4, 40, 60], [20, 2, 70, 60], [50, 10, 90, 64]])
 
@@ -125,3 +126,15 @@ def test_apply_is_a_function_of_arrays(small_model, image):
     np.testing.assert_allclose(
         height(small_model.weights, crops), np.ptp(expected[..., 1]), rtol=1e-3
     )
+
+
+def test_keypoints_give_the_boxes_of_a_network_that_reads_pixels_alone(small_model):
+    keypoints = np.zeros((2, 44, 3), np.float32)
+    keypoints[:, :3] = [
+        [[10, 10, 1], [30, 12, 1], [20, 50, 1]],
+        [[40, 5, 1], [80, 9, 1], [60, 55, 1]],
+    ]
+    found = small_model.predict(picture(64, 96), keypoints=keypoints)
+    boxes = [box_of_points(points) for points in keypoints]
+    expected = small_model.predict(picture(64, 96), boxes)
+    np.testing.assert_array_equal(found.vertices, expected.vertices)

@@ -261,6 +261,8 @@ class Model:
         keypoints2d = self._check_keypoints(keypoints2d)
         if keypoints2d is not None and (boxes is None or not self.reads_image):
             boxes = np.stack([box_of_points(points) for points in keypoints2d])
+        if not self.reads_prompts:
+            keypoints2d = None
         data = self.config.data
         reads = {'image': self.reads_image, 'prompts': self.knows_camera}
         return look_at(
@@ -345,14 +347,14 @@ class Model:
         return jax.device_get(self._bodies(self.params, self.state, self.body, images, prompts))
 
     def _check_keypoints(self, keypoints2d) -> np.ndarray | None:
-        """The keypoints that the network reads; None for none."""
+        """The known keypoints of each person; None for none."""
         if keypoints2d is not None:
             keypoints2d = np.array(keypoints2d, np.float32)
             if keypoints2d.ndim != 3 or keypoints2d.shape[1:] != (44, 3):
                 raise ValueError(f'keypoints of shape {keypoints2d.shape}: expected (N, 44, 3)')
             keypoints2d = known_points(keypoints2d)
         if self.reads_image:
-            return keypoints2d if self.reads_prompts else None
+            return keypoints2d
         if keypoints2d is None:
             raise ValueError(f'{self.name} reads 2D keypoints, no pictures: expected keypoints2d')
         if lacking := np.flatnonzero(keypoints2d[..., 2].max(axis=1) <= 0).tolist():
