@@ -26,7 +26,7 @@ def parse(*arguments):
 
 def test_help_lists_every_flag():
     listed = re.findall(r'^  --(\w+):', parse().describe(), re.MULTILINE)
-    assert listed == ['count', 'data_dir', 'source', 'workers']
+    assert listed == ['count', 'data_dir', 'json', 'source', 'workers']
 
 
 @pytest.mark.parametrize('typed', ['in', 'in/', './x/../in', '~/in', '{}/in/'])

@@ -81,7 +81,7 @@ def test_waiting_is_written_and_warned_of_once(tmp_path, caplog, seconds):
         for step in range(1, 14):
             next(feed)
             if not seconds:
-                time.sleep(0.01)  # the step's own
+                time.sleep(0.05)  # the step's own
             feed.ran(logs)
             progress.add(step, np.array([b'a', b'b']), logs)
     lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
