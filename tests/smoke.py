@@ -99,7 +99,8 @@ def others(folder: pathlib.Path) -> None:
     refit = '--data_dir=data', '--split=mannequin/suit', '--checkpoint=bundled'
     command(folder, 'refit', *refit, says='next: name them in config.data.mixture')
     command(folder, 'check', '--dir=.')
-    command(folder, 'studies.stablehlo', '--checkpoint=bundled', '--out=program', '--batch=1')
+    program = '--checkpoint=bundled', '--out=program'
+    command(folder, 'studies.stablehlo', *program, expect=1, says='expected a network that reads')
     command(folder, 'studies.evaluation_crops', '--out=crops.png', '--crop_size=64')
     lifting = '--data_dir=data', '--split=amass/procedural_heldout', '--limit=16'
     command(folder, 'studies.lifting', *lifting)

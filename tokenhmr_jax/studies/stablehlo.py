@@ -60,6 +60,8 @@ def export_program(model: Model, out: str, batch: int | None = None) -> None:
     size = model.config.data.crop_size
     if pathlib.Path(out).exists():
         raise ValueError(f'{out} exists: expected another --out')
+    if not model.reads_image:
+        raise ValueError(f'{model.name} reads 2D keypoints: expected a network that reads pictures')
     if batch is not None and batch < 1:
         raise ValueError(f'batch={batch}: expected at least 1')
     leaves, structure = jax.tree.flatten((model.params, model.state, model.body))
