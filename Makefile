@@ -116,6 +116,9 @@ test-wheel:
 	$(VENV)-wheel/bin/python -m pip wheel -q --no-deps --wheel-dir=$(VENV)-wheel .
 	$(VENV)-wheel/bin/python -m pip install -q $(VENV)-wheel/*.whl
 	$(VENV)-wheel/bin/python tests/smoke.py
+	for wheel in $(VENV)-wheel/*.whl; do \
+		$(VENV)-wheel/bin/python -m pip install -q "$$wheel[hub,photos,report]"; done
+	$(VENV)-wheel/bin/python tests/smoke.py extras
 
 test-oldest:
 	rm -rf build $(VENV)-oldest
