@@ -46,7 +46,9 @@ class Checkpoints:
     def __init__(self, workdir: str | os.PathLike, metric: str | None = None, create: bool = True):
         folder = epath.Path(workdir).absolute() / 'checkpoints'
         if not create and not any(folder.glob('[0-9]*')):
-            raise FileNotFoundError(f'{workdir}: no checkpoints in {folder}')
+            why = f'in {folder}' if folder.parent.exists() else 'for there is no such folder'
+            asked = "expected a run's workdir, or 'bundled'"
+            raise FileNotFoundError(f'{workdir}: no checkpoints {why}; {asked}')
         managers = ocp.checkpoint_managers
         best = managers.BestN(
             get_metric_fn=lambda metrics: metrics[metric],

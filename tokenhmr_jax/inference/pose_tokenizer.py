@@ -45,7 +45,8 @@ class PoseTokenizer:
         if np.ndim(body_pose) != 4 or np.shape(body_pose)[1:] != shape:
             raise ValueError(
                 f'body_pose of shape {np.shape(body_pose)}: expected rotation matrices (N, 21, 3, '
-                '3); body/rotations.py has axis_angle_to_matrix'
+                '3): of predictions body_pose[:, :21]; of angles those of axis_angle_to_matrix in '
+                'body/rotations.py'
             )
         return PoseTokens(np.asarray(self._encode(self.params, self.codes, jnp.asarray(body_pose))))
 

@@ -273,6 +273,7 @@ def test_predictions_are_refined_whole(mannequin, reduced, people, refined):
         principal_point=np.tile(MIDDLE, (PEOPLE, 1)),
         residual_token_probs=None,
         pose_token_probs=None,
+        own_token_probs=None,
         samples=None,
     )
     seen = seen.copy()
